@@ -1,0 +1,32 @@
+"""Image registration by paired regions of interest.
+
+    import samreg
+    result = samreg.register("fixed/", "moving/")
+    result.transform.map_points(points_lps_mm)
+
+An independent implementation of SAMReg (Huang et al., arXiv 2405.10879); not a cleared medical device.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from samreg.config import Config
+    from samreg.pipeline import register
+
+__version__ = "0.1.0"
+__all__ = ["Config", "__version__", "register"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use, so that `samreg --help` answers without torch.
+    if name == "register":
+        from samreg.pipeline import register
+
+        return register
+    if name == "Config":
+        from samreg.config import Config
+
+        return Config
+    raise AttributeError(f"module 'samreg' has no attribute {name!r}")

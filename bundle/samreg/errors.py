@@ -1,0 +1,66 @@
+"""The one error family of samreg.
+
+Every error says what was got, what was expected and what to do next, and carries the
+exit code of the command line (see `docs/reference.md`).
+"""
+
+from __future__ import annotations
+
+
+class SamregError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        got: What was found, as a clause without a full stop ("the series has 2 gaps").
+        expected: What would have been accepted ("evenly spaced slices").
+        next_step: What the user can do, as a sentence.
+        reason: Stable identifier for machines ("missing-slices").
+    """
+
+    exit_code = 1
+
+    def __init__(self, got: str, expected: str = "", next_step: str = "", *, reason: str = "") -> None:
+        self.got = got
+        self.expected = expected
+        self.next_step = next_step
+        self.reason = reason or _slug(type(self).__name__)
+        super().__init__(self.sentence)
+
+    @property
+    def sentence(self) -> str:
+        """One line: what was got, what was expected, the next step."""
+        text = self.got
+        if self.expected:
+            text += f"; expected {self.expected}"
+        if self.next_step:
+            text += f". {self.next_step}"
+        return text if text.endswith(".") else text + "."
+
+    def as_dict(self) -> dict[str, str]:
+        """The error as it stands in `report.json`."""
+        return {
+            "reason": self.reason,
+            "got": self.got,
+            "expected": self.expected,
+            "next_step": self.next_step,
+        }
+
+
+class UsageError(SamregError):
+    """Wrong arguments or configuration (exit code 2)."""
+
+    exit_code = 2
+
+
+class InputRefused(SamregError):
+    """The input is not safe to register (exit code 3)."""
+
+    exit_code = 3
+
+
+class OutputInvalid(SamregError):
+    """A written object does not reproduce the result when read back (exit code 1)."""
+
+
+def _slug(name: str) -> str:
+    return "".join("-" + c.lower() if c.isupper() else c for c in name).lstrip("-")

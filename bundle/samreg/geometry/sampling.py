@@ -1,0 +1,138 @@
+"""Interpolation on a grid, in torch, on any device.
+
+The only place that knows grid_sample's normalised (x, y, z). `align_corners=False` throughout:
+it is defined for axes of one voxel, and its border [-0.5, n - 0.5] is ITK's buffer rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from samreg.geometry.grid import Grid
+from samreg.types import Interpolation
+
+
+def normalised_from_index(shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Scale [3] and offset [3] that take indices (i, j, k) to grid_sample's range, still in i, j, k order."""
+    n = torch.tensor([float(s) for s in shape], dtype=torch.float64)
+    return 2 / n, 1 / n - 1
+
+
+def sample(
+    image: Tensor, points_ijk: Tensor, *, mode: Interpolation = "linear", outside: float | None = None
+) -> Tensor:
+    """Values of an image at continuous indices; differentiable in both.
+
+    Args:
+        image: [c, i, j, k] floating point.
+        points_ijk: [..., 3] in voxel indices of the image.
+        mode: Linear or nearest.
+        outside: Value beyond the field of view (half a voxel of border included);
+            None repeats the border.
+
+    Returns:
+        [c, ...] in the dtype of the image.
+    """
+    shape = image.shape[1:]
+    scale, offset = (t.to(points_ijk) for t in normalised_from_index(shape))
+    flat = (points_ijk * scale + offset).flip(-1).reshape(-1, 3).to(image.dtype)
+    # The CPU kernel runs in parallel over the batch alone, so the points are folded into one.
+    count = flat.shape[0]
+    batch = max(1, min(torch.get_num_threads() if image.device.type == "cpu" else 1, count))
+    each = -(-count // batch)
+    if each * batch != count:
+        flat = torch.cat([flat, flat[-1:].expand(each * batch - count, 3)])
+    values = grid_sample(
+        image[None].expand(batch, *image.shape),
+        flat.reshape(batch, each, 1, 1, 3),
+        mode="bilinear" if mode == "linear" else "nearest",
+        padding_mode="border",
+        align_corners=False,
+    )
+    values = values.reshape(batch, image.shape[0], each).movedim(1, 0).reshape(image.shape[0], -1)[:, :count]
+    values = values.reshape(image.shape[0], *points_ijk.shape[:-1])
+    if outside is None:
+        return values
+    return torch.where(inside(points_ijk, shape), values, torch.full_like(values, outside))
+
+
+def inside(points_ijk: Tensor, shape: Sequence[int]) -> Tensor:
+    """True [...] where indices [..., 3] lie in the field of view, half a voxel of border included."""
+    upper = torch.tensor([s - 0.5 for s in shape], dtype=points_ijk.dtype, device=points_ijk.device)
+    return ((points_ijk >= -0.5) & (points_ijk <= upper)).all(-1)
+
+
+def index_points(grid: Grid, points_lps: Tensor) -> Tensor:
+    """Continuous indices of LPS points [..., 3], differentiable."""
+    matrix = torch.as_tensor(grid.index_from_lps, dtype=points_lps.dtype, device=points_lps.device)
+    return points_lps @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def grid_points(grid: Grid, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
+    """LPS mm of every voxel centre, [i, j, k, 3]."""
+    return torch.as_tensor(grid.points(), dtype=dtype, device=device)
+
+
+def resample(
+    voxels: np.ndarray,
+    source: Grid,
+    target: Grid,
+    *,
+    mode: Interpolation = "linear",
+    outside: float = 0.0,
+    antialias: bool = True,
+    device: torch.device | str = "cpu",
+) -> np.ndarray:
+    """An image [i, j, k] on another grid of the same space.
+
+    Args:
+        antialias: Average over the target voxel first where it is coarser than the source
+            (linear mode only).
+
+    Returns:
+        float32 [i, j, k]; in nearest mode the dtype of the input.
+    """
+    image = torch.as_tensor(np.ascontiguousarray(voxels), device=device).float()[None]
+    if antialias and mode == "linear":
+        image = _smooth_for(image, source, target)
+    out = torch.empty(target.shape, dtype=torch.float32, device=device)
+    for where, points in target.slabs():
+        ijk = torch.as_tensor(source.index(points), dtype=torch.float32, device=device)
+        out[where] = sample(image, ijk, mode=mode, outside=outside)[0]
+    result = out.cpu().numpy()
+    return result.round().astype(voxels.dtype) if mode == "nearest" else result
+
+
+def _smooth_for(image: Tensor, source: Grid, target: Grid) -> Tensor:
+    """Gaussian smoothing of [1, i, j, k] so that sampling at the target's spacing does not alias."""
+    # Spacing of the target as seen along each source axis.
+    along = np.abs(source.direction.T @ target.direction) @ target.spacing_mm
+    ratio = along / source.spacing_mm
+    sigmas = [float(np.sqrt(max(0.0, r * r - 1)) * 0.4) if n > 1 else 0.0 for r, n in zip(ratio, source.shape, strict=True)]
+    return gaussian_smooth(image, sigmas)
+
+
+def gaussian_smooth(image: Tensor, sigmas_vox: Sequence[float]) -> Tensor:
+    """Separable Gaussian smoothing of [c, i, j, k] with a sigma in voxels per axis; borders repeat."""
+    for axis, sigma in enumerate(sigmas_vox):
+        if sigma < 0.2 or image.shape[axis + 1] == 1:
+            continue
+        radius = max(1, int(np.ceil(3 * sigma)))
+        offsets = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
+        kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+        image = convolve_axis(image, kernel / kernel.sum(), axis)
+    return image
+
+
+def convolve_axis(image: Tensor, kernel: Tensor, axis: int) -> Tensor:
+    """[c, i, j, k] convolved with an odd kernel [2r + 1] along one spatial axis; borders repeat."""
+    radius = kernel.shape[0] // 2
+    moved = image.movedim(axis + 1, -1)
+    rows = moved.reshape(-1, 1, moved.shape[-1])
+    padded = torch.nn.functional.pad(rows, (radius, radius), mode="replicate")
+    return torch.nn.functional.conv1d(padded, kernel.view(1, 1, -1)).reshape(moved.shape).movedim(-1, axis + 1)

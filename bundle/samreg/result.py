@@ -1,0 +1,95 @@
+"""What a registration hands to the report and to the writers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from samreg.config import Config
+from samreg.geometry import Volume
+from samreg.rois import RoiPairs, RoiSet
+from samreg.transforms import Transform
+from samreg.types import Status, TransformKind
+
+Verdict = Literal["met", "not met", "not judged"]
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One line of the quality table.
+
+    Attributes:
+        name: Stable identifier ("inverse-consistency").
+        measure: What is measured, for a reader ("Forward then backward, 95th percentile").
+        asked: The tolerance, for a reader ("at most 1 voxel").
+        measured: The number, or None if it could not be measured.
+        unit: Of the number ("mm", "voxel", "").
+        verdict: Whether it was met, or could not be judged on this input.
+        note: Why it could not be judged, or where the tolerance is from ("AAPM TG-132").
+    """
+
+    name: str
+    measure: str
+    asked: str
+    measured: float | None
+    unit: str
+    verdict: Verdict
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The stated quality of a result.
+
+    Attributes:
+        status: PASS, REVIEW or FAIL.
+        reasons: Why not PASS, one sentence each; empty for PASS.
+        criteria: The quality table.
+        before, after: Similarity and agreement at the identity and with the transform,
+            e.g. {"ncc": 0.31, "mutual_information": 0.4, "held_out_dice": 0.2}; NaN where unmeasured.
+    """
+
+    status: Status
+    reasons: tuple[str, ...]
+    criteria: tuple[Criterion, ...]
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class RegistrationResult:
+    """Everything one registration found.
+
+    Attributes:
+        transform: Fixed points to moving points, LPS mm.
+        inverse: Moving points to fixed points.
+        kind: What `transform` is, after any fall-back.
+        asked: What was asked for.
+        stages: The best transform of each kind reached on the way ("rigid", "affine", "deformable").
+        fallbacks: One sentence for each fall-back taken ("deformable → affine: …"), in order.
+        fixed_rois, moving_rois: All proposed regions.
+        pairs: The paired regions.
+        timings_s: Seconds by stage, in order.
+        provenance: Versions, device, hashes of configuration, weights and input, roles of the series.
+        roles: How the fixed and the moving image were chosen, one sentence ("as given").
+    """
+
+    fixed: Volume
+    moving: Volume
+    transform: Transform
+    inverse: Transform
+    kind: TransformKind
+    asked: TransformKind
+    stages: Mapping[str, Transform]
+    fallbacks: tuple[str, ...]
+    fixed_rois: RoiSet
+    moving_rois: RoiSet
+    pairs: RoiPairs
+    quality: Quality
+    config: Config
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+    peak_memory_mb: float = 0.0
+    device: str = "cpu"
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    roles: str = "as given"

@@ -1,0 +1,253 @@
+"""Regions of interest: compact masks on a grid, sets of them, and pairs between two images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from samreg.errors import UsageError
+from samreg.geometry import Grid
+from samreg.types import Labels, Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Roi:
+    """One region: the bits of its bounding box.
+
+    A box of 50 x 50 x 20 voxels takes 6 KB, so thousands of regions fit in memory.
+
+    Attributes:
+        start: Index [i, j, k] of the first voxel of the box.
+        shape: Size of the box in voxels.
+        bits: np.packbits of the box in C order.
+        score: The proposer's own quality of the region, 0..1.
+        label: The label number of a given label map (Case 1), else 0.
+    """
+
+    start: tuple[int, int, int]
+    shape: tuple[int, int, int]
+    bits: bytes
+    score: float = 1.0
+    label: int = 0
+
+    @staticmethod
+    def from_mask(mask: Mask, *, offset: Sequence[int] = (0, 0, 0), score: float = 1.0, label: int = 0) -> Roi:
+        """A region from a mask [i, j, k] whose voxel (0, 0, 0) has index `offset`.
+
+        Raises:
+            UsageError: The mask is empty.
+        """
+        low, high = [], []
+        for axis in range(3):
+            line = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+            if line.size == 0:
+                raise UsageError("an empty region", "a mask with at least one voxel")
+            low.append(int(line[0]))
+            high.append(int(line[-1]) + 1)
+        box = np.ascontiguousarray(mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))])
+        start = tuple(a + int(o) for a, o in zip(low, offset, strict=True))
+        return Roi(start, box.shape, np.packbits(box).tobytes(), score, label)  # type: ignore[arg-type]
+
+    @property
+    def box(self) -> Mask:
+        """The mask of the bounding box."""
+        count = int(np.prod(self.shape))
+        return np.unpackbits(np.frombuffer(self.bits, np.uint8), count=count).reshape(self.shape).astype(bool)
+
+    @property
+    def where(self) -> tuple[slice, slice, slice]:
+        """Slices of the bounding box in the whole grid."""
+        i, j, k = (slice(a, a + n) for a, n in zip(self.start, self.shape, strict=True))
+        return i, j, k
+
+    @cached_property
+    def count(self) -> int:
+        """Number of voxels."""
+        return int(np.unpackbits(np.frombuffer(self.bits, np.uint8)).sum())
+
+    @cached_property
+    def centroid_ijk(self) -> np.ndarray:
+        """Mean voxel index [3]."""
+        return np.argwhere(self.box).mean(0) + self.start
+
+    @property
+    def is_2d(self) -> bool:
+        """True for a region within one slice (axis k)."""
+        return self.shape[2] == 1
+
+    def mask(self, shape: Sequence[int]) -> Mask:
+        """The whole mask on a grid of this shape."""
+        out = np.zeros(shape, bool)
+        out[self.where] = self.box
+        return out
+
+    def overlap(self, other: Roi) -> int:
+        """Number of voxels shared with another region of the same grid."""
+        low = np.maximum(self.start, other.start)
+        high = np.minimum(np.add(self.start, self.shape), np.add(other.start, other.shape))
+        if (high <= low).any():
+            return 0
+        mine = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, self.start, strict=True))
+        theirs = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, other.start, strict=True))
+        return int((self.box[mine] & other.box[theirs]).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class RoiSet:
+    """Regions of one image on one grid. Regions may overlap."""
+
+    grid: Grid
+    rois: tuple[Roi, ...]
+
+    def __len__(self) -> int:
+        return len(self.rois)
+
+    def __iter__(self) -> Iterator[Roi]:
+        return iter(self.rois)
+
+    @staticmethod
+    def from_labels(labels: Labels, grid: Grid) -> RoiSet:
+        """One region for each non-zero label of a map [i, j, k].
+
+        Raises:
+            UsageError: The map does not have the grid's shape.
+        """
+        if labels.shape != grid.shape:
+            raise UsageError(f"a label map of shape {labels.shape}", f"the image's shape {grid.shape}")
+        rois = [Roi.from_mask(labels == n, label=int(n)) for n in np.unique(labels) if n != 0]
+        return RoiSet(grid, tuple(rois))
+
+    def volume_mm3(self, roi: Roi) -> float:
+        """Volume of a region."""
+        return roi.count * self.grid.voxel_mm3
+
+    def area_mm2(self, roi: Roi) -> float:
+        """Area of a region within its slices (i, j), mean over the slices it spans."""
+        return roi.count / roi.shape[2] * float(np.prod(self.grid.spacing_mm[:2]))
+
+    def centroid_lps(self, roi: Roi) -> np.ndarray:
+        """Centroid [3] in LPS mm."""
+        return self.grid.lps(roi.centroid_ijk[None])[0]
+
+    def centroids_lps(self) -> np.ndarray:
+        """Centroids [n, 3] in LPS mm."""
+        return np.array([self.centroid_lps(r) for r in self.rois]).reshape(-1, 3)
+
+    def subset(self, indices: Iterable[int]) -> RoiSet:
+        """The regions at these positions."""
+        return RoiSet(self.grid, tuple(self.rois[i] for i in indices))
+
+
+@dataclass(frozen=True, eq=False)
+class RoiPair:
+    """The same anatomy in both images.
+
+    Attributes:
+        id: Number of the pair, from 1; the label of both regions in label maps and SEG.
+        similarity: Of the prototypes, 0..1.
+        confidence: Probability that the pair is right, 0..1; weights the fit.
+        held_out: True if the pair scores the fit instead of taking part in it.
+    """
+
+    id: int
+    fixed: Roi
+    moving: Roi
+    similarity: float
+    confidence: float
+    held_out: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class RoiPairs:
+    """Pairs between regions of a fixed and a moving image, the most confident first."""
+
+    fixed_grid: Grid
+    moving_grid: Grid
+    pairs: tuple[RoiPair, ...]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[RoiPair]:
+        return iter(self.pairs)
+
+    @property
+    def fixed(self) -> RoiSet:
+        """The fixed regions in order of the pairs."""
+        return RoiSet(self.fixed_grid, tuple(p.fixed for p in self.pairs))
+
+    @property
+    def moving(self) -> RoiSet:
+        """The moving regions in order of the pairs."""
+        return RoiSet(self.moving_grid, tuple(p.moving for p in self.pairs))
+
+    @property
+    def confidences(self) -> np.ndarray:
+        """[n] in order of the pairs."""
+        return np.array([p.confidence for p in self.pairs])
+
+    def select(self, keep: Iterable[bool]) -> RoiPairs:
+        """The pairs where `keep` is true."""
+        return replace(self, pairs=tuple(p for p, k in zip(self.pairs, keep, strict=True) if k))
+
+    @property
+    def fitted(self) -> RoiPairs:
+        """The pairs that take part in the fit."""
+        return self.select(not p.held_out for p in self.pairs)
+
+    @property
+    def held_out(self) -> RoiPairs:
+        """The pairs that score the fit."""
+        return self.select(p.held_out for p in self.pairs)
+
+    def label_map(self, side: str) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        """Label map of one side ("fixed" or "moving") with the pair's id as label.
+
+        Where regions overlap the more confident pair wins, except that a region wholly inside
+        another stays visible: smaller regions of equal confidence are drawn last.
+
+        Returns:
+            uint16 [i, j, k], and the (winner, loser) ids that overlap.
+        """
+        grid = self.fixed_grid if side == "fixed" else self.moving_grid
+        out = np.zeros(grid.shape, np.uint16)
+        overlaps: set[tuple[int, int]] = set()
+        for pair in sorted(self.pairs, key=lambda p: (p.confidence, -getattr(p, side).count)):
+            roi: Roi = getattr(pair, side)
+            view, box = out[roi.where], roi.box
+            overlaps.update((pair.id, int(loser)) for loser in np.unique(view[box]) if loser)
+            view[box] = pair.id
+        return out, sorted(overlaps)
+
+    def as_json(self) -> dict[str, Any]:
+        """`pairs.json`: pairs, and the overlaps in each label map as [winner, loser]."""
+        return {
+            "pairs": [
+                {
+                    "id": p.id,
+                    "similarity": round(p.similarity, 6),
+                    "confidence": round(p.confidence, 6),
+                    "held_out": p.held_out,
+                    "fixed": _side_json(self.fixed, p.fixed),
+                    "moving": _side_json(self.moving, p.moving),
+                }
+                for p in self.pairs
+            ],
+            "overlaps": {side: [list(o) for o in self.label_map(side)[1]] for side in ("fixed", "moving")},
+        }
+
+
+def _side_json(rois: RoiSet, roi: Roi) -> dict[str, Any]:
+    out: dict[str, Any] = {"centroid_lps_mm": [round(float(c), 4) for c in rois.centroid_lps(roi)]}
+    if roi.is_2d:
+        out["area_mm2"] = round(rois.area_mm2(roi), 3)
+    else:
+        out["volume_mm3"] = round(rois.volume_mm3(roi), 3)
+    out["slices"] = list(range(roi.start[2], roi.start[2] + roi.shape[2]))
+    if roi.label:
+        out["label"] = roi.label
+    return out
