@@ -1,7 +1,7 @@
 """Grids, volumes and interpolation in LPS millimetres."""
 
 from samreg.geometry.grid import Grid, transform_points
-from samreg.geometry.sampling import gaussian_smooth, grid_points, index_points, inside, resample, sample
+from samreg.geometry.sampling import gaussian_smooth, grid_points, index_points, inside, resample, sample, sample_each
 from samreg.geometry.volume import SourceSeries, Volume
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "inside",
     "resample",
     "sample",
+    "sample_each",
     "transform_points",
 ]

@@ -39,26 +39,37 @@ def sample(
         [c, ...] in the dtype of the image.
     """
     shape = image.shape[1:]
-    scale, offset = (t.to(points_ijk) for t in normalised_from_index(shape))
-    flat = (points_ijk * scale + offset).flip(-1).reshape(-1, 3).to(image.dtype)
+    flat = points_ijk.reshape(-1, 3)
     # The CPU kernel runs in parallel over the batch alone, so the points are folded into one.
     count = flat.shape[0]
     batch = max(1, min(torch.get_num_threads() if image.device.type == "cpu" else 1, count))
     each = -(-count // batch)
     if each * batch != count:
         flat = torch.cat([flat, flat[-1:].expand(each * batch - count, 3)])
-    values = grid_sample(
-        image[None].expand(batch, *image.shape),
-        flat.reshape(batch, each, 1, 1, 3),
-        mode="bilinear" if mode == "linear" else "nearest",
-        padding_mode="border",
-        align_corners=False,
-    )
-    values = values.reshape(batch, image.shape[0], each).movedim(1, 0).reshape(image.shape[0], -1)[:, :count]
+    values = sample_each(image[None].expand(batch, *image.shape), flat.reshape(batch, each, 3), mode=mode)
+    values = values.movedim(1, 0).reshape(image.shape[0], -1)[:, :count]
     values = values.reshape(image.shape[0], *points_ijk.shape[:-1])
     if outside is None:
         return values
     return torch.where(inside(points_ijk, shape), values, torch.full_like(values, outside))
+
+
+def sample_each(images: Tensor, points_ijk: Tensor, *, mode: Interpolation = "linear") -> Tensor:
+    """Values of several images, each at its own points; the border repeats.
+
+    Args:
+        images: [b, c, i, j, k] floating point.
+        points_ijk: [b, n, 3] in voxel indices of each image.
+
+    Returns:
+        [b, c, n] in the dtype of the images.
+    """
+    scale, offset = (t.to(points_ijk) for t in normalised_from_index(images.shape[2:]))
+    where = (points_ijk * scale + offset).flip(-1).to(images.dtype)[:, :, None, None, :]
+    values = grid_sample(
+        images, where, mode="bilinear" if mode == "linear" else "nearest", padding_mode="border", align_corners=False
+    )
+    return values[..., 0, 0]
 
 
 def inside(points_ijk: Tensor, shape: Sequence[int]) -> Tensor:

@@ -22,13 +22,17 @@ class SourceSeries:
 
     Attributes:
         header: The first instance without its pixels (patient, study, series attributes).
-        instances: (SOP class UID, SOP instance UID) of each slice, in order of index k.
-        files: The file of each slice, in order of index k.
+        instances: (SOP class UID, SOP instance UID) of each slice, in order of index k; one entry
+            for a multi-frame object.
+        files: The file of each instance, in the same order.
+        frames: Frame number (from 1) of each slice in order of index k where the series is one
+            multi-frame object; empty for one object per slice.
     """
 
     header: Dataset
     instances: tuple[tuple[str, str], ...]
     files: tuple[Path, ...]
+    frames: tuple[int, ...] = ()
 
     @property
     def study_uid(self) -> str:

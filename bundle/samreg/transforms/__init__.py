@@ -3,6 +3,7 @@
 from samreg.transforms.base import Transform
 from samreg.transforms.composite import Composite, compose
 from samreg.transforms.field import DisplacementField, VelocityField, integrate_velocity
+from samreg.transforms.files import read_transform, write_displacement_nifti, write_transform
 from samreg.transforms.linear import Affine, Rigid, about_centre, is_orthonormal, nearest_rotation
 
 __all__ = [
@@ -17,4 +18,7 @@ __all__ = [
     "integrate_velocity",
     "is_orthonormal",
     "nearest_rotation",
+    "read_transform",
+    "write_displacement_nifti",
+    "write_transform",
 ]

@@ -46,7 +46,7 @@ class Affine(Transform):
         return is_orthonormal(self.moving_from_fixed[:3, :3])
 
     def map_tensor(self, points: Tensor) -> Tensor:
-        matrix = torch.as_tensor(self.moving_from_fixed, dtype=points.dtype, device=points.device)
+        matrix = torch.tensor(self.moving_from_fixed, dtype=points.dtype, device=points.device)
         return points @ matrix[:3, :3].T + matrix[:3, 3]
 
     def inverse(self) -> Affine:

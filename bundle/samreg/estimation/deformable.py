@@ -1,0 +1,212 @@
+"""A stationary velocity field fitted to ROI pairs and dense features, coarse to fine, in mm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samreg.config import EstimationConfig
+from samreg.encoders.mind import mind_ssc
+from samreg.estimation.patches import RoiPatches, roi_loss
+from samreg.geometry import Grid, Volume, index_points, inside, resample, sample
+from samreg.preprocess import on_grid
+from samreg.transforms import Transform, VelocityField, integrate_velocity
+from samreg.types import Mask
+
+POINTS_PER_ROI = 500
+DENSE_POINTS = 40_000
+SQUARINGS = 6
+
+
+@dataclass(frozen=True)
+class FieldLevel:
+    """One resolution: spacing of the images, of the velocity's grid, and softness of the masks, in mm."""
+
+    image_mm: float
+    control_mm: float
+    softness_mm: float
+
+
+def levels(config: EstimationConfig) -> list[FieldLevel]:
+    """Three levels, each at half the spacing of the one before."""
+    fine = config.finest_spacing_mm
+    return [FieldLevel(f * fine / 2, f * fine, f * fine / 2.5) for f in (4, 2, 1)]
+
+
+def fit_velocity(
+    start: Transform,
+    fixed: Volume,
+    moving: Volume,
+    fixed_body: Volume,
+    patches: RoiPatches | None,
+    config: EstimationConfig,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    on_progress: Callable[[float], None] | None = None,
+) -> VelocityField:
+    """The flow u of x_moving = start(u(x_fixed)).
+
+    Minimises Σ confidence (MSE + Dice) over the pairs (SAMReg, Eq. 10) + MIND-SSC distance over the
+    body + λ |∇v|², with Adam. The velocity vanishes at the border of its grid.
+
+    Args:
+        start: Linear transform to begin with.
+        fixed_body: Body mask as a volume of 0 and 1.
+        patches: The fitted pairs; None or empty: dense similarity alone.
+
+    Returns:
+        The velocity field in the fixed image's space.
+    """
+    velocity: Tensor | None = None
+    previous: Grid | None = None
+    plan = levels(config)
+    generator = torch.Generator().manual_seed(seed)
+    for number, level in enumerate(plan):
+        grid = control_grid(fixed.grid, level.control_mm)
+        velocity = _upsampled(velocity, previous, grid, device)
+        dense = _DenseTerm.of(start, fixed, moving, fixed_body, level, device) if config.similarity_weight else None
+        for step, velocity in enumerate(_descend(velocity, grid, start, dense, patches, level, config, generator)):
+            if on_progress:
+                on_progress((number + (step + 1) / config.iterations) / len(plan))
+        previous = grid
+    if velocity is None or previous is None:
+        raise RuntimeError("no level to fit")
+    return VelocityField(previous, velocity.movedim(0, -1).cpu().numpy(), SQUARINGS)
+
+
+def control_grid(fixed: Grid, spacing_mm: float) -> Grid:
+    """The velocity's grid: the fixed field of view and two cells more, along the fixed axes.
+
+    Never finer than the image, so thick slices keep their spacing.
+    """
+    spacing = np.maximum(fixed.spacing_mm, spacing_mm)
+    return fixed.with_spacing(spacing).padded(2 * float(spacing.max()))
+
+
+def _descend(  # type: ignore[no-untyped-def]
+    velocity: Tensor,
+    grid: Grid,
+    start: Transform,
+    dense: _DenseTerm | None,
+    patches: RoiPatches | None,
+    level: FieldLevel,
+    config: EstimationConfig,
+    generator: torch.Generator,
+):
+    """Adam on the velocity [3, i, j, k]; yields it after each step."""
+    window = _window(grid, velocity)
+    stiffness = _stiffness(grid).to(velocity)
+    parameter = velocity.clone().requires_grad_(True)
+    optimiser = torch.optim.Adam([parameter], lr=0.06 * level.control_mm)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.iterations, 0.006 * level.control_mm)
+    for _ in range(config.iterations):
+        v = parameter * window
+        u = integrate_velocity(v, grid, SQUARINGS)
+        loss = config.smoothness_weight * _roughness(v, grid, stiffness)
+        if dense is not None:
+            loss = loss + config.similarity_weight * dense.loss(u, grid, generator)
+        if patches is not None and len(patches) and config.roi_weight:
+            points = patches.draw(POINTS_PER_ROI, generator)
+            mapped = start.map_tensor(_moved(points, u, grid))
+            each = roi_loss(*patches.distances(points, mapped), level.softness_mm)
+            loss = loss + config.roi_weight * ROI_SCALE * (each * patches.weights).sum() / patches.weights.sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        yield (parameter * window).detach()
+
+
+# MIND distances are a tenth of what MSE + Dice losses are; equal weights then mean equal say.
+ROI_SCALE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class _DenseTerm:
+    """MIND-SSC of both images on one grid of the fixed space, the moving one pulled through `start`."""
+
+    points: Tensor  # [n, 3] LPS mm, the body of the fixed image
+    features: Tensor  # [c, n] of the fixed image
+    moving: Tensor  # [c, i, j, k]
+    known: Tensor  # [1, i, j, k] 1 where the moving image has values
+    grid: Grid
+
+    @staticmethod
+    def of(
+        start: Transform, fixed: Volume, moving: Volume, fixed_body: Volume, level: FieldLevel, device: str
+    ) -> _DenseTerm:
+        spacing = np.maximum(fixed.grid.spacing_mm, level.image_mm)
+        grid = fixed.grid.with_spacing(spacing)
+        fixed_image = on_grid(fixed, grid)
+        smooth = on_grid(moving, moving.grid.with_spacing(np.maximum(moving.grid.spacing_mm, level.image_mm)))
+        low = float(moving.voxels.min())
+        warped = torch.as_tensor(start.warp(smooth, grid, outside=low), device=device)
+        ones = Volume(np.ones(smooth.grid.shape, np.float32), smooth.grid)
+        known = torch.as_tensor(start.warp(ones, grid, outside=0.0), device=device)
+        body: Mask = resample(fixed_body.voxels, fixed_body.grid, grid, mode="nearest", outside=0) > 0
+        features = mind_ssc(torch.as_tensor(fixed_image.voxels, device=device)[None])
+        where = torch.as_tensor(body, device=device)
+        points = torch.as_tensor(grid.lps(np.argwhere(body)), dtype=torch.float32, device=device)
+        return _DenseTerm(points, features[:, where], mind_ssc(warped[None]), known[None], grid)
+
+    def loss(self, u: Tensor, control: Grid, generator: torch.Generator) -> Tensor:
+        """Mean squared MIND difference over random body points that fall inside the moving image."""
+        chosen = torch.randint(len(self.points), (min(DENSE_POINTS, len(self.points)),), generator=generator)
+        chosen = chosen.to(self.points.device)
+        ijk = index_points(self.grid, _moved(self.points[chosen], u, control))
+        valid = inside(ijk, self.grid.shape) & (sample(self.known, ijk.detach())[0] > 0.99)
+        difference = ((sample(self.moving, ijk) - self.features[:, chosen]) ** 2).mean(0)
+        return (difference * valid).sum() / valid.sum().clamp_min(1)
+
+
+def _moved(points: Tensor, u: Tensor, grid: Grid) -> Tensor:
+    """Points [..., 3] moved by a displacement [3, i, j, k] on a grid."""
+    return points + sample(u, index_points(grid, points)).movedim(0, -1)
+
+
+def _roughness(v: Tensor, grid: Grid, stiffness: Tensor) -> Tensor:
+    """Mean squared gradient of a field [3, i, j, k] mm, per mm; `stiffness` [3, 3] weights directions."""
+    weighted = torch.einsum("ab,bijk->aijk", stiffness, v)
+    total = v.new_zeros(())
+    for axis, spacing in enumerate(grid.spacing_mm):
+        if grid.shape[axis] > 1:
+            total = total + (weighted.diff(dim=axis + 1) / float(spacing)).square().sum(0).mean()
+    return total
+
+
+def _stiffness(grid: Grid) -> Tensor:
+    """[3, 3] factor on the velocity in the smoothness term: motion across thick slices costs more.
+
+    Through-plane motion is seen less well by as much as the slices are thicker than the pixels.
+    """
+    factor = np.clip(grid.spacing_mm / grid.spacing_mm.min(), 1, 4)
+    return torch.as_tensor(grid.direction @ np.diag(factor) @ grid.direction.T, dtype=torch.float32)
+
+
+def _window(grid: Grid, like: Tensor) -> Tensor:
+    """1 within, 0 on the outermost layer of the grid; for a single slice no motion out of its plane."""
+    window = torch.ones(grid.shape).to(like)
+    for axis in grid.active_axes:
+        window.select(axis, 0).zero_()
+        window.select(axis, grid.shape[axis] - 1).zero_()
+    if not grid.is_2d:
+        return window
+    normal = torch.as_tensor(grid.direction[:, 2]).to(like)
+    return window * (1 - normal.abs().round())[:, None, None, None]
+
+
+def _upsampled(velocity: Tensor | None, source: Grid | None, target: Grid, device: str) -> Tensor:
+    if velocity is None or source is None:
+        return torch.zeros(3, *target.shape, device=device)
+    ijk = torch.as_tensor(source.index(target.points()), dtype=torch.float32, device=device)
+    return sample(velocity, ijk, outside=0.0)
+
+
+def softness(plan: Sequence[FieldLevel]) -> float:
+    """The margin in mm that patches need for the softest level."""
+    return 4 * max(level.softness_mm for level in plan)

@@ -1,0 +1,142 @@
+"""Rigid and affine transforms by dense similarity, from given starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy import ndimage, optimize
+
+from samreg.estimation.mutual_information import MIN_OVERLAP, PointSamples
+from samreg.geometry import Grid, Volume
+from samreg.preprocess import working_volume
+from samreg.transforms import Affine, Rigid, nearest_rotation
+from samreg.types import Mask, Matrix4
+
+LinearKind = Literal["rigid", "affine"]
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One resolution of an image pair.
+
+    Attributes:
+        spacing_mm: Of the working images.
+        fixed_mask, moving_mask: Body with a rim, so that its outline counts.
+    """
+
+    spacing_mm: float
+    fixed: Volume
+    moving: Volume
+    fixed_mask: Mask
+    moving_mask: Mask
+
+    def samples(self, count: int, *, seed: int, device: str) -> PointSamples:
+        """Sample points for mutual information."""
+        return PointSamples.draw(
+            self.fixed, self.moving, self.fixed_mask, self.moving_mask, count, seed=seed, device=device
+        )
+
+
+def make_level(
+    fixed: Volume, moving: Volume, fixed_body: Volume, moving_body: Volume, spacing_mm: float,
+    max_voxels: int = 8_000_000, rim_mm: float = 8.0
+) -> Level:
+    """Both images and their body masks (given on any grid) at one resolution."""
+    images = [working_volume(v, spacing_mm, max_voxels=max_voxels) for v in (fixed, moving)]
+    masks = [_with_rim(body, image.grid, rim_mm) for body, image in zip((fixed_body, moving_body), images, strict=True)]
+    return Level(spacing_mm, images[0], images[1], masks[0], masks[1])
+
+
+def _with_rim(body: Volume, grid: Grid, rim_mm: float) -> Mask:
+    from samreg.geometry import resample
+
+    distance = ndimage.distance_transform_edt(body.voxels < 0.5, sampling=body.grid.spacing_mm)
+    near = (distance <= rim_mm).astype(np.uint8)
+    return resample(near, body.grid, grid, mode="nearest") > 0
+
+
+def generators(kind: LinearKind, grid: Grid, radius_mm: float) -> np.ndarray:
+    """[p, 4, 4] directions of motion, each about one millimetre at `radius_mm` from the centre.
+
+    For a single slice only motions within its plane are generated.
+    """
+    axes = grid.direction
+    active = (0, 1) if grid.is_2d else (0, 1, 2)
+    out = []
+    for a in active:
+        out.append(_generator(np.zeros((3, 3)), axes[:, a]))
+    for n, a in enumerate(active):
+        for b in active[n + 1 :]:
+            turn = np.outer(axes[:, a], axes[:, b])
+            out.append(_generator((turn - turn.T) / radius_mm, np.zeros(3)))
+            if kind == "affine":
+                out.append(_generator((turn + turn.T) / radius_mm, np.zeros(3)))
+        if kind == "affine":
+            out.append(_generator(np.outer(axes[:, a], axes[:, a]) / radius_mm, np.zeros(3)))
+    return np.array(out)
+
+
+def _generator(linear: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    out = np.zeros((4, 4))
+    out[:3, :3], out[:3, 3] = linear, shift
+    return out
+
+
+def refine(
+    start: Matrix4, samples: PointSamples, kind: LinearKind, grid: Grid, *, max_iterations: int = 60
+) -> tuple[Matrix4, float]:
+    """The nearby matrix of greatest mutual information (L-BFGS on the group's exponential).
+
+    Args:
+        start: [4, 4] moving from fixed, LPS mm.
+
+    Returns:
+        Matrix and score (mutual information times overlap penalty; greater is better).
+    """
+    centre = samples.points.double().mean(0).cpu().numpy()
+    radius = float(np.sqrt(samples.points.double().var(0).sum().item()))
+    basis = torch.as_tensor(generators(kind, grid, radius))
+    shift = np.eye(4)
+    shift[:3, 3] = centre
+    to_centre, from_centre = torch.as_tensor(np.linalg.inv(shift)), torch.as_tensor(shift)
+    base = torch.as_tensor(start)
+
+    def matrix_of(theta: torch.Tensor) -> torch.Tensor:
+        motion = torch.matrix_exp((theta[:, None, None] * basis).sum(0))
+        return base @ from_centre @ motion @ to_centre
+
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        theta = torch.tensor(values, requires_grad=True)
+        cost = -_score(samples, matrix_of(theta))
+        (slope,) = torch.autograd.grad(cost, theta)
+        return cost.item(), slope.double().numpy()
+
+    found = optimize.minimize(
+        loss, np.zeros(len(basis)), jac=True, method="L-BFGS-B", options={"maxiter": max_iterations, "ftol": 1e-7}
+    )
+    with torch.no_grad():
+        matrix = matrix_of(torch.as_tensor(found.x)).numpy()
+    matrix[3] = (0, 0, 0, 1)
+    if kind == "rigid":
+        matrix[:3, :3] = nearest_rotation(matrix[:3, :3])
+    return matrix, -float(found.fun)
+
+
+def _score(samples: PointSamples, matrix: torch.Tensor) -> torch.Tensor:
+    information, overlap = samples.mutual_information(matrix.to(samples.points))
+    # A sliver of overlap can look well aligned; below MIN_OVERLAP the score falls to nothing.
+    return information * min(1.0, overlap / MIN_OVERLAP)
+
+
+def score(matrix: Matrix4, samples: PointSamples) -> float:
+    """Mutual information of a matrix, as `refine` counts it."""
+    with torch.no_grad():
+        return float(_score(samples, torch.as_tensor(matrix)))
+
+
+def as_transform(matrix: Matrix4, kind: LinearKind) -> Affine:
+    """The matrix as Rigid or Affine."""
+    return Rigid(matrix) if kind == "rigid" else Affine(matrix)

@@ -1,0 +1,161 @@
+"""The rigid estimate: many starts, coarse to fine, the best by mutual information."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from samreg.estimation.linear import LinearKind, Level, make_level, refine, score
+from samreg.estimation.mutual_information import PointSamples
+from samreg.estimation.search import global_search, tilts
+from samreg.geometry import Volume
+from samreg.preprocess import working_volume
+from samreg.types import Matrix4
+
+logger = logging.getLogger(__name__)
+
+TILTS_DEG = (-40.0, -20.0, 20.0, 40.0)
+SEARCH_MM = 8.0
+COARSE_SAMPLES = 6_000
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A linear transform to begin with, and where it is from ("edges", "pairs", "given")."""
+
+    origin: str
+    moving_from_fixed: Matrix4
+
+
+@dataclass(frozen=True, eq=False)
+class LinearFit:
+    """A refined matrix.
+
+    Attributes:
+        score: Mutual information at the finest level, in nats (starts compare by it).
+        origin: The start that won.
+        rivals: Score of the best start that ended elsewhere, relative to this one (0 if none did).
+    """
+
+    moving_from_fixed: Matrix4
+    score: float
+    origin: str
+    rivals: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePair:
+    """Two images and their bodies at all the resolutions a linear fit needs.
+
+    Attributes:
+        fixed_body, moving_body: Masks as volumes of 0 and 1, on any grid of their image.
+        samples: Points read at the finest level.
+    """
+
+    fixed: Volume
+    moving: Volume
+    fixed_body: Volume
+    moving_body: Volume
+    samples: int
+    seed: int
+    device: str
+
+    def level(self, spacing_mm: float, max_voxels: int = 8_000_000) -> Level:
+        """Images and masks at one resolution."""
+        return make_level(self.fixed, self.moving, self.fixed_body, self.moving_body, spacing_mm, max_voxels)
+
+    @cached_property
+    def coarse(self) -> PointSamples:
+        return self._at(6.0 * self.scale, COARSE_SAMPLES)
+
+    @cached_property
+    def middle(self) -> PointSamples:
+        return self._at(3.0 * self.scale, max(COARSE_SAMPLES, self.samples // 3))
+
+    @cached_property
+    def fine(self) -> PointSamples:
+        return self._at(max(1.0 * self.scale, float(self.fixed.grid.spacing_mm.min())), self.samples)
+
+    @property
+    def scale(self) -> float:
+        """1 for a field of view of 256 mm; smaller fields are searched in smaller steps."""
+        extent = [float(np.sort(v.grid.extent_mm)[-2]) for v in (self.fixed, self.moving)]
+        return min(extent) / 256.0
+
+    def _at(self, spacing_mm: float, count: int) -> PointSamples:
+        return self.level(spacing_mm).samples(count, seed=self.seed, device=self.device)
+
+
+def edge_starts(pair: ImagePair, best: int = 4) -> list[Start]:
+    """Starts from a global search on edges over tilts and all translations."""
+    spacing = SEARCH_MM * pair.scale
+    images = [working_volume(v, spacing / 2) for v in (pair.fixed, pair.moving)]
+    bodies = [_body_on(body, image) for body, image in zip((pair.fixed_body, pair.moving_body), images, strict=True)]
+    found = global_search(*images, *bodies, tilts(TILTS_DEG, pair.fixed.grid), spacing_mm=spacing, best=best)
+    logger.info("global search: edge correlation %s", [round(value, 3) for value, _ in found])
+    return [Start("edges", matrix) for _, matrix in found]
+
+
+def fit_rigid(
+    pair: ImagePair, starts: Sequence[Start], *, on_progress: Callable[[float], None] | None = None
+) -> LinearFit:
+    """The best rigid transform from several starts.
+
+    Args:
+        starts: At least one; the identity is a sensible one for images of one session.
+    """
+    ended = []
+    for number, start in enumerate(starts):
+        matrix, value = refine(start.moving_from_fixed, pair.coarse, "rigid", pair.fixed.grid, max_iterations=40)
+        ended.append((value, matrix, start.origin))
+        if on_progress:
+            on_progress(0.6 * (number + 1) / len(starts))
+    distinct = _distinct(sorted(ended, key=lambda e: -e[0]), pair)[:2]
+    refined = []
+    for _, matrix, origin in distinct:
+        matrix, value = refine(matrix, pair.middle, "rigid", pair.fixed.grid)
+        refined.append((value, matrix, origin))
+    refined.sort(key=lambda e: -e[0])
+    if on_progress:
+        on_progress(0.8)
+    rivals = refined[1][0] / refined[0][0] if len(refined) > 1 and refined[0][0] > 0 else 0.0
+    _, matrix, origin = refined[0]
+    fit = fit_linear(pair, matrix, "rigid", origin)
+    return LinearFit(fit.moving_from_fixed, fit.score, origin, rivals)
+
+
+def fit_linear(pair: ImagePair, start: Matrix4, kind: LinearKind, origin: str) -> LinearFit:
+    """A matrix refined at the finest level."""
+    matrix, value = refine(start, pair.fine, kind, pair.fixed.grid)
+    logger.info("%s fit from %s: mutual information %.4f", kind, origin, value)
+    return LinearFit(matrix, value, origin)
+
+
+def information(pair: ImagePair, matrix: Matrix4) -> float:
+    """Mutual information (nats) of a matrix at the finest level, times the overlap penalty."""
+    return score(matrix, pair.fine)
+
+
+def _distinct(
+    ended: list[tuple[float, Matrix4, str]], pair: ImagePair
+) -> list[tuple[float, Matrix4, str]]:
+    """Entries that take the body's points to different places (more than 5 mm apart on average)."""
+    points = pair.coarse.points[::50].double().cpu().numpy()
+    kept: list[tuple[float, Matrix4, str]] = []
+    for entry in ended:
+        apart = [
+            np.linalg.norm(points @ (entry[1] - k[1])[:3, :3].T + (entry[1] - k[1])[:3, 3], axis=1).mean() for k in kept
+        ]
+        if all(distance > 5.0 * pair.scale for distance in apart):
+            kept.append(entry)
+    return kept
+
+
+def _body_on(body: Volume, image: Volume) -> Volume:
+    from samreg.geometry import resample
+
+    return Volume(resample(body.voxels, body.grid, image.grid, mode="nearest"), image.grid)

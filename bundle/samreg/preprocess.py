@@ -1,0 +1,97 @@
+"""Images made ready for matching: body mask, normalised intensities, working resolution."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+
+from samreg.geometry import Grid, Volume, resample
+from samreg.types import Mask
+
+
+def working_volume(volume: Volume, spacing_mm: float, *, max_voxels: int = 4_000_000) -> Volume:
+    """The image at about `spacing_mm`, on a grid with the same axes; never finer than the original.
+
+    Args:
+        max_voxels: The spacing is coarsened until the image has no more voxels than this.
+
+    Returns:
+        A float32 volume whose axes have spacing max(original, `spacing_mm`); outside is the darkest value.
+    """
+    grid = volume.grid.with_spacing(np.maximum(volume.grid.spacing_mm, spacing_mm))
+    while grid.size > max_voxels:
+        spacing_mm *= 1.1
+        grid = volume.grid.with_spacing(np.maximum(volume.grid.spacing_mm, spacing_mm))
+    return on_grid(volume, grid)
+
+
+def on_grid(volume: Volume, grid: Grid) -> Volume:
+    """The image averaged onto another grid of its own space."""
+    if grid.same_as(volume.grid, 1e-6):
+        return volume
+    voxels = resample(volume.voxels, volume.grid, grid, outside=float(volume.voxels.min()))
+    return replace(volume, voxels=voxels, grid=grid)
+
+
+def body_mask(volume: Volume) -> Mask:
+    """Where the body is: what differs from the background, closed and filled slice by slice.
+
+    The background is the commonest value of the border if that is the darkest or brightest of the
+    image (so an inverted image has the same mask). An image without background is all body.
+    """
+    low, high = np.percentile(volume.voxels, (0.5, 99.5))
+    if high <= low:
+        return np.ones(volume.grid.shape, bool)
+    values = ((volume.voxels - low) / (high - low)).clip(0, 1)
+    border = _border_values(values)
+    counts, edges = np.histogram(border, 32, (0, 1))
+    background = edges[counts.argmax()] + 0.5 / 32
+    if 0.2 < background < 0.8 or counts.max() < 0.2 * border.size:
+        return np.ones(volume.grid.shape, bool)
+    contrast = np.sqrt(np.abs(values - background))
+    sigma = [min(1.0, 2.0 / s) if n > 1 else 0.0 for s, n in zip(volume.grid.spacing_mm, volume.grid.shape, strict=True)]
+    contrast = ndimage.gaussian_filter(contrast, sigma)
+    mask = _largest_parts(contrast > _otsu(contrast))
+    for k in range(mask.shape[2]):
+        mask[:, :, k] = ndimage.binary_fill_holes(mask[:, :, k])
+    share = mask.mean()
+    return mask if 0.01 < share < 0.97 else np.ones(volume.grid.shape, bool)
+
+
+def normalised(volume: Volume, mask: Mask | None = None) -> np.ndarray:
+    """Intensities scaled so that the 1st and 99th percentile of the body are 0 and 1, clipped, float32."""
+    inside = volume.voxels if mask is None or not mask.any() else volume.voxels[mask]
+    low, high = np.percentile(inside, (1, 99))
+    if high <= low:
+        return np.zeros(volume.grid.shape, np.float32)
+    return ((volume.voxels - low) / (high - low)).clip(0, 1).astype(np.float32)
+
+
+def _border_values(values: np.ndarray) -> np.ndarray:
+    """Values on the faces of the first two axes (slices may all hold body)."""
+    faces = [values[0], values[-1], values[:, 0], values[:, -1]]
+    return np.concatenate([f.ravel() for f in faces])
+
+
+def _largest_parts(mask: Mask) -> Mask:
+    """Components of at least a twentieth of the largest one."""
+    labels, count = ndimage.label(mask)
+    if count <= 1:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return (sizes >= sizes.max() / 20)[labels] & mask
+
+
+def _otsu(values: np.ndarray) -> float:
+    """Otsu's threshold (IEEE Trans SMC 9(1), 1979)."""
+    counts, edges = np.histogram(values, 128)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1]
+    total = np.cumsum(counts * centres)
+    mean_below = total[:-1] / np.maximum(below, 1)
+    mean_above = (total[-1] - total[:-1]) / np.maximum(counts.sum() - below, 1)
+    between = below * (counts.sum() - below) * (mean_below - mean_above) ** 2
+    return float(edges[1:-1][between.argmax()])

@@ -1,0 +1,256 @@
+"""Transforms as files of the ITK world: composite .h5 and .tfm, and NIfTI displacement fields.
+
+All of them are fixed → moving in LPS mm, as everywhere here, so nothing is turned round on the way;
+an ITK composite applies the transform added last first, which is the only reversal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from samreg.errors import InputRefused, UsageError
+from samreg.geometry import Grid
+from samreg.transforms.base import Transform
+from samreg.transforms.composite import Composite, compose
+from samreg.transforms.field import DisplacementField, VelocityField
+from samreg.transforms.linear import Affine, Rigid, is_orthonormal
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+ITK_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+PROBE_MM = 100.0  # distance of the points that read the matrix out of a linear ITK transform
+
+
+def write_transform(transform: Transform, path: str | Path, *, grid: Grid | None = None) -> None:
+    """Write a transform that ITK tools and 3D Slicer read.
+
+    Args:
+        transform: Fixed points to moving points.
+        path: .h5 or .tfm for an ITK composite, .nii or .nii.gz for a displacement field.
+        grid: For NIfTI: where the field is sampled. For ITK files: None writes every part as it is
+            (matrices exactly, fields on their own grids); a grid folds all into one field on it,
+            which is zero beyond the grid.
+
+    Example:
+        write_transform(result.transform, "transform.h5")
+
+    Raises:
+        UsageError: Another suffix, NIfTI without a grid, or a transform of unknown make.
+    """
+    path = Path(path)
+    if _suffix(path) in NIFTI_SUFFIXES:
+        if grid is None:
+            raise UsageError(f"no grid for {path.name}", "the grid on which the displacement is sampled")
+        write_displacement_nifti(transform, grid, path)
+        return
+    if _suffix(path) not in (".h5", ".tfm"):
+        raise UsageError(f"transform file '{path.name}'", "a name that ends in .h5, .tfm, .nii or .nii.gz")
+    import SimpleITK
+
+    if grid is not None:
+        transform = DisplacementField(grid, transform.displacement(grid))
+    parts = transform.parts if isinstance(transform, Composite) else (transform,)
+    composite = SimpleITK.CompositeTransform([_to_itk(part) for part in reversed(parts)])
+    with _renamed_when_whole(path) as temporary:
+        SimpleITK.WriteTransform(composite, str(temporary))
+
+
+def write_displacement_nifti(transform: Transform, grid: Grid, path: str | Path) -> None:
+    """Write the displacement on a grid as a NIfTI vector image, as ANTs does.
+
+    The header's affine is RAS as NIfTI asks, the vectors are LPS mm (5D, intent 1007, float32).
+
+    Raises:
+        UsageError: The grid's axes are not perpendicular (ITK would not read the file), or the suffix
+            is not .nii or .nii.gz.
+    """
+    import SimpleITK
+
+    path = Path(path)
+    if _suffix(path) not in NIFTI_SUFFIXES:
+        raise UsageError(f"displacement file '{path.name}'", "a name that ends in .nii or .nii.gz")
+    if np.abs(grid.direction.T @ grid.direction - np.eye(3)).max() > 1e-4:
+        raise UsageError("a grid whose axes are not perpendicular", "perpendicular axes for a NIfTI displacement field")
+    image = _vector_image(grid, transform.displacement(grid))
+    with _renamed_when_whole(path) as temporary:
+        SimpleITK.WriteImage(image, str(temporary))
+
+
+def read_transform(path: str | Path) -> Transform:
+    """Read an ITK transform or a NIfTI displacement field (fixed → moving).
+
+    Args:
+        path: .h5, .tfm, .txt or .mat as written by ITK, ANTs, 3D Slicer or SimpleITK: linear transforms,
+            displacement fields and composites of them; .nii or .nii.gz: a displacement field.
+
+    Returns:
+        Rigid where a matrix is orthonormal to 1e-6, else Affine; DisplacementField; or a Composite.
+
+    Raises:
+        InputRefused: The file is absent or unreadable, 2D, a B-spline or another kind without a
+            counterpart here, mirrors space, or holds no displacement field.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    if suffix not in ITK_SUFFIXES + NIFTI_SUFFIXES:
+        raise InputRefused(
+            f"transform file '{path.name}'",
+            f"one that ends in {', '.join(ITK_SUFFIXES + NIFTI_SUFFIXES)}",
+            reason="transform-unsupported",
+        )
+    if not path.is_file():
+        raise InputRefused(f"no transform file {path}", "an existing file", reason="transform-missing")
+    try:
+        return _read_nifti(path) if suffix in NIFTI_SUFFIXES else _read_itk(path)
+    except UsageError as error:  # e.g. a matrix that mirrors, a vector that is not finite
+        raise InputRefused(
+            f"{path.name} holds {error.got}", error.expected, error.next_step, reason="transform-unsupported"
+        ) from error
+
+
+def _read_itk(path: Path) -> Transform:
+    import SimpleITK
+
+    try:
+        transform = SimpleITK.ReadTransform(str(path))
+    except RuntimeError as error:
+        raise InputRefused(
+            f"{path.name} cannot be read as an ITK transform",
+            "a file written by ITK, SimpleITK, ANTs or 3D Slicer",
+            "An elastix parameter file must be exported as an ITK transform or a displacement field first.",
+            reason="transform-unreadable",
+        ) from error
+    return _from_itk(transform, path.name)
+
+
+def _read_nifti(path: Path) -> DisplacementField:
+    import SimpleITK
+
+    try:
+        image = SimpleITK.ReadImage(str(path))
+    except RuntimeError as error:
+        raise InputRefused(
+            f"{path.name} cannot be read", "a NIfTI displacement field", reason="transform-unreadable"
+        ) from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
+        raise InputRefused(
+            f"{path.name} is a {image.GetDimension()}D image of "
+            f"{image.GetNumberOfComponentsPerPixel()} component(s) a voxel",
+            "a displacement field: a 5D NIfTI file of three components with vector intent (1006 or 1007)",
+            "The warps of FSL need conversion to an ITK displacement field.",
+            reason="transform-unsupported",
+        )
+    intent = image.GetMetaData("intent_name") if image.HasMetaDataKey("intent_name") else ""
+    if intent.strip().startswith("NREG"):
+        raise InputRefused(
+            f"{path.name} is a deformation field of NiftyReg (absolute RAS positions)",
+            "displacements in LPS mm",
+            "Convert it with `reg_transform -disp`, and mind its RAS axes.",
+            reason="transform-unsupported",
+        )
+    return _field_from(image)
+
+
+def _to_itk(part: Transform) -> SimpleITK.Transform:
+    import SimpleITK
+
+    if isinstance(part, Affine):
+        # An affine for rotations too: its matrix is kept to the last bit, where versors and angles
+        # lose digits near half a turn (prone against supine).
+        affine = SimpleITK.AffineTransform(3)
+        affine.SetMatrix(part.moving_from_fixed[:3, :3].ravel().tolist())
+        affine.SetTranslation(part.moving_from_fixed[:3, 3].tolist())
+        return affine
+    if isinstance(part, VelocityField):
+        part = part.field
+    if isinstance(part, DisplacementField):
+        return SimpleITK.DisplacementFieldTransform(_vector_image(part.grid, part.vectors.astype(np.float64)))
+    raise UsageError(
+        f"a transform of type {type(part).__name__}", "matrices, fields and composites of them", "Give a grid."
+    )
+
+
+def _from_itk(transform: SimpleITK.Transform, name: str) -> Transform:
+    import SimpleITK
+
+    if transform.GetDimension() != 3:
+        raise InputRefused(
+            f"{name} holds a {transform.GetDimension()}D transform",
+            "a 3D one (a picture is a 3D image of one slice)",
+            reason="transform-unsupported",
+        )
+    transform = transform.Downcast()
+    if isinstance(transform, SimpleITK.CompositeTransform):
+        count = transform.GetNumberOfTransforms()
+        return compose([_from_itk(transform.GetNthTransform(n), name) for n in reversed(range(count))])
+    if isinstance(transform, SimpleITK.DisplacementFieldTransform):
+        return _field_from(transform.GetDisplacementField())
+    if transform.IsLinear():
+        return _matrix_from(transform)
+    kind = transform.GetName()
+    raise InputRefused(
+        f"{name} holds a {kind}",
+        "matrices and displacement fields",
+        "Turn it into a displacement field (SimpleITK: TransformToDisplacementField; 3D Slicer: Transforms, convert).",
+        reason="transform-unsupported",
+    )
+
+
+def _matrix_from(transform: SimpleITK.Transform) -> Affine:
+    """Any linear ITK transform, whatever its parameters and centre, from where it takes four points."""
+    corner = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
+    ends = np.array([transform.TransformPoint(tuple(PROBE_MM * axis)) for axis in np.eye(3)])
+    matrix = np.eye(4)
+    matrix[:3, :3] = (ends - corner).T / PROBE_MM
+    matrix[:3, 3] = corner
+    return Rigid(matrix) if is_orthonormal(matrix[:3, :3]) else Affine(matrix)
+
+
+def _vector_image(grid: Grid, vectors: np.ndarray) -> SimpleITK.Image:
+    """[i, j, k, 3] LPS mm as an ITK vector image (k, j, i)."""
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(vectors.transpose(2, 1, 0, 3)), isVector=True)
+    image.SetOrigin(grid.origin_lps.tolist())
+    image.SetSpacing(grid.spacing_mm.tolist())
+    image.SetDirection(grid.direction.ravel().tolist())
+    return image
+
+
+def _field_from(image: SimpleITK.Image) -> DisplacementField:
+    import SimpleITK
+
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    grid = Grid.from_axes(image.GetSize(), image.GetSpacing(), image.GetOrigin(), direction)
+    return DisplacementField(grid, SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0, 3))
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+
+
+@contextmanager
+def _renamed_when_whole(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` with the same suffix, renamed at the end, removed on failure.
+
+    Raises:
+        UsageError: The folder is absent or cannot be written.
+    """
+    if not path.parent.is_dir():
+        raise UsageError(f"no folder {path.parent}", "an existing folder to write into")
+    temporary = path.with_name(f".part-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"{path} cannot be written ({error})", "a folder that can be written") from error
+    finally:
+        temporary.unlink(missing_ok=True)
