@@ -9,11 +9,15 @@ An independent implementation of SAMReg (Huang et al., arXiv 2405.10879); not a 
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from samreg.config import Config
     from samreg.pipeline import register
+
+# Silent until the application that uses the library sets up logging.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __version__ = "0.1.0"
 __all__ = ["Config", "__version__", "register"]

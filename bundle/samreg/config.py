@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from hashlib import sha256
@@ -175,6 +176,6 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
     if type(value) not in allowed:
         names = " or ".join("none" if t is type(None) else t.__name__ for t in allowed)
         raise UsageError(f"'{name}' is {value!r}", names)
-    if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
-        raise UsageError(f"'{name}' is {value}", "a number that is not negative")
+    if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value < math.inf:
+        raise UsageError(f"'{name}' is {value}", "a finite number that is not negative")
     return value

@@ -52,13 +52,13 @@ class UsageError(SamregError):
     exit_code = 2
 
 
-class InputRefused(SamregError):
+class InputRefused(SamregError):  # noqa: N818
     """The input is not safe to register (exit code 3)."""
 
     exit_code = 3
 
 
-class OutputInvalid(SamregError):
+class OutputInvalid(SamregError):  # noqa: N818
     """A written object does not reproduce the result when read back (exit code 1)."""
 
 

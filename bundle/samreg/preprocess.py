@@ -8,7 +8,10 @@ import numpy as np
 from scipy import ndimage
 
 from samreg.geometry import Grid, Volume, resample
+from samreg.transforms import Transform
 from samreg.types import Mask
+
+CONTRAST_BINS = 64
 
 
 def working_volume(volume: Volume, spacing_mm: float, *, max_voxels: int = 4_000_000) -> Volume:
@@ -51,13 +54,20 @@ def body_mask(volume: Volume) -> Mask:
     if 0.2 < background < 0.8 or counts.max() < 0.2 * border.size:
         return np.ones(volume.grid.shape, bool)
     contrast = np.sqrt(np.abs(values - background))
-    sigma = [min(1.0, 2.0 / s) if n > 1 else 0.0 for s, n in zip(volume.grid.spacing_mm, volume.grid.shape, strict=True)]
+    sigma = [
+        min(1.0, 2.0 / s) if n > 1 else 0.0 for s, n in zip(volume.grid.spacing_mm, volume.grid.shape, strict=True)
+    ]
     contrast = ndimage.gaussian_filter(contrast, sigma)
     mask = _largest_parts(contrast > _otsu(contrast))
     for k in range(mask.shape[2]):
         mask[:, :, k] = ndimage.binary_fill_holes(mask[:, :, k])
     share = mask.mean()
     return mask if 0.01 < share < 0.97 else np.ones(volume.grid.shape, bool)
+
+
+def mask_on(mask: Mask, source: Grid, target: Grid) -> Mask:
+    """A mask [i, j, k] on another grid of its space (nearest neighbour)."""
+    return resample(mask.astype(np.uint8), source, target, mode="nearest") > 0
 
 
 def normalised(volume: Volume, mask: Mask | None = None) -> np.ndarray:
@@ -67,6 +77,33 @@ def normalised(volume: Volume, mask: Mask | None = None) -> np.ndarray:
     if high <= low:
         return np.zeros(volume.grid.shape, np.float32)
     return ((volume.voxels - low) / (high - low)).clip(0, 1).astype(np.float32)
+
+
+def contrast_matched(moving: Volume, fixed: Volume, aligned: Transform, fixed_body: Mask) -> Volume:
+    """The moving image with each grey value replaced by the mean fixed value found at the same place.
+
+    Makes images of different or inverted contrast comparable by intensity, once a rough alignment is known.
+
+    Args:
+        aligned: Fixed to moving points.
+        fixed_body: [i, j, k] on the fixed grid.
+    """
+    low, high = np.percentile(moving.voxels, (0.5, 99.5))
+    if high <= low:
+        return moving
+    warped = aligned.warp(moving, fixed.grid, outside=np.nan)
+    seen = ndimage.binary_dilation(fixed_body, iterations=2) & np.isfinite(warped)
+    place = ((warped[seen] - low) / (high - low)).clip(0, 1) * (CONTRAST_BINS - 1)
+    counts = np.bincount(place.round().astype(int), minlength=CONTRAST_BINS).astype(float)
+    sums = np.bincount(place.round().astype(int), fixed.voxels[seen], CONTRAST_BINS)
+    counts, sums = (ndimage.gaussian_filter1d(v, 1.0, mode="constant") for v in (counts, sums))
+    known = counts > 1e-3 * counts.sum() / CONTRAST_BINS
+    if not known.any():
+        return moving
+    bins = np.arange(CONTRAST_BINS)
+    curve = np.interp(bins, bins[known], sums[known] / counts[known])
+    position = ((moving.voxels - low) / (high - low)).clip(0, 1) * (CONTRAST_BINS - 1)
+    return replace(moving, voxels=np.interp(position, bins, curve).astype(np.float32))
 
 
 def _border_values(values: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from samreg.errors import UsageError
 from samreg.geometry import Grid
@@ -79,11 +80,34 @@ class Roi:
         """True for a region within one slice (axis k)."""
         return self.shape[2] == 1
 
+    def contains(self, voxel: Sequence[int]) -> bool:
+        """True if the voxel of index [i, j, k] belongs to the region."""
+        local = tuple(int(v) - s for v, s in zip(voxel, self.start, strict=True))
+        return all(0 <= v < n for v, n in zip(local, self.shape, strict=True)) and bool(self.box[local])
+
     def mask(self, shape: Sequence[int]) -> Mask:
         """The whole mask on a grid of this shape."""
         out = np.zeros(shape, bool)
         out[self.where] = self.box
         return out
+
+    def on_grid(self, source: Grid, target: Grid) -> Roi | None:
+        """The region on another grid of the same space, its edges interpolated; None if it vanishes there."""
+        if source.same_as(target, 1e-6):
+            return self
+        corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+        edges = target.index(source.lps(np.asarray(self.start) + corners * self.shape - 0.5))
+        low = np.clip(np.floor(edges.min(0)), 0, np.asarray(target.shape) - 1).astype(int)
+        high = np.clip(np.ceil(edges.max(0)) + 1, low + 1, target.shape).astype(int)
+        ijk = source.index(target.crop(low, high).points()) - np.asarray(self.start)
+        # A shell of zeros around the box; beyond a grid's own border the region goes on.
+        pad = [
+            (int(a > 0), int(a + n < whole)) for a, n, whole in zip(self.start, self.shape, source.shape, strict=True)
+        ]
+        box = np.pad(self.box.astype(np.float32), pad)
+        values = map_coordinates(box, np.moveaxis(ijk + [p[0] for p in pad], -1, 0), order=1, mode="nearest")
+        mask = values >= 0.5
+        return Roi.from_mask(mask, offset=low.tolist(), score=self.score, label=self.label) if mask.any() else None
 
     def overlap(self, other: Roi) -> int:
         """Number of voxels shared with another region of the same grid."""
@@ -184,6 +208,15 @@ class RoiPairs:
     def moving(self) -> RoiSet:
         """The moving regions in order of the pairs."""
         return RoiSet(self.moving_grid, tuple(p.moving for p in self.pairs))
+
+    def on_grids(self, fixed: Grid, moving: Grid) -> RoiPairs:
+        """The pairs on other grids of the same spaces; a pair with a region that vanishes there is dropped."""
+        out = []
+        for pair in self.pairs:
+            one, two = pair.fixed.on_grid(self.fixed_grid, fixed), pair.moving.on_grid(self.moving_grid, moving)
+            if one is not None and two is not None:
+                out.append(replace(pair, fixed=one, moving=two))
+        return RoiPairs(fixed, moving, tuple(replace(p, id=n + 1) for n, p in enumerate(out)))
 
     @property
     def confidences(self) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Transforms from region pairs and dense similarity."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,9 @@ def fit_velocity(
         grid = control_grid(fixed.grid, level.control_mm)
         velocity = _upsampled(velocity, previous, grid, device)
         dense = _DenseTerm.of(start, fixed, moving, fixed_body, level, device) if config.similarity_weight else None
-        for step, velocity in enumerate(_descend(velocity, grid, start, dense, patches, level, config, generator)):
+        steps = _descend(velocity, grid, start, dense, patches, level, config, generator)
+        for step, fitted in enumerate(steps):
+            velocity = fitted
             if on_progress:
                 on_progress((number + (step + 1) / config.iterations) / len(plan))
         previous = grid
@@ -88,7 +90,7 @@ def control_grid(fixed: Grid, spacing_mm: float) -> Grid:
     return fixed.with_spacing(spacing).padded(2 * float(spacing.max()))
 
 
-def _descend(  # type: ignore[no-untyped-def]
+def _descend(
     velocity: Tensor,
     grid: Grid,
     start: Transform,
@@ -97,7 +99,7 @@ def _descend(  # type: ignore[no-untyped-def]
     level: FieldLevel,
     config: EstimationConfig,
     generator: torch.Generator,
-):
+) -> Iterator[Tensor]:
     """Adam on the velocity [3, i, j, k]; yields it after each step."""
     window = _window(grid, velocity)
     stiffness = _stiffness(grid).to(velocity)
@@ -149,10 +151,11 @@ class _DenseTerm:
         ones = Volume(np.ones(smooth.grid.shape, np.float32), smooth.grid)
         known = torch.as_tensor(start.warp(ones, grid, outside=0.0), device=device)
         body: Mask = resample(fixed_body.voxels, fixed_body.grid, grid, mode="nearest", outside=0) > 0
-        features = mind_ssc(torch.as_tensor(fixed_image.voxels, device=device)[None])
+        dilation = _dilation(grid)
+        features = mind_ssc(torch.as_tensor(fixed_image.voxels, device=device)[None], dilation=dilation)
         where = torch.as_tensor(body, device=device)
         points = torch.as_tensor(grid.lps(np.argwhere(body)), dtype=torch.float32, device=device)
-        return _DenseTerm(points, features[:, where], mind_ssc(warped[None]), known[None], grid)
+        return _DenseTerm(points, features[:, where], mind_ssc(warped[None], dilation=dilation), known[None], grid)
 
     def loss(self, u: Tensor, control: Grid, generator: torch.Generator) -> Tensor:
         """Mean squared MIND difference over random body points that fall inside the moving image."""
@@ -162,6 +165,12 @@ class _DenseTerm:
         valid = inside(ijk, self.grid.shape) & (sample(self.known, ijk.detach())[0] > 0.99)
         difference = ((sample(self.moving, ijk) - self.features[:, chosen]) ** 2).mean(0)
         return (difference * valid).sum() / valid.sum().clamp_min(1)
+
+
+def _dilation(grid: Grid) -> list[int]:
+    """The same distance along all axes, at least one voxel."""
+    distance = 2 * float(grid.spacing_mm[list(grid.active_axes)].min())
+    return [max(1, round(distance / float(s))) for s in grid.spacing_mm]
 
 
 def _moved(points: Tensor, u: Tensor, grid: Grid) -> Tensor:
@@ -207,6 +216,6 @@ def _upsampled(velocity: Tensor | None, source: Grid | None, target: Grid, devic
     return sample(velocity, ijk, outside=0.0)
 
 
-def softness(plan: Sequence[FieldLevel]) -> float:
-    """The margin in mm that patches need for the softest level."""
-    return 4 * max(level.softness_mm for level in plan)
+def margin_mm(config: EstimationConfig) -> float:
+    """How far around a region its patch must reach for the softest level."""
+    return 4 * max(level.softness_mm for level in levels(config))

@@ -11,7 +11,7 @@ from scipy import ndimage, optimize
 
 from samreg.estimation.mutual_information import MIN_OVERLAP, PointSamples
 from samreg.geometry import Grid, Volume
-from samreg.preprocess import working_volume
+from samreg.preprocess import mask_on, working_volume
 from samreg.transforms import Affine, Rigid, nearest_rotation
 from samreg.types import Mask, Matrix4
 
@@ -41,8 +41,13 @@ class Level:
 
 
 def make_level(
-    fixed: Volume, moving: Volume, fixed_body: Volume, moving_body: Volume, spacing_mm: float,
-    max_voxels: int = 8_000_000, rim_mm: float = 8.0
+    fixed: Volume,
+    moving: Volume,
+    fixed_body: Volume,
+    moving_body: Volume,
+    spacing_mm: float,
+    max_voxels: int = 8_000_000,
+    rim_mm: float = 8.0,
 ) -> Level:
     """Both images and their body masks (given on any grid) at one resolution."""
     images = [working_volume(v, spacing_mm, max_voxels=max_voxels) for v in (fixed, moving)]
@@ -51,11 +56,8 @@ def make_level(
 
 
 def _with_rim(body: Volume, grid: Grid, rim_mm: float) -> Mask:
-    from samreg.geometry import resample
-
-    distance = ndimage.distance_transform_edt(body.voxels < 0.5, sampling=body.grid.spacing_mm)
-    near = (distance <= rim_mm).astype(np.uint8)
-    return resample(near, body.grid, grid, mode="nearest") > 0
+    distance = ndimage.distance_transform_edt(body.voxels == 0, sampling=body.grid.spacing_mm)
+    return mask_on(distance <= rim_mm, body.grid, grid)
 
 
 def generators(kind: LinearKind, grid: Grid, radius_mm: float) -> np.ndarray:
@@ -102,7 +104,7 @@ def refine(
     shift = np.eye(4)
     shift[:3, 3] = centre
     to_centre, from_centre = torch.as_tensor(np.linalg.inv(shift)), torch.as_tensor(shift)
-    base = torch.as_tensor(start)
+    base = torch.tensor(start)
 
     def matrix_of(theta: torch.Tensor) -> torch.Tensor:
         motion = torch.matrix_exp((theta[:, None, None] * basis).sum(0))
@@ -134,7 +136,7 @@ def _score(samples: PointSamples, matrix: torch.Tensor) -> torch.Tensor:
 def score(matrix: Matrix4, samples: PointSamples) -> float:
     """Mutual information of a matrix, as `refine` counts it."""
     with torch.no_grad():
-        return float(_score(samples, torch.as_tensor(matrix)))
+        return float(_score(samples, torch.tensor(matrix)))
 
 
 def as_transform(matrix: Matrix4, kind: LinearKind) -> Affine:

@@ -9,11 +9,12 @@ from functools import cached_property
 
 import numpy as np
 
-from samreg.estimation.linear import LinearKind, Level, make_level, refine, score
+from samreg.estimation.linear import Level, LinearKind, make_level, refine, score
 from samreg.estimation.mutual_information import PointSamples
 from samreg.estimation.search import global_search, tilts
 from samreg.geometry import Volume
-from samreg.preprocess import working_volume
+from samreg.preprocess import mask_on, working_volume
+from samreg.transforms import about_centre
 from samreg.types import Matrix4
 
 logger = logging.getLogger(__name__)
@@ -93,11 +94,25 @@ class ImagePair:
 def edge_starts(pair: ImagePair, best: int = 4) -> list[Start]:
     """Starts from a global search on edges over tilts and all translations."""
     spacing = SEARCH_MM * pair.scale
-    images = [working_volume(v, spacing / 2) for v in (pair.fixed, pair.moving)]
-    bodies = [_body_on(body, image) for body, image in zip((pair.fixed_body, pair.moving_body), images, strict=True)]
-    found = global_search(*images, *bodies, tilts(TILTS_DEG, pair.fixed.grid), spacing_mm=spacing, best=best)
+    fixed, moving = (working_volume(v, spacing / 2) for v in (pair.fixed, pair.moving))
+    fixed_body = mask_on(pair.fixed_body.voxels > 0, pair.fixed_body.grid, fixed.grid)
+    moving_body = mask_on(pair.moving_body.voxels > 0, pair.moving_body.grid, moving.grid)
+    found = global_search(
+        fixed, moving, fixed_body, moving_body, tilts(TILTS_DEG, pair.fixed.grid), spacing_mm=spacing, best=best
+    )
     logger.info("global search: edge correlation %s", [round(value, 3) for value, _ in found])
     return [Start("edges", matrix) for _, matrix in found]
+
+
+def plain_starts(pair: ImagePair) -> list[Start]:
+    """The scanner's own coordinates, the bodies' centroids, and the middles of the fields of view."""
+    fixed, moving = (_centroid(body) for body in (pair.fixed_body, pair.moving_body))
+    shifts = {
+        "scanner coordinates": np.zeros(3),
+        "centroids": moving - fixed,
+        "fields of view": pair.moving.grid.centre_lps - pair.fixed.grid.centre_lps,
+    }
+    return [Start(origin, about_centre(np.eye(3), shift, np.zeros(3))) for origin, shift in shifts.items()]
 
 
 def fit_rigid(
@@ -140,9 +155,7 @@ def information(pair: ImagePair, matrix: Matrix4) -> float:
     return score(matrix, pair.fine)
 
 
-def _distinct(
-    ended: list[tuple[float, Matrix4, str]], pair: ImagePair
-) -> list[tuple[float, Matrix4, str]]:
+def _distinct(ended: list[tuple[float, Matrix4, str]], pair: ImagePair) -> list[tuple[float, Matrix4, str]]:
     """Entries that take the body's points to different places (more than 5 mm apart on average)."""
     points = pair.coarse.points[::50].double().cpu().numpy()
     kept: list[tuple[float, Matrix4, str]] = []
@@ -155,7 +168,5 @@ def _distinct(
     return kept
 
 
-def _body_on(body: Volume, image: Volume) -> Volume:
-    from samreg.geometry import resample
-
-    return Volume(resample(body.voxels, body.grid, image.grid, mode="nearest"), image.grid)
+def _centroid(body: Volume) -> np.ndarray:
+    return body.grid.lps(np.argwhere(body.voxels > 0).mean(0)[None])[0]

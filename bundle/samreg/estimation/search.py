@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from samreg.geometry import Grid, Volume, resample
 from samreg.transforms import about_centre
-from samreg.types import Matrix4
+from samreg.types import Mask, Matrix4
 
 MIN_OVERLAP = 0.35
 
@@ -32,8 +32,8 @@ def tilts(degrees: Sequence[float], grid: Grid) -> list[np.ndarray]:
 def global_search(
     fixed: Volume,
     moving: Volume,
-    fixed_body: Volume,
-    moving_body: Volume,
+    fixed_body: Mask,
+    moving_body: Mask,
     rotations: Sequence[np.ndarray],
     *,
     spacing_mm: float,
@@ -43,7 +43,7 @@ def global_search(
 
     Args:
         fixed, moving: Images at about `spacing_mm`.
-        fixed_body, moving_body: Their body masks as volumes of 0 and 1.
+        fixed_body, moving_body: Their body masks [i, j, k].
         rotations: Rotations [3, 3] (moving from fixed) to try.
 
     Returns:
@@ -73,7 +73,7 @@ def _search_grid(grid: Grid, spacing_mm: float) -> Grid:
     return grid.bounding_grid(spacing_mm)
 
 
-def _grid_around(grid: Grid, matrix: Matrix4, spacing_mm: float, like: Grid) -> Grid:
+def _grid_around(grid: Grid, matrix: np.ndarray, spacing_mm: float, like: Grid) -> Grid:
     """The grid with the axes of `like` that covers `grid` after `matrix`."""
     moved = Grid(grid.shape, matrix @ grid.affine)
     if grid.is_2d:
@@ -85,15 +85,18 @@ def _grid_around(grid: Grid, matrix: Matrix4, spacing_mm: float, like: Grid) -> 
     return moved.bounding_grid(spacing_mm)
 
 
-def _edges(volume: Volume, body: Volume, grid: Grid, volume_from_grid: Matrix4) -> tuple[np.ndarray, np.ndarray]:
+def _edges(volume: Volume, body: Mask, grid: Grid, volume_from_grid: Matrix4) -> tuple[np.ndarray, np.ndarray]:
     """Compressed gradient magnitude on `grid`, and where it is known (the image's field of view)."""
-    sigma = [max(0.5, 0.6 * grid.spacing_mm[0] / s) if n > 1 else 0 for s, n in zip(volume.grid.spacing_mm, volume.grid.shape, strict=True)]
+    sigma = [
+        max(0.5, 0.6 * grid.spacing_mm[0] / s) if n > 1 else 0
+        for s, n in zip(volume.grid.spacing_mm, volume.grid.shape, strict=True)
+    ]
     squares = np.zeros(volume.grid.shape, np.float32)
     for axis in volume.grid.active_axes:
         order = [1 if a == axis else 0 for a in range(3)]
         squares += (ndimage.gaussian_filter(volume.voxels, sigma, order) / volume.grid.spacing_mm[axis]) ** 2
     edges = np.sqrt(squares)
-    scale = np.percentile(edges[body.voxels > 0.5], 75) if (body.voxels > 0.5).any() else edges.mean()
+    scale = np.percentile(edges[body], 75) if body.any() else edges.mean()
     edges = edges / (edges + max(float(scale), 1e-6))
     on_target = Grid(volume.grid.shape, np.linalg.inv(volume_from_grid) @ volume.grid.affine)
     values = resample(edges, on_target, grid)
@@ -124,7 +127,10 @@ def _best_shift(
     var_f = np.maximum(correlate(f2, mm) - sum_f**2 / count, 0)
     var_m = np.maximum(correlate(fm, m2) - sum_m**2 / count, 0)
     # Correlation counts by how much of the smaller image's edge content it explains.
-    energy = min(float((fixed**2).sum() - fixed.sum() ** 2 / fixed_mask.sum()), float((moving**2).sum() - moving.sum() ** 2 / moving_mask.sum()))
+    energy = min(
+        float((fixed**2).sum() - fixed.sum() ** 2 / fixed_mask.sum()),
+        float((moving**2).sum() - moving.sum() ** 2 / moving_mask.sum()),
+    )
     correlation = top / np.sqrt(var_f * var_m + (0.05 * energy) ** 2)
     enough = np.minimum(var_f, var_m) > MIN_OVERLAP * energy
     correlation = np.where(enough, correlation, -1)

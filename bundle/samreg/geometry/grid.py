@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samreg.errors import UsageError
 from samreg.types import Matrix4, Points, Points_ijk
@@ -40,9 +41,9 @@ class Grid:
 
     @staticmethod
     def from_axes(
-        shape: Sequence[int],
-        spacing_mm: Sequence[float],
-        origin_lps: Sequence[float] = (0.0, 0.0, 0.0),
+        shape: Sequence[int] | np.ndarray,
+        spacing_mm: Sequence[float] | np.ndarray,
+        origin_lps: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0),
         direction: np.ndarray | None = None,
     ) -> Grid:
         """A grid from spacing [3], LPS mm of voxel (0, 0, 0), and direction cosines [3, 3] in columns."""
@@ -69,7 +70,7 @@ class Grid:
     @property
     def index_from_lps(self) -> Matrix4:
         """[4, 4] inverse of the affine."""
-        return np.linalg.inv(self.affine)
+        return np.linalg.inv(self.affine).astype(np.float64)
 
     @property
     def centre_lps(self) -> np.ndarray:
@@ -101,7 +102,7 @@ class Grid:
         """Axes with more than one voxel."""
         return tuple(a for a in range(3) if self.shape[a] > 1)
 
-    def lps(self, points_ijk: Points_ijk) -> Points:
+    def lps(self, points_ijk: Points_ijk | NDArray[np.integer]) -> Points:
         """LPS mm of continuous indices [..., 3]."""
         return transform_points(self.affine, points_ijk)
 
@@ -112,7 +113,7 @@ class Grid:
     def contains(self, points_lps: Points) -> np.ndarray:
         """True where a point lies in the field of view, half a voxel of border included."""
         ijk = self.index(points_lps)
-        return ((ijk >= -0.5) & (ijk <= np.asarray(self.shape) - 0.5)).all(-1)
+        return np.all((ijk >= -0.5) & (ijk <= np.asarray(self.shape) - 0.5), axis=-1)
 
     def points(self) -> np.ndarray:
         """LPS mm of every voxel centre, [i, j, k, 3] float64 (large grids: use `slabs`)."""
@@ -132,7 +133,7 @@ class Grid:
         k = np.arange(self.shape[2], dtype=np.float64)[None, None, :, None] * a[:3, 2]
         return i + (j + (k + a[:3, 3]))
 
-    def with_spacing(self, spacing_mm: Sequence[float]) -> Grid:
+    def with_spacing(self, spacing_mm: Sequence[float] | np.ndarray) -> Grid:
         """The same field of view (to within half a voxel) at another spacing, centre kept.
 
         Axes of one voxel are left alone.
@@ -156,7 +157,7 @@ class Grid:
         affine[:3, 3] = self.centre_lps - affine[:3, :3] @ ((shape - 1) / 2)
         return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
-    def crop(self, start: Sequence[int], stop: Sequence[int]) -> Grid:
+    def crop(self, start: Sequence[int] | np.ndarray, stop: Sequence[int] | np.ndarray) -> Grid:
         """The part of the grid from index `start` to before `stop`."""
         affine = self.affine.copy()
         affine[:3, 3] = self.lps(np.asarray(start, float)[None])[0]

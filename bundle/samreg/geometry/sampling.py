@@ -124,7 +124,9 @@ def _smooth_for(image: Tensor, source: Grid, target: Grid) -> Tensor:
     # Spacing of the target as seen along each source axis.
     along = np.abs(source.direction.T @ target.direction) @ target.spacing_mm
     ratio = along / source.spacing_mm
-    sigmas = [float(np.sqrt(max(0.0, r * r - 1)) * 0.4) if n > 1 else 0.0 for r, n in zip(ratio, source.shape, strict=True)]
+    sigmas = [
+        float(np.sqrt(max(0.0, r * r - 1)) * 0.4) if n > 1 else 0.0 for r, n in zip(ratio, source.shape, strict=True)
+    ]
     return gaussian_smooth(image, sigmas)
 
 

@@ -97,17 +97,21 @@ class Transform(ABC):
         Central differences of the mapped points along the grid's own axes (one-sided at borders);
         an axis of one voxel is differentiated over one voxel spacing.
         """
-        mapped = np.empty((*grid.shape, 3), np.float64)
-        for where, points in grid.slabs():
-            mapped[where] = self.map_points(points)
-        columns = []
-        for axis in range(3):
-            if grid.shape[axis] > 1:
-                columns.append(np.gradient(mapped, axis=axis))
-            else:
-                columns.append(self.map_points(grid.points() + grid.affine[:3, axis]) - mapped)
-        derivative = np.stack(columns, -1)
-        return (np.linalg.det(derivative) / np.linalg.det(grid.affine[:3, :3])).astype(np.float32)
+        out = np.empty(grid.shape, np.float32)
+        for where, _ in grid.slabs():
+            # One plane more on each side, so that slabs do not show in the differences.
+            start, stop = max(where.start - 1, 0), min(where.stop + 1, grid.shape[0])
+            points = grid.crop((start, 0, 0), (stop, *grid.shape[1:])).points()
+            mapped = self.map_points(points)
+            i, j, k = (
+                np.gradient(mapped, axis=axis)
+                if grid.shape[axis] > 1
+                else self.map_points(points + grid.affine[:3, axis]) - mapped
+                for axis in range(3)
+            )
+            determinant = np.einsum("...c,...c", i, np.cross(j, k)) / np.linalg.det(grid.affine[:3, :3])
+            out[where] = determinant[where.start - start : where.stop - start]
+        return out
 
     def displacement(self, grid: Grid) -> np.ndarray:
         """Mapped point minus point at every voxel centre, [i, j, k, 3] float32 mm."""

@@ -6,10 +6,11 @@ an ITK composite applies the transform added last first, which is the only rever
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 ITK_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+RAS_INTENT, LPS_INTENT = 1006, 1007  # NIFTI_INTENT_DISPVECT as ITK ≥ 5.3 reads it; …_VECTOR, as ANTs writes it
+LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PROBE_MM = 100.0  # distance of the points that read the matrix out of a linear ITK transform
 
 
@@ -90,6 +93,9 @@ def read_transform(path: str | Path) -> Transform:
         path: .h5, .tfm, .txt or .mat as written by ITK, ANTs, 3D Slicer or SimpleITK: linear transforms,
             displacement fields and composites of them; .nii or .nii.gz: a displacement field.
 
+    Example:
+        points_in_moving = read_transform("transform.h5").map_points(points_in_fixed)
+
     Returns:
         Rigid where a matrix is orthonormal to 1e-6, else Affine; DisplacementField; or a Composite.
 
@@ -131,31 +137,39 @@ def _read_itk(path: Path) -> Transform:
 
 
 def _read_nifti(path: Path) -> DisplacementField:
-    import SimpleITK
+    # nibabel, because ITK takes undefined vectors (NaN) for zero without a word.
+    import nibabel
 
     try:
-        image = SimpleITK.ReadImage(str(path))
-    except RuntimeError as error:
+        image: Any = nibabel.load(path)
+        header = image.header
+        shape, intent, units = image.shape, int(header["intent_code"]), header.get_xyzt_units()[0]
+        name = header.get_intent()[2]
+        data = np.asarray(image.dataobj, np.float32)
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
         raise InputRefused(
             f"{path.name} cannot be read", "a NIfTI displacement field", reason="transform-unreadable"
         ) from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
+    if len(shape) != 5 or shape[3:] != (1, 3) or intent not in (LPS_INTENT, RAS_INTENT):
         raise InputRefused(
-            f"{path.name} is a {image.GetDimension()}D image of "
-            f"{image.GetNumberOfComponentsPerPixel()} component(s) a voxel",
-            "a displacement field: a 5D NIfTI file of three components with vector intent (1006 or 1007)",
+            f"{path.name} holds an array of shape {tuple(shape)} with intent {intent}",
+            f"a displacement field: shape (i, j, k, 1, 3) with intent {RAS_INTENT} or {LPS_INTENT}",
             "The warps of FSL need conversion to an ITK displacement field.",
             reason="transform-unsupported",
         )
-    intent = image.GetMetaData("intent_name") if image.HasMetaDataKey("intent_name") else ""
-    if intent.strip().startswith("NREG"):
+    if name.startswith("NREG"):
         raise InputRefused(
             f"{path.name} is a deformation field of NiftyReg (absolute RAS positions)",
             "displacements in LPS mm",
             "Convert it with `reg_transform -disp`, and mind its RAS axes.",
             reason="transform-unsupported",
         )
-    return _field_from(image)
+    if units not in ("mm", "unknown"):
+        raise InputRefused(f"{path.name} is in {units}", "millimetres", reason="transform-unsupported")
+    vectors = data[:, :, :, 0]
+    if intent == RAS_INTENT:
+        vectors = vectors * np.array([-1, -1, 1], np.float32)
+    return DisplacementField(Grid(shape[:3], LPS_FROM_RAS @ image.affine), vectors)
 
 
 def _to_itk(part: Transform) -> SimpleITK.Transform:

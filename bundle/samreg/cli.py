@@ -1,0 +1,250 @@
+"""The `samreg` command: what can be asked. What is done stands in `cli_commands`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, get_args
+
+from samreg import __version__
+from samreg.config import Config, TransformChoice
+from samreg.errors import SamregError
+
+EXIT_CODES = """\
+exit codes:
+  0  done
+  1  unexpected failure
+  2  wrong arguments
+  3  input refused; the reason and the next step are on stderr and in report.json
+  4  registered, but the quality gate failed; outputs are kept and marked, no DICOM registration is written
+
+Not a cleared medical device: a qualified person must check every result before it is used."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments without the program's name; default those of the process.
+
+    Returns:
+        The exit code (see `EXIT_CODES`).
+    """
+    args = build_parser().parse_args(argv)
+    _set_up_logging(args)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return int(args.run(args))
+    except SamregError as error:
+        sys.stderr.write(f"samreg: {error.sentence}\n")
+        return error.exit_code
+    except (OSError, MemoryError) as error:
+        logging.getLogger(__name__).info("failed", exc_info=True)
+        sys.stderr.write(f"samreg: {_plain_failure(error)}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("samreg: interrupted; nothing was written.\n")
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command and its sub-commands."""
+    parser = argparse.ArgumentParser(
+        prog="samreg",
+        description="Register two medical images by their paired regions of interest.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"samreg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_register(commands)
+    _add_apply(commands)
+    _add_apply_points(commands)
+    _add_evaluate(commands)
+    _add_locate(commands)
+    _add_info(commands)
+    return parser
+
+
+def _add_register(commands: Any) -> None:
+    p = _command(commands, "register", "find the transform between two images, and write it with its report")
+    _add_pair(p)
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder of the results")
+    add_configuration(p)
+    p.add_argument("--fixed-rois", type=Path, metavar="FILE", help="label map on the fixed grid")
+    p.add_argument(
+        "--moving-rois", type=Path, metavar="FILE", help="label map on the moving grid; equal numbers are pairs"
+    )
+    p.add_argument("--dry-run", action="store_true", help="say from headers alone what would be done; write nothing")
+    _add_talk(p)
+
+
+def _add_apply(commands: Any) -> None:
+    p = _command(commands, "apply", "warp a moving image onto the fixed grid")
+    _add_transform(p)
+    p.add_argument("image", type=Path, metavar="IMAGE", help="moving image or label map")
+    p.add_argument("--reference", type=Path, required=True, metavar="FIXED", help="image whose grid the result has")
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="image file (.nii.gz, .nrrd, .mha)")
+    p.add_argument(
+        "--interpolation",
+        choices=("linear", "nearest"),
+        default="linear",
+        help="nearest for label maps",
+    )
+    _add_talk(p)
+
+
+def _add_apply_points(commands: Any) -> None:
+    p = _command(commands, "apply-points", "map fixed points (LPS mm) to moving points")
+    _add_transform(p)
+    p.add_argument("points", type=Path, metavar="POINTS.csv", help="x, y, z of a point in each row, a header or none")
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.csv", help="the mapped points, same layout")
+    _add_talk(p)
+
+
+def _add_evaluate(commands: Any) -> None:
+    p = _command(commands, "evaluate", "score a transform by label maps or landmarks")
+    _add_transform(p)
+    p.add_argument("--fixed-labels", type=Path, metavar="A", help="label map of the fixed image")
+    p.add_argument("--moving-labels", type=Path, metavar="B", help="label map of the moving image, same numbers")
+    p.add_argument("--fixed-landmarks", type=Path, metavar="CSV", help="x, y, z in LPS mm")
+    p.add_argument("--moving-landmarks", type=Path, metavar="CSV", help="the same landmarks, in the same order")
+    p.add_argument("-o", "--out", type=Path, required=True, metavar="metrics.json", help="the scores")
+    _add_talk(p)
+
+
+def _add_locate(commands: Any) -> None:
+    p = _command(commands, "locate", "find the region under a point of the fixed image, and its counterpart")
+    _add_pair(p)
+    p.add_argument(
+        "--point", type=float, nargs=3, required=True, metavar=("X", "Y", "Z"), help="LPS mm in the fixed image"
+    )
+    add_configuration(p)
+    _add_talk(p)
+
+
+def _add_info(commands: Any) -> None:
+    p = _command(commands, "info", "say which methods, encoders, presets and weights there are")
+    p.add_argument("--json", action="store_true", help="for machines")
+
+
+def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
+    p: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+    )
+    p.set_defaults(run=_lazily(name.replace("-", "_")))
+    return p
+
+
+def _lazily(name: str) -> Any:
+    """A command by its name; its module, and with it torch, loads when the command runs."""
+
+    def run(args: argparse.Namespace) -> int:
+        from samreg import cli_commands
+
+        return int(getattr(cli_commands, name)(args))
+
+    return run
+
+
+def _add_pair(p: argparse.ArgumentParser) -> None:
+    p.add_argument("fixed", type=Path, metavar="FIXED", help="DICOM folder, NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF")
+    p.add_argument("moving", type=Path, metavar="MOVING", help="the image to bring onto the fixed one")
+    p.add_argument("--fixed-series", metavar="UID", help="SeriesInstanceUID, where the folder holds several")
+    p.add_argument("--moving-series", metavar="UID", help="likewise for the moving folder")
+    p.add_argument(
+        "--allow-different-patients",
+        action="store_true",
+        help="do not refuse a pair whose patient ID, name, birth date or sex differ",
+    )
+    p.add_argument(
+        "--pixel-spacing", type=_positive, nargs=2, metavar=("X", "Y"), help="mm, for pictures that do not state it"
+    )
+
+
+def add_configuration(p: argparse.ArgumentParser) -> None:
+    """The options that decide the result; `config_from` reads them."""
+    from samreg import registry, workflow
+
+    p.add_argument("--method", choices=tuple(registry.METHODS), help="composition of stages (default hybrid)")
+    p.add_argument("--transform", choices=get_args(TransformChoice), help="finest transform (default deformable)")
+    p.add_argument("--encoder", choices=tuple(registry.ENCODERS), help="features that regions are matched by")
+    p.add_argument("--weights", metavar="PATH", help="file or folder of the encoder's weights")
+    p.add_argument("--preset", choices=workflow.presets(), help="configuration shipped with samreg")
+    p.add_argument("--config", type=Path, metavar="FILE", help="YAML or JSON configuration, over the preset")
+    p.add_argument("--device", type=_device, metavar="auto|cpu|cuda[:N]", help="where to compute (default auto)")
+    p.add_argument("--seed", type=int, metavar="N", help="of the random choices (default 0)")
+
+
+def config_from(args: argparse.Namespace) -> Config:
+    """The configuration that the options of `add_configuration` mean.
+
+    Raises:
+        UsageError: A configuration that does not hold.
+    """
+    from samreg import workflow
+
+    keys = ("transform", "encoder", "weights", "device", "seed")
+    options = {key: getattr(args, key) for key in keys}
+    return workflow.configured(method=args.method, preset=args.preset, file=args.config, **options)
+
+
+def _add_transform(p: argparse.ArgumentParser) -> None:
+    p.add_argument("transform", type=Path, metavar="TRANSFORM", help="ITK .h5 or .tfm, or NIfTI displacement field")
+
+
+def _add_talk(p: argparse.ArgumentParser) -> None:
+    group = p.add_mutually_exclusive_group()
+    group.add_argument("--quiet", action="store_true", help="errors alone")
+    group.add_argument("--verbose", action="store_true", help="say what is done, and where an unexpected failure arose")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a length in mm")
+    return value
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not auto, cpu, cuda or cuda:N")
+    return text
+
+
+def _set_up_logging(args: argparse.Namespace) -> None:
+    level = logging.WARNING
+    if getattr(args, "quiet", False):
+        level = logging.ERROR
+    elif getattr(args, "verbose", False):
+        level = logging.INFO
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("samreg: %(message)s"))
+    logger = logging.getLogger("samreg")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(level)
+
+
+def _plain_failure(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory. Close other programs, or register images of fewer voxels."
+    where = f" '{error.filename}'" if error.filename else ""
+    return f"{error.strerror or error}{where}. Run again with --verbose to see where."
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    # Ends by way of an exception, so that temporary files are cleared away.
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

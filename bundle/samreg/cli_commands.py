@@ -1,0 +1,180 @@
+"""What the sub-commands of `samreg` do: each calls the library and writes. Returns the exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samreg import __version__, workflow
+from samreg.cli import config_from
+from samreg.cli_progress import ProgressLine
+from samreg.config import Config
+from samreg.errors import InputRefused, UsageError
+
+REFUSED = InputRefused.exit_code
+
+
+def register(args: Namespace) -> int:
+    """Load, register and write; or say what would be done."""
+    job = workflow.Job(
+        args.fixed,
+        args.moving,
+        args.out,
+        config_from(args),
+        fixed_rois=args.fixed_rois,
+        moving_rois=args.moving_rois,
+        **_pair_options(args),
+    )
+    if args.dry_run:
+        plan = workflow.plan(job)
+        _say(plan)
+        return REFUSED if plan["refused"] else 0
+    with _progress(args) as on_progress:
+        report = workflow.run(job, on_progress)
+    if not args.quiet:
+        _summary(report, job.out)
+    return workflow.exit_code(report)
+
+
+def apply(args: Namespace) -> int:
+    """Warp an image onto the grid of another."""
+    from samreg import io
+    from samreg.io.writing import check_image_name, write_image
+    from samreg.transforms.files import read_transform
+
+    check_image_name(args.out)
+    transform = read_transform(args.transform)
+    image, reference = io.read_image(args.image), io.read_image(args.reference)
+    nearest = args.interpolation == "nearest"
+    outside = 0.0 if nearest else min(0.0, float(image.voxels.min()))
+    warped = transform.warp(image, reference.grid, interpolation=args.interpolation, outside=outside)
+    if nearest and np.array_equal(warped, np.round(warped)):
+        warped = warped.astype(np.int32)
+    with _whole(args.out) as path:
+        write_image(warped, reference.grid, path)
+    return 0
+
+
+def apply_points(args: Namespace) -> int:
+    """Map fixed points to moving points."""
+    from samreg.tables import PointTable
+    from samreg.transforms.files import read_transform
+
+    table = PointTable.read(args.points)
+    mapped = read_transform(args.transform).map_points(table.points)
+    with _whole(args.out) as path:
+        table.write(path, mapped)
+    return 0
+
+
+def evaluate(args: Namespace) -> int:
+    """Score a transform by label maps, landmarks, or both."""
+    from samreg.report import write_json
+
+    scores = workflow.evaluate(
+        args.transform,
+        fixed_labels=args.fixed_labels,
+        moving_labels=args.moving_labels,
+        fixed_landmarks=args.fixed_landmarks,
+        moving_landmarks=args.moving_landmarks,
+    )
+    with _whole(args.out) as path:
+        write_json({"samreg": __version__, **scores}, path)
+    return 0
+
+
+def locate(args: Namespace) -> int:
+    """Print the region under a point, and its counterpart."""
+    from samreg import io, pipeline
+
+    config = config_from(args)
+    fixed, moving = io.read_pair(args.fixed, args.moving, **_pair_options(args))
+    _say(pipeline.locate(fixed, moving, np.asarray(args.point, float), config))
+    return 0
+
+
+def info(args: Namespace) -> int:
+    """Print what is there: methods, encoders, presets, weights."""
+    facts = facts_of_this_installation()
+    if args.json:
+        _say(facts)
+        return 0
+    lines = [f"samreg {facts['version']}"]
+    for kind in ("methods", "encoders", "proposers"):
+        lines += ["", f"{kind}:"]
+        for entry in facts[kind]:
+            lines.append(f"  {entry['name']:<14}{entry['summary']}{' (needs weights)' * entry['needs_weights']}")
+    lines += ["", f"presets: {', '.join(facts['presets'])}"]
+    lines += [f"weights: {', '.join(w['file'] for w in facts['weights']) or 'none (none are needed)'}"]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def facts_of_this_installation() -> dict[str, Any]:
+    """Version, registry rows, presets and weights; needs neither torch nor weights."""
+    from samreg import registry
+
+    def rows(entries: Any) -> list[dict[str, Any]]:
+        return [{"name": e.name, "summary": e.summary, "needs_weights": e.needs_weights} for e in entries.values()]
+
+    models = workflow.home("models")
+    weights = sorted(p for p in models.rglob("*") if p.suffix in (".safetensors", ".pth", ".pt"))
+    return {
+        "version": __version__,
+        "methods": rows(registry.METHODS),
+        "encoders": rows(registry.ENCODERS),
+        "proposers": rows(registry.PROPOSERS),
+        "presets": list(workflow.presets()),
+        "weights": [{"file": p.relative_to(models).as_posix(), "bytes": p.stat().st_size} for p in weights],
+        "configuration": Config().hash,
+    }
+
+
+def _pair_options(args: Namespace) -> dict[str, Any]:
+    return {
+        "fixed_series": args.fixed_series,
+        "moving_series": args.moving_series,
+        "allow_different_patients": args.allow_different_patients,
+        "pixel_spacing_mm": tuple(args.pixel_spacing) if args.pixel_spacing else None,
+    }
+
+
+def _say(values: Any) -> None:
+    sys.stdout.write(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+
+
+def _summary(report: dict[str, Any], out: Path) -> None:
+    reasons = f": {' '.join(report['reasons'])}" if report["reasons"] else ""
+    sys.stdout.write(f"{report['status']}{reasons}\n{report['kind']} transform, report in {out / 'report.html'}\n")
+
+
+@contextmanager
+def _progress(args: Namespace) -> Iterator[Callable[[str, float], None] | None]:
+    if args.quiet:
+        yield None
+        return
+    line = ProgressLine()
+    try:
+        yield line
+    finally:
+        line.close()
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A temporary name that becomes `path` when the block ends without an error."""
+    if not path.parent.is_dir():
+        raise UsageError(f"folder '{path.parent}' does not exist", "an output file in a folder that does")
+    temporary = path.with_name(f".samreg-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,95 @@
+"""Features without a model: self-similarity and local intensity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from samreg.encoders.base import Features, OnProgress
+from samreg.encoders.mind import mind_ssc
+from samreg.errors import UsageError
+from samreg.geometry import Grid, Volume, gaussian_smooth
+
+# In units of the finest spacing, so that pictures of any scale and thin stacks are served alike.
+MIND_DISTANCE = 2.0
+STATISTICS_SCALES = (1.6, 4.0)
+# Of the statistics beside MIND-SSC: more helps images of one contrast little and misleads those of two.
+STATISTICS_WEIGHT = 0.3
+FOREGROUND = 0.05  # share of the robust range below which a neighbourhood is background
+
+
+class Handcrafted:
+    """MIND-SSC, then local mean and local standard deviation of the intensity at two scales.
+
+    MIND-SSC does not depend on the contrast; the statistics (of the image's robust range, brought
+    to 0..1) tell the tissues of one contrast apart. Each channel has zero mean over the foreground,
+    so that a cosine can tell regions apart, and a deviation of 1 (statistics: 0.3).
+
+    Args:
+        weights: Must be None.
+        device: Where to compute.
+
+    Raises:
+        UsageError: Weights are given.
+
+    Example:
+        >>> Handcrafted().encode(volume).channels.shape  # of a volume of 100 x 100 x 35
+        torch.Size([16, 100, 100, 35])
+    """
+
+    weights_hash: str | None = None
+
+    def __init__(self, *, weights: str | Path | None = None, device: torch.device | str = "cpu") -> None:
+        if weights is not None:
+            raise UsageError("weights for the handcrafted encoder", "none", "Leave out the weights or choose 'sam'.")
+        self.device = torch.device(device)
+
+    def encode(self, volume: Volume, *, on_progress: OnProgress | None = None) -> Features:
+        """float32 [16, i, j, k] (8 channels for a 2D image) on the grid of the volume."""
+        voxels = torch.from_numpy(np.ascontiguousarray(volume.voxels, dtype=np.float32))[None].to(self.device)
+        normalised = _normalised(voxels)
+        self_similarity = mind_ssc(voxels, dilation=_dilation(volume.grid))
+        if on_progress:
+            on_progress(0.5)
+        statistics, foreground = _statistics(normalised, volume.grid)
+        channels = _standardised(torch.cat([self_similarity, statistics]), foreground)
+        channels[len(self_similarity) :] *= STATISTICS_WEIGHT
+        if on_progress:
+            on_progress(1.0)
+        return Features(volume.grid, channels)
+
+
+def _dilation(grid: Grid) -> list[int]:
+    """The same distance in mm along all axes, at least one voxel, so that all stacks give the same channels."""
+    distance_mm = MIND_DISTANCE * grid.spacing_mm[list(grid.active_axes)].min()
+    return [max(1, round(float(distance_mm / s))) for s in grid.spacing_mm]
+
+
+def _normalised(voxels: Tensor) -> Tensor:
+    """Robust range of the image to 0..1."""
+    low, high = np.percentile(voxels.cpu().numpy(), [1, 99])
+    return ((voxels - float(low)) / max(float(high - low), 1e-12)).clamp(0, 1)
+
+
+def _statistics(image: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Local mean and deviation at each scale [4, i, j, k], and the foreground bool [i, j, k]."""
+    finest = grid.spacing_mm[list(grid.active_axes)].min()
+    out = []
+    for scale in STATISTICS_SCALES:
+        mean, square = gaussian_smooth(torch.cat([image, image**2]), scale * finest / grid.spacing_mm)
+        out += [mean, (square - mean**2).clamp_min(0).sqrt()]
+    foreground = out[0] > FOREGROUND
+    return torch.stack(out), foreground
+
+
+def _standardised(channels: Tensor, foreground: Tensor) -> Tensor:
+    """In place: zero mean and unit deviation over the foreground (over everything where there is none)."""
+    weight = foreground.float() if foreground.any() else torch.ones_like(foreground, dtype=torch.float32)
+    weight /= weight.sum()
+    for channel in channels:
+        channel -= (channel * weight).sum()
+        channel /= (channel.square() * weight).sum().sqrt().clamp_min(1e-6)
+    return channels

@@ -1,0 +1,49 @@
+"""The image encoder of a SAM model as features (Huang et al., arXiv 2405.10879)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from samreg.encoders.base import Features, OnProgress
+from samreg.encoders.sam_slices import SamSlices
+from samreg.errors import UsageError
+from samreg.geometry import Volume
+
+
+class SamEncoder:
+    """The neck embedding of every slice, 256 channels on cells of 16 x 16 of the model's pixels.
+
+    Args:
+        weights: A transformers folder or an original checkpoint.
+        device: Where the model runs.
+
+    Attributes:
+        slices: The model and its embeddings; everything mode shares it, so each slice is encoded once.
+
+    Raises:
+        UsageError: There are no weights, or they cannot be used.
+    """
+
+    def __init__(self, *, weights: str | Path | None = None, device: torch.device | str = "cpu") -> None:
+        if weights is None:
+            raise UsageError("encoder 'sam' without weights", "a file or folder", "Give it with --weights.")
+        self.slices = SamSlices(weights, device)
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights file."""
+        return self.slices.weights_hash
+
+    def encode(self, volume: Volume, *, on_progress: OnProgress | None = None) -> Features:
+        """float16 [c, x cells, y cells, slices]; the grid holds the centres of the cells."""
+        encoded = self.slices.of(volume)
+        grid = encoded.grid
+        width, height, count = grid.shape
+        channels = []
+        for k in range(count):
+            channels.append(encoded.embedding(k)[:, :height, :width].transpose(1, 2))
+            if on_progress:
+                on_progress((k + 1) / count)
+        return Features(grid, torch.stack(channels, -1))

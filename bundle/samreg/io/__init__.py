@@ -1,0 +1,25 @@
+"""From paths to volumes, label maps and pairs that are safe to register."""
+
+from samreg.io.dicom_check import Stack, check_series
+from samreg.io.dicom_folder import Folder, Series, choose_series, find_series
+from samreg.io.dicom_read import read_series
+from samreg.io.images import describe, read_image
+from samreg.io.labels import read_labels
+from samreg.io.pair import describe_pair, read_pair
+from samreg.io.roles import find_pair
+
+__all__ = [
+    "Folder",
+    "Series",
+    "Stack",
+    "check_series",
+    "choose_series",
+    "describe",
+    "describe_pair",
+    "find_pair",
+    "find_series",
+    "read_image",
+    "read_labels",
+    "read_pair",
+    "read_series",
+]

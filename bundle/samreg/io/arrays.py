@@ -1,0 +1,87 @@
+"""A volume from an array and its affine, as every reader but DICOM's makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from samreg.errors import InputRefused
+from samreg.geometry import Grid, Volume
+from samreg.io.limits import refuse_if_not_finite
+from samreg.types import Matrix4
+
+# Voxels smaller than a nanometre, or axes that almost fall together.
+MIN_SPACING_MM = 1e-6
+MIN_INDEPENDENCE = 1e-3
+SHEAR_NOTED = 1e-3
+
+
+def checked_grid(shape: tuple[int, ...], affine: Matrix4) -> Grid:
+    """A grid from a file's size [3] and affine [4, 4] (LPS mm).
+
+    Raises:
+        InputRefused: `no-orientation` if the affine is not finite or degenerate.
+    """
+    affine = np.asarray(affine, np.float64)
+    linear = affine[:3, :3]
+    spacing = np.linalg.norm(linear, axis=0)
+    ok = np.isfinite(affine).all() and (spacing > MIN_SPACING_MM).all()
+    if not ok or abs(np.linalg.det(linear / spacing)) < MIN_INDEPENDENCE:
+        raise InputRefused(
+            f"the image's affine is degenerate (voxel axes {np.round(linear, 6).tolist()})",
+            "three independent voxel axes in mm",
+            "Write the file again from its original with a tool that keeps orientation and spacing.",
+            reason="no-orientation",
+        )
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+
+def volume_from_array(values: np.ndarray, affine: Matrix4, *, name: str, notes: Mapping[str, str]) -> Volume:
+    """A volume from values [i, j, k] or [i, j] and an affine (LPS mm).
+
+    A single slice that lies along i or j is turned, so that k runs along the slices.
+
+    Raises:
+        InputRefused: `no-orientation`, `non-finite-voxels`.
+    """
+    array = values[..., None] if values.ndim == 2 else values
+    notes = dict(notes)
+    if array.shape[2] > 1 and 1 in array.shape[:2]:
+        axis = array.shape.index(1)
+        order = [a for a in range(3) if a != axis] + [axis]
+        array = array.transpose(order)
+        affine = np.asarray(affine)[:, [*order, 3]]
+        notes["axes"] = "the axis with one voxel was made the slice axis"
+    grid = checked_grid(array.shape, affine)
+    shear = np.abs(grid.direction.T @ grid.direction - np.eye(3)).max()
+    if shear > SHEAR_NOTED:
+        notes["shear"] = f"the voxel axes are not perpendicular (cosine {shear:.3f})"
+    voxels = np.ascontiguousarray(array, dtype=np.float32)
+    refuse_if_not_finite(voxels)
+    return Volume(voxels, grid, name=name, notes=notes)
+
+
+def several_volumes(shape: tuple[int, ...]) -> InputRefused:
+    """A file with more than one volume."""
+    return InputRefused(
+        f"the file holds several volumes (size {' x '.join(str(n) for n in shape)})",
+        "one volume of at most three dimensions",
+        "Write one of them to its own file.",
+        reason="4d",
+    )
+
+
+def not_greyscale(what: str) -> InputRefused:
+    """Colour, vector or complex voxels."""
+    return InputRefused(
+        f"the voxels are {what}", "one real number in each voxel", "Convert the image to greyscale.",
+        reason="not-greyscale",
+    )  # fmt: skip
+
+
+def unreadable(name: str, kind: str) -> InputRefused:
+    """A damaged file."""
+    return InputRefused(
+        f"'{name}' cannot be read as {kind}", "a whole file", "Write or copy the file again.", reason="unreadable-file"
+    )

@@ -1,0 +1,290 @@
+"""Which DICOM series lie in a folder, from their headers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, MediaStorageDirectoryStorage
+
+from samreg.errors import InputRefused
+from samreg.io.dicom_headers import DAMAGE, is_dicom, quiet, read_header, text, texts
+
+MAX_FILES = 100_000
+
+CLASSIC = {
+    "1.2.840.10008.5.1.4.1.1.2": "CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.4": "MR Image Storage",
+    "1.2.840.10008.5.1.4.1.1.128": "Positron Emission Tomography Image Storage",
+}
+MULTIFRAME = {
+    "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.4.1": "Enhanced MR Image Storage",
+    "1.2.840.10008.5.1.4.1.1.4.4": "Legacy Converted Enhanced MR Image Storage",
+    "1.2.840.10008.5.1.4.1.1.130": "Enhanced PET Image Storage",
+    "1.2.840.10008.5.1.4.1.1.128.1": "Legacy Converted Enhanced PET Image Storage",
+}
+SUPPORTED = CLASSIC | MULTIFRAME
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """The files of one series, not yet checked.
+
+    Attributes:
+        headers: Data sets before their pixels, in order of the file names.
+        files: Where they are.
+        notes: What the folder's reader skipped.
+    """
+
+    headers: tuple[Dataset, ...]
+    files: tuple[Path, ...]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def series_uid(self) -> str:
+        return text(self.headers[0], "SeriesInstanceUID")
+
+    @property
+    def modality(self) -> str:
+        return text(self.headers[0], "Modality")
+
+    @property
+    def sop_classes(self) -> tuple[str, ...]:
+        """SOP class UIDs that occur, sorted."""
+        return tuple(sorted({text(h, "SOPClassUID") for h in self.headers}))
+
+    @property
+    def is_localizer(self) -> bool:
+        """True if every image says that it is a localizer."""
+        return all(is_localizer(h) for h in self.headers)
+
+    @property
+    def is_candidate(self) -> bool:
+        """False for what can never be registered: reports, structure sets, captures, localizers.
+
+        A damaged header without a SOP class stays a candidate, so that it is refused, not ignored.
+        """
+        return any(uid in SUPPORTED or not uid for uid in self.sop_classes) and not self.is_localizer
+
+    @property
+    def line(self) -> str:
+        """One line for lists: modality, description, number of images, UID."""
+        described = text(self.headers[0], "SeriesDescription")[:64]
+        what = "".join(c for c in described if c.isprintable()) or "no description"
+        kind = self.modality or "no modality"
+        return f"{kind} '{what}', {count(len(self.headers), 'image')}, UID {self.series_uid or 'missing'}"
+
+
+@dataclass(frozen=True, eq=False)
+class Folder:
+    """What lies in a folder and its sub-folders.
+
+    Attributes:
+        path: The folder.
+        series: All DICOM series, in order of their first file.
+        skipped: Number of files that are not DICOM (or a DICOMDIR).
+        links: Number of symbolic links, which are not followed.
+    """
+
+    path: Path
+    series: tuple[Series, ...]
+    skipped: int = 0
+    links: int = 0
+
+    @property
+    def candidates(self) -> tuple[Series, ...]:
+        """The series that could be registered."""
+        return tuple(s for s in self.series if s.is_candidate)
+
+    @property
+    def skipped_sentence(self) -> str:
+        """What was skipped, or an empty text."""
+        parts = []
+        if self.skipped:
+            parts.append(f"{count(self.skipped, 'file')} not DICOM")
+        if self.links:
+            parts.append(f"{count(self.links, 'symbolic link')} not followed")
+        return ", ".join(parts)
+
+
+def is_localizer(header: Dataset) -> bool:
+    """True if ImageType names a localizer or scout."""
+    return bool({"LOCALIZER", "SCOUT"} & {v.upper() for v in texts(header, "ImageType")})
+
+
+def count(n: int, thing: str) -> str:
+    """'1 image', '2 images', '2 series'."""
+    return f"{n} {thing}" if n == 1 or thing.endswith("series") else f"{n} {thing}s"
+
+
+def find_series(folder: Path | str) -> Folder:
+    """The DICOM series in a folder and its sub-folders, from headers alone.
+
+    Files without the DICOM prefix are counted and skipped; symbolic links inside the folder are
+    counted and not followed. A single file is taken as a folder with that file alone.
+
+    Args:
+        folder: Folder, or one DICOM file.
+
+    Raises:
+        InputRefused: `no-such-path`; `unreadable-file` if a DICOM file's header is damaged;
+            `size-limit` if there are more than `MAX_FILES` files.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise InputRefused(
+            f"'{folder.name}' does not exist", "a file or a folder", "Check the path.", reason="no-such-path"
+        )
+    groups: dict[str, list[tuple[Dataset, Path]]] = {}
+    skipped = links = 0
+    for number, path in enumerate(_walk(folder) if folder.is_dir() else iter([folder])):
+        if number >= MAX_FILES:
+            raise InputRefused(
+                f"the folder holds more than {MAX_FILES} files",
+                "the files of one study",
+                "Give the folder of one study or series.",
+                reason="size-limit",
+            )
+        if path.is_symlink() and path != folder:
+            links += 1
+        elif not path.is_file() or not _readable(path):
+            skipped += 1
+        else:
+            header = _header(path)
+            if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+                skipped += 1
+            elif "SeriesInstanceUID" not in header:
+                # Every image has one: the file was cut within its header.
+                raise _unreadable(path)
+            else:
+                groups.setdefault(text(header, "SeriesInstanceUID"), []).append((header, path))
+    found = Folder(folder, (), skipped, links)
+    notes = {"skipped": found.skipped_sentence} if found.skipped_sentence else {}
+    series = tuple(Series(tuple(h for h, _ in g), tuple(p for _, p in g), notes) for g in groups.values())
+    return Folder(folder, series, skipped, links)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Everything below a folder that is not itself a folder, sorted; links are not followed."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise _unreadable(folder) from error
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path)
+        else:
+            yield path
+
+
+def _readable(path: Path) -> bool:
+    try:
+        return is_dicom(path)
+    except OSError as error:
+        raise _unreadable(path) from error
+
+
+def _header(path: Path) -> Dataset:
+    try:
+        with quiet():
+            return read_header(path)
+    except DAMAGE as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> InputRefused:
+    # A damaged slice must not be skipped: at the end of a stack nobody would miss it.
+    return InputRefused(
+        f"'{path.name}' cannot be read",
+        "a whole file that may be read",
+        "Export the series again, or remove the file if it does not belong to it.",
+        reason="unreadable-file",
+    )
+
+
+def choose_series(folder: Folder, series_uid: str | None = None) -> Series:
+    """The one series to register from a folder.
+
+    Args:
+        folder: From `find_series`.
+        series_uid: SeriesInstanceUID to take; None if there is but one candidate.
+
+    Raises:
+        InputRefused: `empty-folder`, `no-such-series`, `several-series`, or, where nothing in the
+            folder can be registered, `unsupported-sop-class` or `localizer`.
+    """
+    if not folder.series:
+        skipped = f" ({folder.skipped_sentence})" if folder.skipped_sentence else ""
+        raise InputRefused(
+            f"the folder holds no DICOM images{skipped}",
+            "one series of CT, MR or PET images",
+            "Give the folder that holds the series (or the file itself, if the image is not DICOM).",
+            reason="empty-folder",
+        )
+    if series_uid:
+        for series in folder.series:
+            if series.series_uid == series_uid:
+                return series
+        raise InputRefused(
+            f"the folder holds no series {series_uid}; it holds {listing(folder.series)}",
+            "a SeriesInstanceUID that is there",
+            "Choose one from the list.",
+            reason="no-such-series",
+        )
+    candidates = folder.candidates
+    if len(candidates) == 1:
+        return _with_note(candidates[0], folder)
+    if len(candidates) > 1:
+        raise several_series(candidates, "one series")
+    if all(s.is_localizer for s in folder.series):
+        raise localizer(sum(len(s.headers) for s in folder.series))
+    raise unsupported([uid for s in folder.series for uid in s.sop_classes])
+
+
+def listing(series: Sequence[Series]) -> str:
+    """Up to ten series in one line."""
+    lines = [f"({n}) {s.line}" for n, s in enumerate(series[:10], 1)]
+    return "; ".join(lines + ([f"and {len(series) - 10} more"] if len(series) > 10 else []))
+
+
+def several_series(candidates: Sequence[Series], expected: str) -> InputRefused:
+    """More candidates than asked for."""
+    return InputRefused(
+        f"the folder holds {count(len(candidates), 'series')}: {listing(candidates)}",
+        expected,
+        "Choose with --fixed-series UID and --moving-series UID.",
+        reason="several-series",
+    )
+
+
+def unsupported(sop_classes: Sequence[str]) -> InputRefused:
+    """Objects that are not images of a volume."""
+    names = sorted({UID(uid).name for uid in sop_classes})
+    return InputRefused(
+        f"the series holds {', '.join(names)}",
+        "CT, MR or PET images, classic or enhanced",
+        "Give the series of original images.",
+        reason="unsupported-sop-class",
+    )
+
+
+def localizer(n: int) -> InputRefused:
+    """Localizer images in the place of a volume, or inside it."""
+    return InputRefused(
+        f"the series holds {count(n, 'localizer image')}",
+        "slices of one volume only",
+        "Remove the localizers, or give another series.",
+        reason="localizer",
+    )
+
+
+def _with_note(series: Series, folder: Folder) -> Series:
+    others = len(folder.series) - 1
+    if not others:
+        return series
+    note = {"other_series": f"{count(others, 'series')} without registrable images left aside"}
+    return Series(series.headers, series.files, {**series.notes, **note})

@@ -1,0 +1,146 @@
+"""One record for each slice, from classic and from enhanced headers alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from samreg.io.dicom_folder import MULTIFRAME, Series
+from samreg.io.dicom_headers import item, number, numbers, text, texts
+
+# Attributes that tell the volumes of a 4D series apart, with the name a user knows.
+VARIANTS = {
+    "TemporalPositionIdentifier": "time",
+    "TemporalPositionIndex": "time",
+    "TriggerTime": "trigger time",
+    "NominalCardiacTriggerDelayTime": "cardiac phase",
+    "NominalPercentageOfCardiacPhase": "cardiac phase",
+    "FrameReferenceTime": "time",
+    "DiffusionBValue": "b-value",
+    "DiffusionGradientOrientation": "diffusion direction",
+    "EchoTime": "echo time",
+    "EffectiveEchoTime": "echo time",
+    "EchoNumbers": "echo",
+    "InversionTime": "inversion time",
+    "ImageType": "image type",
+    "FrameType": "image type",
+    "AcquisitionNumber": "acquisition",
+    "AcquisitionTime": "acquisition time",
+    "FrameAcquisitionDateTime": "acquisition time",
+    "ContentTime": "time",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One slice as its header describes it; None where the header does not say.
+
+    Attributes:
+        position: [3] LPS mm, ImagePositionPatient.
+        orientation: [6] ImageOrientationPatient, unit vectors along a row and along a column.
+        spacing: [2] mm, PixelSpacing: distance between rows, distance between columns.
+        slope, intercept: Of the modality rescale, 1 and 0 where there is none, NaN where it is damaged.
+        variants: What may tell it from another slice at the same place, by name.
+        file: Where its pixels are.
+        index: Frame in the file, from 0.
+        header: The data set of the file.
+    """
+
+    position: np.ndarray | None
+    orientation: np.ndarray | None
+    spacing: np.ndarray | None
+    slope: float
+    intercept: float
+    variants: dict[str, str]
+    file: Path
+    index: int
+    header: Dataset
+
+    @property
+    def uid(self) -> str:
+        """SOP instance UID and frame number."""
+        return f"{text(self.header, 'SOPInstanceUID')}#{self.index}"
+
+
+def frames_of(series: Series) -> list[Frame]:
+    """The slices of a series, in no order."""
+    out: list[Frame] = []
+    for header, file in zip(series.headers, series.files, strict=True):
+        if text(header, "SOPClassUID") in MULTIFRAME:
+            out += _multiframe(header, file)
+        else:
+            out.append(_classic(header, file))
+    return out
+
+
+def _classic(header: Dataset, file: Path) -> Frame:
+    slope, intercept = _rescale(header)
+    return Frame(
+        position=numbers(header, "ImagePositionPatient", 3),
+        orientation=numbers(header, "ImageOrientationPatient", 6),
+        spacing=numbers(header, "PixelSpacing", 2),
+        slope=slope,
+        intercept=intercept,
+        variants=_variants(header),
+        file=file,
+        index=0,
+        header=header,
+    )
+
+
+def _multiframe(header: Dataset, file: Path) -> list[Frame]:
+    """Functional groups: what a frame does not say itself, the shared group says for all."""
+    shared = item(header, "SharedFunctionalGroupsSequence")
+    frames = []
+    for index, own in enumerate(header.get("PerFrameFunctionalGroupsSequence") or []):
+
+        def group(keyword: str, own: Dataset = own) -> Dataset:
+            return item(own, keyword) if keyword in own else item(shared, keyword)
+
+        slope, intercept = _rescale(group("PixelValueTransformationSequence"))
+        variants: dict[str, str] = {}
+        for keyword in (
+            "FrameContentSequence",
+            "MRImageFrameTypeSequence",
+            "CTImageFrameTypeSequence",
+            "PETFrameTypeSequence",
+            "MREchoSequence",
+            "MRDiffusionSequence",
+            "CardiacSynchronizationSequence",
+        ):
+            variants |= _variants(group(keyword))
+        diffusion = item(group("MRDiffusionSequence"), "DiffusionGradientDirectionSequence")
+        frames.append(
+            Frame(
+                position=numbers(group("PlanePositionSequence"), "ImagePositionPatient", 3),
+                orientation=numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient", 6),
+                spacing=numbers(group("PixelMeasuresSequence"), "PixelSpacing", 2),
+                slope=slope,
+                intercept=intercept,
+                variants=variants | _variants(diffusion),
+                file=file,
+                index=index,
+                header=header,
+            )
+        )
+    return frames
+
+
+def _rescale(header: Dataset) -> tuple[float, float]:
+    values = []
+    for keyword, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
+        value = number(header, keyword)
+        given = text(header, keyword) != "" or (keyword in header and header.get_item(keyword).value)
+        values.append(value if value is not None else np.nan if given else default)
+    return values[0], values[1]
+
+
+def _variants(header: Dataset) -> dict[str, str]:
+    out = {}
+    for keyword in VARIANTS:
+        if keyword in header:
+            out[keyword] = "\\".join(texts(header, keyword)) if keyword.endswith("Type") else text(header, keyword)
+    return out

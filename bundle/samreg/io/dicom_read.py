@@ -1,0 +1,116 @@
+"""Voxels of a checked DICOM series."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels import pixel_array
+from pydicom.uid import JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
+
+from samreg.errors import InputRefused
+from samreg.geometry import SourceSeries, Volume
+from samreg.io.dicom_check import Stack, check_series
+from samreg.io.dicom_folder import Series
+from samreg.io.dicom_frames import Frame
+from samreg.io.dicom_headers import DAMAGE, number, quiet, text
+from samreg.io.limits import refuse_if_not_finite
+
+END_OF_IMAGE = b"\xff\xd9"
+
+
+def read_series(series: Series) -> Volume:
+    """The volume of a DICOM series.
+
+    The modality rescale of each slice is applied; MONOCHROME1 keeps its values (no inversion for
+    display), as do real world value maps (not applied).
+
+    Args:
+        series: From `find_series`.
+
+    Returns:
+        Volume with i along a row, j along a column, k along the slice normal (right-handed), LPS mm.
+        Its `source` lists one instance and one file for each slice in order of k. An enhanced
+        multi-frame series is one instance and one file; `source.frames` then holds the frame number
+        of each slice. Either way `[dcmread(f) for f in source.files]` is what
+        `highdicom.seg.Segmentation(source_images=...)` takes.
+
+    Raises:
+        InputRefused: As `check_series`, and `undecodable-pixels`, `non-finite-voxels`.
+    """
+    stack = check_series(series)
+    with quiet():
+        voxels = _voxels(stack)
+    refuse_if_not_finite(voxels)
+    header = stack.frames[0].header
+    frames = stack.frames[:1] if stack.is_multiframe else stack.frames
+    source = SourceSeries(
+        header=header,
+        instances=tuple((text(f.header, "SOPClassUID"), text(f.header, "SOPInstanceUID")) for f in frames),
+        files=tuple(f.file for f in frames),
+        frames=tuple(f.index + 1 for f in stack.frames) if stack.is_multiframe else (),
+    )
+    modality = series.modality or None
+    return Volume(
+        voxels,
+        stack.grid,
+        name=f"{modality or 'DICOM'} series, {stack.grid.shape[2]} slices",
+        modality=modality,
+        frame_of_reference_uid=text(header, "FrameOfReferenceUID"),
+        source=source,
+        notes=dict(series.notes),
+    )
+
+
+def _voxels(stack: Stack) -> np.ndarray:
+    """float32 [i, j, k]; one file's pixels in memory at a time."""
+    voxels = np.empty(stack.grid.shape, np.float32)
+    whole: np.ndarray | None = None
+    for k, frame in enumerate(stack.frames):
+        if whole is None or not stack.is_multiframe:
+            whole = _stored_values(frame, k, stack)
+        # DICOM stores [row, column], and so [j, i].
+        voxels[:, :, k] = (whole[frame.index].astype(np.float64) * frame.slope + frame.intercept).T
+    return voxels
+
+
+def _stored_values(frame: Frame, k: int, stack: Stack) -> np.ndarray:
+    """Stored values of one file [frames, rows, columns]."""
+    try:
+        dataset = dcmread(frame.file)
+        _refuse_truncated(dataset)
+        values = pixel_array(dataset)
+    except DAMAGE as error:
+        raise _undecodable(k, stack, type(error).__name__) from error
+    values = values if values.ndim == 3 else values[None]
+    frames = len(stack.frames) if stack.is_multiframe else 1
+    if values.shape != (frames, stack.grid.shape[1], stack.grid.shape[0]):
+        raise _undecodable(k, stack, f"decoded to {values.shape}")
+    return values
+
+
+def _refuse_truncated(dataset: Dataset) -> None:
+    """A JPEG or JPEG-LS stream cut short decodes without an error, its end filled with rubbish.
+
+    The other decoders notice by themselves.
+    """
+    if dataset.file_meta.TransferSyntaxUID not in (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes):
+        return
+    frames = int(number(dataset, "NumberOfFrames") or 1)
+    for stream in generate_frames(dataset.PixelData, number_of_frames=frames):
+        if not stream.rstrip(b"\x00").endswith(END_OF_IMAGE):
+            raise EOFError("no end of image")
+
+
+def _undecodable(k: int, stack: Stack, why: str) -> InputRefused:
+    total = stack.grid.shape[2]
+    syntax = stack.frames[k].header.file_meta.get("TransferSyntaxUID")
+    name = getattr(syntax, "name", "unknown")
+    which = f"the pixels of slice {k + 1} of {total}" if not stack.is_multiframe else "the pixels of the object"
+    return InputRefused(
+        f"{which} cannot be decoded ({name}: {why})",
+        "whole pixels in a transfer syntax that can be decoded",
+        "Export the series again, uncompressed if possible.",
+        reason="undecodable-pixels",
+    )

@@ -1,0 +1,204 @@
+"""Given label maps (Case 1): on the image's own grid, or refused."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from samreg.errors import InputRefused
+from samreg.geometry import Grid, Volume
+from samreg.io.dicom_headers import DAMAGE, quiet, read_header, text
+from samreg.io.images import image_format, read_image
+from samreg.types import Labels
+
+if TYPE_CHECKING:
+    import highdicom as hd
+
+logger = logging.getLogger(__name__)
+
+# Headers in float32 move a corner by a few hundredths of a voxel at most.
+TOLERANCE_VOXELS = 0.05
+SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+# float32 holds whole numbers exactly up to here.
+MAX_LABEL = 2**24
+
+
+def read_labels(path: Path | str, reference: Volume | Grid) -> Labels:
+    """A label map on the grid of an image.
+
+    The map may store its axes in another order or direction than the image (as NIfTI and DICOM
+    do); voxels are then reordered, never resampled. In a DICOM SEG the label is the segment
+    number; where segments overlap the higher number wins, and a warning is logged.
+
+    Args:
+        path: NIfTI, NRRD, MetaImage or picture with whole numbers, or a DICOM SEG.
+        reference: The image that was segmented.
+
+    Returns:
+        int32 [i, j, k] on the reference grid, 0 is background.
+
+    Raises:
+        InputRefused: `other-grid`, `not-labels` (fractions, negative numbers), `no-labels` (all zero),
+            `other-frame-of-reference`, `unsupported-sop-class`, or as `read_image`.
+
+    Example:
+        labels = read_labels("t1_organs.nii.gz", volume)
+    """
+    path = Path(path)
+    grid = reference.grid if isinstance(reference, Volume) else reference
+    kind = image_format(path)
+    if kind == "DICOM":
+        frame_of_reference = reference.frame_of_reference_uid if isinstance(reference, Volume) else None
+        labels = _read_seg(path, grid, frame_of_reference)
+    else:
+        # A picture has no place of its own: it takes the spacing of the picture that was segmented.
+        spacing = grid.spacing_mm[:2].tolist() if kind == "picture" else None
+        volume = read_image(path, pixel_spacing_mm=spacing)
+        if "colour" in volume.notes:
+            raise _no_labels("the label picture is in colour")
+        labels = on_grid(_whole_numbers(volume.voxels), volume.grid, grid)
+    if not labels.any():
+        raise InputRefused(
+            "the label map is empty",
+            "at least one label above 0",
+            "Check that the right file was given.",
+            reason="no-labels",
+        )
+    return labels
+
+
+def on_grid(labels: Labels, source: Grid, target: Grid) -> Labels:
+    """Labels [i, j, k] reordered from one grid to another with the same voxels.
+
+    Raises:
+        InputRefused: `other-grid` if the two grids do not have the same voxels.
+    """
+    source_from_target = source.index_from_lps @ target.affine
+    turn = np.round(source_from_target[:3, :3])
+    if not np.array_equal(np.abs(turn).sum(0), np.ones(3)) or not np.array_equal(np.abs(turn).sum(1), np.ones(3)):
+        raise _other_grid(source, target)
+    # Column a of `turn` says along which axis of the source the target's axis a runs, and which way.
+    axes = [int(np.argmax(np.abs(turn[:, a]))) for a in range(3)]
+    flips = tuple(a for a in range(3) if turn[axes[a], a] < 0)
+    shape = tuple(source.shape[a] for a in axes)
+    start = np.zeros(3)
+    for a in flips:
+        start[axes[a]] = source.shape[axes[a]] - 1
+    affine = source.affine.copy()
+    affine[:3, :3] = source.affine[:3, :3] @ turn
+    affine[:3, 3] = source.lps(start[None])[0]
+    reordered = Grid((shape[0], shape[1], shape[2]), affine)
+    if not reordered.same_as(target, TOLERANCE_VOXELS * float(target.spacing_mm.min())):
+        raise _other_grid(source, target)
+    return np.ascontiguousarray(np.flip(labels.transpose(axes), flips))
+
+
+def _other_grid(source: Grid, target: Grid) -> InputRefused:
+    def words(grid: Grid) -> str:
+        size, spacing = "x".join(map(str, grid.shape)), " x ".join(f"{s:.4g}" for s in grid.spacing_mm)
+        return f"{size} voxels of {spacing} mm at {np.round(grid.centre_lps, 1).tolist()}"
+
+    return InputRefused(
+        f"the label map lies on another grid than its image ({words(source)})",
+        f"the image's grid ({words(target)})",
+        "Resample the labels to the image with nearest-neighbour interpolation (3D Slicer: Resample "
+        "Image (BRAINS); SimpleITK: Resample(labels, image, interpolator=sitkNearestNeighbor)).",
+        reason="other-grid",
+    )
+
+
+def _whole_numbers(values: np.ndarray) -> Labels:
+    if values.min() < 0 or values.max() > MAX_LABEL or not np.array_equal(values, np.round(values)):
+        raise _no_labels(f"the label map holds values from {values.min():g} to {values.max():g} that are no labels")
+    return values.astype(np.int32)
+
+
+def _no_labels(got: str) -> InputRefused:
+    return InputRefused(
+        got,
+        "whole numbers from 0",
+        "Threshold probabilities first, and write the labels as integers in greyscale.",
+        reason="not-labels",
+    )
+
+
+def _read_seg(path: Path, grid: Grid, frame_of_reference: str | None) -> Labels:
+    import highdicom as hd
+
+    file = _only_file(path)
+    try:
+        with quiet():
+            if text(read_header(file), "SOPClassUID") not in SEGMENTATION_CLASSES:
+                raise InputRefused(
+                    "the DICOM label map is not a segmentation object",
+                    "a DICOM SEG",
+                    "Give a SEG (an RTSTRUCT can be converted with 3D Slicer).",
+                    reason="unsupported-sop-class",
+                )
+            seg = hd.seg.segread(file)
+            own = text(seg, "FrameOfReferenceUID")
+    except DAMAGE as error:
+        raise _damaged() from error
+    if frame_of_reference is None or own != frame_of_reference:
+        raise InputRefused(
+            "the segmentation is in another frame of reference than the image"
+            if frame_of_reference
+            else "a DICOM SEG is given for an image without a frame of reference",
+            "the frame of reference of the image",
+            "Give the segmentation of this series, or labels as NIfTI on its grid.",
+            reason="other-frame-of-reference",
+        )
+    return _merged(seg, grid, own)
+
+
+def _merged(seg: hd.seg.Segmentation, grid: Grid, frame_of_reference: str) -> Labels:
+    """Segments drawn one after another, in order of their numbers."""
+    import highdicom as hd
+
+    geometry = hd.VolumeGeometry(
+        grid.affine, grid.shape, coordinate_system="PATIENT", frame_of_reference_uid=frame_of_reference
+    )
+    out = np.zeros(grid.shape, np.int32)
+    overlap = 0
+    for number in seg.segment_numbers:
+        if number == 0:  # the background of a LABELMAP
+            continue
+        try:
+            with quiet():
+                volume = seg.get_volume(segment_numbers=[number], combine_segments=False, rescale_fractional=True)
+        except DAMAGE as error:
+            raise _damaged() from error
+        try:
+            array = volume.match_geometry(geometry, tol=TOLERANCE_VOXELS * float(grid.spacing_mm.min())).array
+        except (RuntimeError, ValueError) as error:
+            found = Grid(volume.spatial_shape, volume.affine)
+            raise _other_grid(found, grid) from error
+        mask = _whole_numbers(np.asarray(array, np.float32).reshape(grid.shape)) > 0
+        overlap += int((mask & (out > 0)).sum())
+        out[mask] = number
+    if overlap:
+        logger.warning("Segments overlap in %d voxels of the DICOM SEG; the higher segment number wins.", overlap)
+    return out
+
+
+def _only_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    files = [p for p in sorted(path.iterdir()) if p.is_file() and not p.is_symlink()]
+    if len(files) != 1:
+        raise InputRefused(
+            f"the folder of the label map holds {len(files)} files",
+            "one DICOM SEG",
+            "Give the file itself.",
+            reason="several-files",
+        )
+    return files[0]
+
+
+def _damaged() -> InputRefused:
+    return InputRefused(
+        "the DICOM SEG cannot be read", "a whole file", "Export the segmentation again.", reason="unreadable-file"
+    )

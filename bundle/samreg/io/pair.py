@@ -1,0 +1,149 @@
+"""A fixed and a moving image that may be registered with each other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samreg.errors import InputRefused, UsageError
+from samreg.geometry import Volume
+from samreg.io.dicom_folder import Series
+from samreg.io.dicom_headers import quiet, text
+from samreg.io.images import Source, describe, find_source, image_format, read_image
+from samreg.io.patient import patient_objection
+
+logger = logging.getLogger(__name__)
+
+
+def read_pair(
+    fixed: Source,
+    moving: Source,
+    *,
+    fixed_series: str | None = None,
+    moving_series: str | None = None,
+    allow_different_patients: bool = False,
+    pixel_spacing_mm: Sequence[float] | None = None,
+) -> tuple[Volume, Volume]:
+    """The two images of a registration, after checking that they belong together.
+
+    Args:
+        fixed, moving: Paths, or series from `find_pair`; see `read_image`.
+        fixed_series, moving_series: SeriesInstanceUIDs, where a folder holds several series.
+        allow_different_patients: Register although the patients differ or have no ID. This is
+            logged as a warning and noted in both volumes, without any value.
+        pixel_spacing_mm: (along x, along y) of the pictures among the two.
+
+    Returns:
+        The fixed and the moving volume. `notes` holds `patient_check` where it was overridden or
+        was not possible (one image is not DICOM).
+
+    Raises:
+        UsageError: An option that does not fit the formats.
+        InputRefused: `same-series`, `different-patients`, `no-patient-id`, `mixed-dimensions`, or as
+            `read_image`.
+
+    Example:
+        fixed, moving = read_pair("study/2020/t1", "study/2024/t1")
+    """
+    a, b = find_source(fixed, fixed_series), find_source(moving, moving_series)
+    _refuse_same(a, b)
+    note = _patient_note(a, b, allow_different_patients)
+    pictures = [image_format(s) == "picture" for s in (a, b)]
+    if pixel_spacing_mm is not None and not any(pictures):
+        raise UsageError("a pixel spacing", "a picture among the two images", "Leave it out.")
+    volumes = [
+        read_image(s, pixel_spacing_mm=pixel_spacing_mm if p else None) for s, p in zip((a, b), pictures, strict=True)
+    ]
+    if volumes[0].grid.is_2d != volumes[1].grid.is_2d:
+        raise _mixed_dimensions(*(("2D" if v.grid.is_2d else "3D") for v in volumes))
+    if volumes[0].grid.same_as(volumes[1].grid) and np.array_equal(volumes[0].voxels, volumes[1].voxels):
+        note = note | {"identical": "fixed and moving hold the same voxels on the same grid"}
+    first, second = (replace(v, notes={**v.notes, **note}) for v in volumes)
+    return first, second
+
+
+def describe_pair(
+    fixed: Source,
+    moving: Source,
+    *,
+    fixed_series: str | None = None,
+    moving_series: str | None = None,
+    allow_different_patients: bool = False,
+    pixel_spacing_mm: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """Both images from their headers alone, for a dry run. Holds no patient data.
+
+    Args:
+        fixed, moving: And the options: as for `read_pair`.
+
+    Returns:
+        `fixed` and `moving` as from `describe`, and `refused`: None, or the first reason why the
+        pair would be refused.
+    """
+    sides = [(fixed, fixed_series), (moving, moving_series)]
+    out: dict[str, Any] = {}
+    for name, (source, uid) in zip(("fixed", "moving"), sides, strict=True):
+        out[name] = describe(source, series_uid=uid, pixel_spacing_mm=pixel_spacing_mm)
+    out["refused"] = out["fixed"]["refused"] or out["moving"]["refused"]
+    if out["refused"] is None:
+        try:
+            a, b = (find_source(source, uid) for source, uid in sides)
+            _refuse_same(a, b)
+            _patient_note(a, b, allow_different_patients)
+            dimensions = ["2D" if out[name]["slices"] == 1 else "3D" for name in ("fixed", "moving")]
+            if dimensions[0] != dimensions[1]:
+                raise _mixed_dimensions(*dimensions)
+        except InputRefused as refusal:
+            out["refused"] = refusal.as_dict()
+    return out
+
+
+def _refuse_same(fixed: Path | Series, moving: Path | Series) -> None:
+    if isinstance(fixed, Series) and isinstance(moving, Series):
+        with quiet():
+            ours, theirs = ({text(h, "SOPInstanceUID") for h in s.headers} - {""} for s in (fixed, moving))
+        shared = ours & theirs
+        if (fixed.series_uid and fixed.series_uid == moving.series_uid) or shared:
+            raise same_series("as fixed and as moving image, or a copy of it")
+    elif isinstance(fixed, Path) and isinstance(moving, Path) and fixed.samefile(moving):
+        raise same_series("as fixed and as moving image")
+
+
+def same_series(how: str) -> InputRefused:
+    """One image in both roles."""
+    return InputRefused(
+        f"the same image is given twice ({how})",
+        "two different images",
+        "Give the other image as fixed or moving.",
+        reason="same-series",
+    )
+
+
+def _mixed_dimensions(fixed: str, moving: str) -> InputRefused:
+    return InputRefused(
+        f"the fixed image is {fixed} and the moving image is {moving}",
+        "two volumes or two pictures",
+        "Give the whole volume, or a slice of it as a picture.",
+        reason="mixed-dimensions",
+    )
+
+
+def _patient_note(fixed: Path | Series, moving: Path | Series, allow_different: bool) -> dict[str, str]:
+    """Refuse different patients; what the volumes must say about the check."""
+    if not (isinstance(fixed, Series) and isinstance(moving, Series)):
+        if isinstance(fixed, Series) or isinstance(moving, Series):
+            return {"patient_check": "not possible: only one of the images is DICOM"}
+        return {}
+    with quiet():
+        objection = patient_objection(fixed.headers[0], moving.headers[0])
+    if objection is None:
+        return {}
+    if not allow_different:
+        raise objection
+    logger.warning("Patient check overridden: %s.", objection.got)
+    return {"patient_check": f"overridden by the user: {objection.got}"}

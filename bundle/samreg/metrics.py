@@ -1,0 +1,145 @@
+"""Measures of a registration, in the units and by the definitions the field uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from samreg.errors import InputRefused
+from samreg.geometry import Grid, Volume
+from samreg.rois import RoiPairs
+from samreg.transforms import Transform
+from samreg.types import Labels, Mask, Points
+
+
+def dice(a: Mask, b: Mask) -> float:
+    """Overlap 2 |a ∩ b| / (|a| + |b|); NaN if both are empty."""
+    total = int(a.sum()) + int(b.sum())
+    return 2 * int((a & b).sum()) / total if total else float("nan")
+
+
+def hausdorff95_mm(a: Mask, b: Mask, grid: Grid) -> float:
+    """The greater of the two 95th percentiles of surface distances, in mm; NaN if either is empty."""
+    if not a.any() or not b.any():
+        return float("nan")
+    both = np.argwhere(a | b)
+    box = tuple(slice(max(0, low - 1), high + 2) for low, high in zip(both.min(0), both.max(0), strict=True))
+    a, b = a[box], b[box]
+    surfaces = [mask & ~ndimage.binary_erosion(mask, _cross(mask.shape), border_value=1) for mask in (a, b)]
+    surfaces = [s if s.any() else m for s, m in zip(surfaces, (a, b), strict=True)]
+    there, back = (ndimage.distance_transform_edt(~s, grid.spacing_mm) for s in surfaces)
+    return float(max(np.percentile(back[surfaces[0]], 95), np.percentile(there[surfaces[1]], 95)))
+
+
+def normalised_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson correlation of two samples; NaN for a constant one."""
+    if a.size < 2 or a.std() == 0 or b.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(a.astype(np.float64), b.astype(np.float64))[0, 1])
+
+
+def jacobian_measures(determinant: np.ndarray, mask: Mask) -> dict[str, float]:
+    """Least and greatest determinant, share at or below zero, and SDlogJ in a mask.
+
+    SDlogJ is the standard deviation of log(clip(det + 3)), as in Learn2Reg (Hering et al., IEEE TMI 2022).
+    """
+    values = determinant[mask] if mask.any() else determinant.ravel()
+    return {
+        "jacobian_min": float(values.min()),
+        "jacobian_max": float(values.max()),
+        "folding_share": float((values <= 0).mean()),
+        "sd_log_jacobian": float(np.log((values + 3).clip(1e-9, 1e9)).std()),
+    }
+
+
+def inverse_error_mm(transform: Transform, inverse: Transform, points: Points) -> np.ndarray:
+    """Distance [n] of fixed points from where forward and then backward takes them, in mm."""
+    return np.linalg.norm(inverse.map_points(transform.map_points(points)) - points, axis=-1)
+
+
+def target_registration_error_mm(transform: Transform, fixed: Points, moving: Points) -> np.ndarray:
+    """Distance [n] of mapped fixed landmarks from their moving counterparts, in mm.
+
+    Raises:
+        InputRefused: The lists differ in length.
+    """
+    if len(fixed) != len(moving):
+        raise InputRefused(
+            f"{len(fixed)} fixed and {len(moving)} moving landmarks",
+            "as many in both files, in the same order",
+            "Check the two landmark files.",
+            reason="landmark-count",
+        )
+    return np.linalg.norm(transform.map_points(fixed) - moving, axis=-1)
+
+
+def pair_dice(pairs: RoiPairs, transform: Transform) -> np.ndarray:
+    """Overlap [n] of each pair's fixed region with its moving region pulled through the transform."""
+    out = np.empty(len(pairs))
+    for n, pair in enumerate(pairs):
+        margin = np.ceil(0.25 * np.asarray(pair.fixed.shape)).astype(int) + 1
+        start = np.maximum(0, np.asarray(pair.fixed.start) - margin)
+        stop = np.minimum(pairs.fixed_grid.shape, np.add(pair.fixed.start, pair.fixed.shape) + margin)
+        grid = pairs.fixed_grid.crop(start, stop)
+        where = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+        box = pairs.moving_grid.crop(pair.moving.start, np.add(pair.moving.start, pair.moving.shape))
+        moving = Volume(pair.moving.box.astype(np.uint8), box)
+        warped = transform.warp(moving, grid, interpolation="nearest") > 0
+        out[n] = dice(pair.fixed.mask(pairs.fixed_grid.shape)[where], warped) if warped.any() else 0.0
+    return out
+
+
+def pair_distance_mm(pairs: RoiPairs, transform: Transform) -> np.ndarray:
+    """Distance [n] of each mapped fixed centroid from the moving centroid, in mm."""
+    return target_registration_error_mm(transform, pairs.fixed.centroids_lps(), pairs.moving.centroids_lps())
+
+
+def evaluate_labels(
+    transform: Transform, fixed_labels: Labels, fixed_grid: Grid, moving_labels: Labels, moving_grid: Grid
+) -> dict[str, Any]:
+    """Dice, HD95 (mm) and centroid distance (mm) of each label, moving labels warped to the fixed grid (nearest).
+
+    A label absent from either map has NaN and does not count in the means.
+    """
+    warped = transform.warp(Volume(moving_labels, moving_grid), fixed_grid, interpolation="nearest")
+    numbers = sorted(set(np.unique(fixed_labels).tolist()) | set(np.unique(moving_labels).tolist()))
+    labels = {}
+    for number in (n for n in numbers if n != 0):
+        fixed, moved = fixed_labels == number, warped == number
+        source = np.argwhere(moving_labels == number)
+        known = fixed.any() and len(source) > 0
+        distance = float("nan")
+        if known:
+            centre = fixed_grid.lps(np.argwhere(fixed).mean(0)[None])
+            distance = float(np.linalg.norm(transform.map_points(centre) - moving_grid.lps(source.mean(0)[None])))
+        labels[str(number)] = {
+            "dice": dice(fixed, moved) if known else float("nan"),
+            "hd95_mm": hausdorff95_mm(fixed, moved, fixed_grid) if known else float("nan"),
+            "centroid_distance_mm": distance,
+        }
+    means = {
+        key: _mean([entry[key] for entry in labels.values()]) for key in ("dice", "hd95_mm", "centroid_distance_mm")
+    }
+    return {"labels": labels, "mean": means}
+
+
+def evaluate_landmarks(transform: Transform, fixed: Points, moving: Points) -> dict[str, Any]:
+    """Target registration error in mm: mean, median, maximum, and each landmark."""
+    errors = target_registration_error_mm(transform, fixed, moving)
+    return {
+        "tre_mm": {"mean": float(errors.mean()), "median": float(np.median(errors)), "max": float(errors.max())},
+        "landmarks_mm": errors.tolist(),
+    }
+
+
+def _mean(values: list[float]) -> float:
+    known = [v for v in values if not np.isnan(v)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def _cross(shape: tuple[int, ...]) -> np.ndarray:
+    """Six-neighbourhood, without the axes of one voxel (their border is no surface)."""
+    full = ndimage.generate_binary_structure(3, 1)
+    return full[tuple(slice(None) if n > 1 else slice(1, 2) for n in shape)]

@@ -1,0 +1,261 @@
+"""The folder of results: written whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from samreg.errors import SamregError, UsageError
+from samreg.result import RegistrationResult
+
+log = logging.getLogger(__name__)
+
+RESULT_FILES = (
+    "transform.h5",
+    "inverse.h5",
+    "warped.nii.gz",
+    "pairs.json",
+    "rois_fixed.nii.gz",
+    "rois_moving.nii.gz",
+    "report.json",
+    "report.html",
+)
+DICOM_FILES = ("reg.dcm", "dreg.dcm", "seg_fixed.dcm", "seg_moving.dcm")
+CONTAINER_FILES = ("result.json", "metadata.json")
+_STAGING = ".samreg-"
+
+
+class OutputFolder:
+    """A temporary folder that becomes `out` in one step, or leaves no trace.
+
+    Use it as a context; what is not committed when the block ends is thrown away:
+
+        with OutputFolder(out) as output:
+            write(output.folder)
+            output.commit()
+
+    The temporary folder is made at once, so a place that cannot be written is known before the work.
+    It stands beside `out` and is renamed. Where that is impossible (`out` is a mount point, or its
+    parent is read-only, as in a container) it stands inside `out` and its files are moved one by
+    one, `report.json` last.
+
+    Args:
+        out: Where the results shall stand. May exist if it is empty or holds results of samreg alone.
+        inputs: Paths that are read; they must not contain `out`, nor lie in it.
+
+    Raises:
+        UsageError: `out` holds other files, mixes with an input, or cannot be written.
+    """
+
+    def __init__(self, out: Path, inputs: Iterable[Path] = ()) -> None:
+        self.out = out.resolve()
+        check_folder(self.out, inputs)
+        name = f"{_STAGING}{secrets.token_hex(4)}"
+        self._inside = self.out.is_mount() or (self.out.is_dir() and not os.access(self.out.parent, os.W_OK))
+        self.folder = self.out / name if self._inside else self.out.parent / f".{self.out.name}{name}"
+        try:
+            self.folder.mkdir(parents=True)
+        except OSError as error:
+            raise UsageError(
+                f"output folder '{out}' cannot be written ({error.strerror})", "a folder you may write to"
+            ) from error
+
+    def __enter__(self) -> OutputFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Throw away what was written so far."""
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
+
+    def commit(self) -> None:
+        """Put the files in place of whatever `out` held before."""
+        if self._inside:
+            self._move_inside()
+        elif self.out.exists():
+            shutil.copymode(self.out, self.folder)
+            retired = self.folder.with_name(f"{self.folder.name}-old")
+            self.out.rename(retired)
+            self.folder.rename(self.out)
+            shutil.rmtree(retired)
+        else:
+            self.folder.rename(self.out)
+
+    def _move_inside(self) -> None:
+        for old in self.out.iterdir():
+            if old == self.folder:
+                continue
+            if old.is_dir():
+                shutil.rmtree(old)
+            else:
+                old.unlink()
+        for item in sorted(self.folder.iterdir(), key=lambda p: p.name == "report.json"):
+            item.rename(self.out / item.name)
+
+
+def check_folder(out: Path, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a folder that must not be used; writes nothing.
+
+    Raises:
+        UsageError: It holds files that samreg did not write, or mixes with an input.
+    """
+    _check_apart(out.resolve(), inputs)
+    _check_ours(out.resolve())
+
+
+def _check_apart(out: Path, inputs: Iterable[Path]) -> None:
+    for path in (p.resolve() for p in inputs):
+        if path == out or out in path.parents or (path.is_dir() and path in out.parents):
+            raise UsageError(
+                f"output folder '{out}' and input '{path}' lie in each other", "an output folder apart from the input"
+            )
+
+
+def _check_ours(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"output '{out}' is a file", "a folder")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    known = {*RESULT_FILES, *CONTAINER_FILES, *(f"dicom/{name}" for name in DICOM_FILES), "dicom"}
+    found = [p.relative_to(out) for p in out.rglob("*") if not p.relative_to(out).parts[0].startswith(_STAGING)]
+    foreign = sorted(str(p) for p in found if p.as_posix() not in known)
+    if foreign or (found and not (out / "report.json").is_file()):
+        example = foreign[0] if foreign else str(min(found))
+        raise UsageError(
+            f"output folder '{out}' holds files that samreg did not write, such as '{example}'",
+            "a new or empty folder, or one with earlier results of samreg",
+            "Choose another folder",
+        )
+
+
+def write_outputs(result: RegistrationResult, out: Path) -> dict[str, Any]:
+    """Write every file of a result (see `docs/reference.md`) into a folder, whole or not at all.
+
+    Args:
+        result: What `samreg.register` returned.
+        out: Created, or replaced if it holds earlier results.
+
+    Returns:
+        The contents of `report.json`.
+
+    Raises:
+        UsageError: The folder holds other files or cannot be written.
+        OutputInvalid: A DICOM object does not reproduce the transform when read back.
+    """
+    with OutputFolder(out) as output:
+        report = write_files(result, output.folder)
+        output.commit()
+    return report
+
+
+def write_refusal(error: SamregError, out: Path) -> dict[str, Any]:
+    """Leave `report.json` with the reason in a folder, and nothing else.
+
+    Returns:
+        The contents of `report.json`.
+
+    Raises:
+        UsageError: The folder holds other files or cannot be written.
+    """
+    with OutputFolder(out) as output:
+        report = refusal_file(error, output.folder)
+        output.commit()
+    return report
+
+
+def write_files(result: RegistrationResult, folder: Path) -> dict[str, Any]:
+    """Write every file of a result into an existing folder; the contents of `report.json` come back."""
+    started = perf_counter()
+    warped = write_images(result, folder)
+    objects, notes = write_dicom(result, folder)
+    timed = replace(result, timings_s={**result.timings_s, "write": perf_counter() - started})
+    return write_reports(timed, warped, objects, notes, folder)
+
+
+def write_images(result: RegistrationResult, folder: Path) -> np.ndarray:
+    """Write the transforms, the warped image, the pairs and their label maps.
+
+    Returns:
+        The moving image on the fixed grid, float32 [i, j, k].
+    """
+    from samreg.io.writing import write_image
+    from samreg.report import write_json
+    from samreg.transforms.files import write_transform
+
+    write_transform(result.transform, folder / "transform.h5")
+    write_transform(result.inverse, folder / "inverse.h5")
+    # Beyond the field of view stands air: the least value of CT, zero of other modalities.
+    outside = min(0.0, float(result.moving.voxels.min()))
+    warped = result.transform.warp(result.moving, result.fixed.grid, outside=outside)
+    write_image(warped, result.fixed.grid, folder / "warped.nii.gz")
+    write_image(result.pairs.label_map("fixed")[0], result.fixed.grid, folder / "rois_fixed.nii.gz")
+    write_image(result.pairs.label_map("moving")[0], result.moving.grid, folder / "rois_moving.nii.gz")
+    write_json(result.pairs.as_json(), folder / "pairs.json")
+    return warped
+
+
+def write_dicom(result: RegistrationResult, folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Write the DICOM objects that this input allows into `folder/dicom`.
+
+    A result that failed its gate gets segmentations alone: a registration object would be used.
+
+    Returns:
+        What was written, {"reg": "dicom/reg.dcm", ...}, and a sentence for each object left out.
+
+    Raises:
+        OutputInvalid: An object does not reproduce the transform when read back.
+    """
+    if result.fixed.source is None or result.moving.source is None:
+        return {}, ["No DICOM objects: the input is not a pair of DICOM series."]
+    from samreg.dicom_out import write_objects
+
+    (folder / "dicom").mkdir()
+    written = write_objects(result, folder / "dicom", registration=result.quality.status != "FAIL")
+    return {name: path.relative_to(folder).as_posix() for name, path in written.files.items()}, list(written.notes)
+
+
+def write_reports(
+    result: RegistrationResult, warped: np.ndarray, objects: Mapping[str, str], notes: Iterable[str], folder: Path
+) -> dict[str, Any]:
+    """Write `report.json` and `report.html`, the last files of a result.
+
+    Args:
+        warped: The moving image on the fixed grid, [i, j, k].
+        objects: DICOM objects written, by name.
+        notes: Sentences for the reader.
+
+    Returns:
+        The contents of `report.json`.
+    """
+    from samreg.report import report_json, write_json, write_report
+
+    files = {name.split(".")[0]: name for name in RESULT_FILES if not name.startswith("report.")}
+    warnings = [*notes, *(w for image in (result.fixed, result.moving) for w in image.notes.values())]
+    report = report_json(result, objects={**files, **objects, "report": "report.html"}, warnings=warnings)
+    write_report(result, warped, folder / "report.html", report=report)
+    write_json(report, folder / "report.json")
+    return report
+
+
+def refusal_file(error: SamregError, folder: Path, **context: Any) -> dict[str, Any]:
+    """Write `report.json` with the reason into an existing folder; its contents come back."""
+    from samreg.report import refusal_json, write_json
+
+    report = refusal_json(error, **context)
+    write_json(report, folder / "report.json")
+    return report

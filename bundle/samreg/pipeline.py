@@ -1,0 +1,474 @@
+"""The order of a registration: regions → pairs → rigid → affine → deformable → quality.
+
+The only place that knows it. Everything here calls one room after the other and hands on results.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import resource
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+import samreg
+from samreg.config import Config
+from samreg.encoders.base import Encoder
+from samreg.encoders.pooling import pool
+from samreg.errors import InputRefused, UsageError
+from samreg.estimation.deformable import fit_velocity, margin_mm
+from samreg.estimation.patches import RoiPatches
+from samreg.estimation.rigid import ImagePair, LinearFit, Start, edge_starts, fit_linear, fit_rigid, plain_starts
+from samreg.estimation.robust import irls, ransac_rigid
+from samreg.geometry import Volume
+from samreg.matching import link_slices, match, match_labels, similarity, with_held_out
+from samreg.preprocess import body_mask, contrast_matched, mask_on, working_volume
+from samreg.proposals.base import Proposer
+from samreg.quality import Evidence, Judge, Judged, better, gate, scale_is_plausible
+from samreg.registry import ENCODERS, PROPOSERS, find
+from samreg.registry import load as load_entry
+from samreg.result import RegistrationResult
+from samreg.rois import RoiPairs, RoiSet
+from samreg.transforms import Affine, Rigid, Transform, compose, nearest_rotation
+from samreg.types import Labels, Mask, TransformKind
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, float], None]
+
+# All lengths are for a field of view of 256 mm and scale with it.
+BODY_MM = 4.0
+REGIONS_MM = 2.5
+PAIR_TOLERANCE_MM = 10.0
+FREE_PAIRS = 150
+
+
+def register(
+    fixed: Volume | str | Path,
+    moving: Volume | str | Path,
+    config: Config | None = None,
+    *,
+    fixed_labels: Labels | None = None,
+    moving_labels: Labels | None = None,
+    on_progress: Progress | None = None,
+) -> RegistrationResult:
+    """Register a moving to a fixed image by paired regions of interest.
+
+    Args:
+        fixed, moving: Volumes, or paths that `samreg.io` reads.
+        config: Everything that decides the result; default `Config()`.
+        fixed_labels, moving_labels: Label maps [i, j, k] on the images' grids; regions with the same
+            number are pairs (Case 1 of SAMReg). Both or neither.
+        on_progress: Called with the stage's name and its fraction done, 0..1.
+
+    Returns:
+        The result, whatever its status; see `RegistrationResult.quality`.
+
+    Raises:
+        InputRefused: The images cannot be registered.
+        UsageError: The configuration asks for something that is not there.
+
+    Example:
+        >>> result = samreg.register("fixed/", "moving/")
+        >>> result.transform.map_points([[0.0, 10.0, -20.0]])
+    """
+    config = config or Config()
+    if (fixed_labels is None) != (moving_labels is None):
+        raise UsageError("a label map of one image alone", "label maps of both images, or of neither")
+    if not isinstance(fixed, Volume) or not isinstance(moving, Volume):
+        from samreg import io
+
+        if isinstance(fixed, Volume) or isinstance(moving, Volume):
+            raise UsageError("one image as a volume and one as a path", "two volumes or two paths")
+        fixed, moving = io.read_pair(fixed, moving)
+    labels = None if fixed_labels is None or moving_labels is None else (fixed_labels, moving_labels)
+    return _Registration(fixed, moving, config, labels, on_progress or (lambda stage, share: None)).run()
+
+
+def locate(
+    fixed: Volume | str | Path, moving: Volume | str | Path, point_lps: np.ndarray, config: Config | None = None
+) -> dict[str, Any]:
+    """The region under a point of the fixed image, and its counterpart in the moving one.
+
+    Args:
+        point_lps: [3] LPS mm in the fixed image.
+
+    Returns:
+        The point, the mapped point, the status of the registration, and the pair as in `pairs.json`.
+
+    Raises:
+        InputRefused: The point is outside the fixed image, or no paired region lies under it.
+    """
+    result = register(fixed, moving, config)
+    point = np.asarray(point_lps, np.float64).reshape(1, 3)
+    if not result.fixed.grid.contains(point)[0]:
+        raise InputRefused(
+            f"point {point[0].tolist()} lies outside the fixed image",
+            "LPS millimetres within its field of view",
+            "Check the coordinates (RAS values need the signs of x and y changed).",
+            reason="point-outside",
+        )
+    voxel = np.round(result.fixed.grid.index(point)[0]).astype(int)
+    voxel = np.clip(voxel, 0, np.asarray(result.fixed.grid.shape) - 1)
+    under = [p for p in result.pairs if p.fixed.contains(voxel)]
+    if not under:
+        raise InputRefused(
+            f"no paired region lies under point {point[0].tolist()}",
+            "a point inside one of the paired regions (rois_fixed.nii.gz of `samreg register`)",
+            "Map the point itself with `samreg apply-points`.",
+            reason="no-region",
+        )
+    chosen = min(under, key=lambda p: p.fixed.count)
+    pairs = result.pairs.as_json()["pairs"]
+    return {
+        "point_lps_mm": point[0].tolist(),
+        "mapped_point_lps_mm": result.transform.map_points(point)[0].tolist(),
+        "status": result.quality.status,
+        "reasons": list(result.quality.reasons),
+        "pair": next(p for p in pairs if p["id"] == chosen.id),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One image with what was found in it.
+
+    Attributes:
+        working: The image at the resolution of the regions.
+        body: [i, j, k] on the working grid.
+        prototypes: [n, c] of the regions; None for given labels.
+    """
+
+    image: Volume
+    working: Volume
+    body: Mask
+    rois: RoiSet
+    prototypes: np.ndarray | None
+
+
+@dataclass(eq=False)
+class _Registration:
+    """One run; each stage reads what the ones before it left."""
+
+    fixed: Volume
+    moving: Volume
+    config: Config
+    labels: tuple[Labels, Labels] | None
+    report: Progress
+    timings: dict[str, float] = field(default_factory=dict)
+    fallbacks: list[str] = field(default_factory=list)
+
+    def run(self) -> RegistrationResult:
+        config = self.config
+        self.device = _device(config.device)
+        torch.manual_seed(config.seed)
+        self.encoder: Encoder = load_entry(find(ENCODERS, config.encoder, "encoder"))(
+            weights=config.weights, device=self.device
+        )
+        images = self._timed("prepare", self._image_pair)
+        fixed, moving = self._timed("regions", self._sides)
+        free = self._timed("match", lambda: self._match(fixed, moving, None))
+        rigid = self._timed("rigid", lambda: self._rigid(images, free))
+        pairs = self._timed("pairs", lambda: self._pairs(fixed, moving, free, rigid))
+        judge = Judge(fixed.working, moving.working, fixed.body, pairs.held_out)
+        identity = Affine.identity()
+        before = judge.evidence(identity)
+        stages = _Stages("identity", identity, before)
+        if rigid is not None:
+            self._consider(stages, judge, "rigid", rigid_transform(rigid.moving_from_fixed))
+        if config.transform in ("affine", "deformable"):
+            affine = self._timed("affine", lambda: self._affine(images, stages, pairs))
+            if affine is not None:
+                self._consider(stages, judge, "affine", affine)
+        if config.transform == "deformable":
+            flow = self._timed("deformable", lambda: self._deformable(images, stages, pairs))
+            if flow is not None:
+                self._consider(stages, judge, "deformable", flow)
+        quality, inverse = self._timed("quality", lambda: self._quality(stages, judge, pairs, free, rigid, before))
+        return RegistrationResult(
+            fixed=self.fixed,
+            moving=self.moving,
+            transform=stages.transform,
+            inverse=inverse,
+            kind=stages.kind,
+            asked=config.transform,
+            stages=stages.reached,
+            fallbacks=tuple(self.fallbacks),
+            fixed_rois=fixed.rois,
+            moving_rois=moving.rois,
+            pairs=pairs.on_grids(self.fixed.grid, self.moving.grid),
+            quality=quality,
+            config=config,
+            timings_s=self.timings,
+            peak_memory_mb=_peak_memory_mb(),
+            device=str(self.device),
+            provenance=self._provenance(),
+        )
+
+    def _timed(self, stage: str, work: Callable[[], Any]) -> Any:
+        self.report(stage, 0.0)
+        started = perf_counter()
+        out = work()
+        self.timings[stage] = perf_counter() - started
+        self.report(stage, 1.0)
+        return out
+
+    def _image_pair(self) -> ImagePair:
+        if self.fixed.grid.is_2d != self.moving.grid.is_2d:
+            raise InputRefused(
+                "a single picture and a volume", "two pictures or two volumes", reason="mixed-dimensions"
+            )
+        for role, image in (("fixed", self.fixed), ("moving", self.moving)):
+            if not np.ptp(image.voxels) > 0:
+                raise InputRefused(
+                    f"the {role} image has the same value everywhere", "an image that shows something",
+                    "Check the export of this series.", reason="constant-image",
+                )  # fmt: skip
+        scale = _scale(self.fixed, self.moving)
+        return ImagePair(
+            self.fixed,
+            self.moving,
+            _body(self.fixed, BODY_MM * scale),
+            _body(self.moving, BODY_MM * scale),
+            self.config.estimation.rigid_samples,
+            self.config.seed,
+            self.device,
+        )
+
+    def _sides(self) -> tuple[_Side, _Side]:
+        labels = self.labels or (None, None)
+        fixed = self._side(self.fixed, labels[0], lambda share: self.report("regions", share / 2))
+        moving = self._side(self.moving, labels[1], lambda share: self.report("regions", (1 + share) / 2))
+        logger.info("%d regions in the fixed image, %d in the moving one", len(fixed.rois), len(moving.rois))
+        return fixed, moving
+
+    def _side(self, image: Volume, labels: Labels | None, on_progress: Callable[[float], None]) -> _Side:
+        working = working_volume(image, REGIONS_MM * _scale(self.fixed, self.moving))
+        body = body_mask(working)
+        if labels is not None:
+            return _Side(image, working, body, RoiSet.from_labels(labels, image.grid), None)
+        proposer, source = self._proposer(), working
+        if self.config.proposals.proposer == "sam":
+            source = image
+        on_source = body if source is working else mask_on(body, working.grid, source.grid)
+        rois = proposer.propose(source, on_source, self.config.proposals, on_progress=lambda s: on_progress(0.9 * s))
+        prototypes = pool(self.encoder.encode(self._encoded(image, working)), rois)
+        on_progress(1.0)
+        return _Side(image, working, body, rois, prototypes)
+
+    def _encoded(self, image: Volume, working: Volume) -> Volume:
+        """What the encoder reads: a model its own slices, handcrafted features the working image."""
+        return image if self.config.encoder == "sam" else working
+
+    def _proposer(self) -> Proposer:
+        name = self.config.proposals.proposer
+        if name == "labels":
+            raise UsageError("proposer 'labels' without label maps", "--fixed-rois and --moving-rois")
+        made = load_entry(find(PROPOSERS, name, "proposer"))
+        if name != "sam":
+            return made()
+        if self.config.encoder == "sam":
+            return made(self.encoder.slices)  # type: ignore[attr-defined]
+        from samreg.encoders.sam import SamEncoder
+
+        return made(SamEncoder(weights=self.config.weights, device=self.device).slices)
+
+    def _match(self, fixed: _Side, moving: _Side, aligned: Transform | None) -> RoiPairs:
+        if fixed.prototypes is None or moving.prototypes is None:
+            return match_labels(fixed.rois, moving.rois)
+        prototypes = moving.prototypes
+        settings = self.config.matching
+        if aligned is None:
+            settings = replace(settings, max_pairs=max(FREE_PAIRS, settings.max_pairs))
+        elif self.config.encoder == "handcrafted":
+            # Intensity statistics compare only once both images have one contrast.
+            image = contrast_matched(moving.working, fixed.working, aligned, fixed.body)
+            prototypes = pool(self.encoder.encode(image), moving.rois)
+        alike = similarity(fixed.prototypes, prototypes)
+        reach = settings.max_distance_mm or 0.1 * _body_size_mm(fixed)
+        return match(fixed.rois, moving.rois, alike, settings, aligned=aligned, max_distance_mm=reach)
+
+    def _pairs(self, fixed: _Side, moving: _Side, free: RoiPairs, rigid: LinearFit | None) -> RoiPairs:
+        """The pairs that lie together under the rigid estimate, linked across slices, some held out."""
+        pairs = free
+        if self.labels is None and rigid is not None:
+            pairs = self._match(fixed, moving, rigid_transform(rigid.moving_from_fixed))
+        if any(p.fixed.is_2d for p in pairs) and not self.fixed.grid.is_2d:
+            pairs = link_slices(pairs)
+        return with_held_out(pairs, self.config.matching.held_out_share, self.config.seed)
+
+    def _rigid(self, images: ImagePair, free: RoiPairs) -> LinearFit | None:
+        """From pairs by RANSAC; with dense similarity, that is one start among others."""
+        tolerance = PAIR_TOLERANCE_MM * images.scale
+        found = ransac_rigid(
+            free.fixed.centroids_lps(), free.moving.centroids_lps(), free.confidences, tolerance, seed=self.config.seed
+        )
+        if found is not None:
+            logger.info("%d of %d unaligned pairs agree on one rigid transform", int(found[1].sum()), len(free))
+        if not self.config.estimation.dense:
+            if found is None:
+                self.fallbacks.append(f"rigid → identity: too few of {len(free)} pairs agree on one rigid transform")
+                return None
+            return LinearFit(_in_plane(found[0], self.fixed), float("nan"), "pairs")
+        starts = edge_starts(images) + plain_starts(images)
+        if found is not None:
+            starts.insert(0, Start("pairs", _in_plane(found[0], self.fixed)))
+        return fit_rigid(images, starts, on_progress=lambda share: self.report("rigid", share))
+
+    def _affine(self, images: ImagePair, stages: _Stages, pairs: RoiPairs) -> Transform | None:
+        start = _matrix(stages.transform)
+        if self.config.estimation.dense:
+            return Affine(fit_linear(images, start, "affine", stages.kind).moving_from_fixed)
+        fitted = pairs.fitted
+        if len(fitted) < 4:
+            self.fallbacks.append(f"affine → {stages.kind}: {len(fitted)} pairs to fit, at least 4 are needed")
+            return None
+        points = fitted.fixed.centroids_lps(), fitted.moving.centroids_lps()
+        tolerance = PAIR_TOLERANCE_MM * images.scale
+        return Affine(irls(start, *points, fitted.confidences, tolerance, kind="affine"))
+
+    def _deformable(self, images: ImagePair, stages: _Stages, pairs: RoiPairs) -> Transform | None:
+        settings = self.config.estimation
+        settings = replace(
+            settings,
+            finest_spacing_mm=settings.finest_spacing_mm * min(1.0, images.scale),
+            similarity_weight=settings.similarity_weight if settings.dense else 0.0,
+        )
+        fitted = pairs.fitted
+        if not settings.dense and len(fitted) < 1:
+            self.fallbacks.append(f"deformable → {stages.kind}: no pair to fit")
+            return None
+        patches = RoiPatches.of(fitted, margin_mm(settings), self.device) if len(fitted) else None
+        flow = fit_velocity(
+            stages.transform, self.fixed, self.moving, images.fixed_body, patches, settings,
+            seed=self.config.seed, device=self.device, on_progress=lambda share: self.report("deformable", share),
+        )  # fmt: skip
+        return compose([flow, stages.transform])
+
+    def _consider(self, stages: _Stages, judge: Judge, kind: TransformKind, candidate: Transform) -> None:
+        """Take the finer transform if evidence it was not fitted to says it is better."""
+        evidence = judge.evidence(candidate)
+        good, reason = better(evidence, stages.evidence, refines=stages.kind != "identity")
+        if good and not scale_is_plausible(candidate):
+            good, reason = False, "it stretches the body more than anatomy allows"
+        if good and kind == "deformable" and not float(candidate.jacobian_determinant(judge.fixed.grid).min()) > 0:
+            good, reason = False, "it folds"
+        if good:
+            stages.accept(kind, candidate, evidence)
+        else:
+            self.fallbacks.append(f"{kind} → {stages.kind}: {reason}")
+            logger.warning("fall-back %s", self.fallbacks[-1])
+
+    def _quality(
+        self, stages: _Stages, judge: Judge, pairs: RoiPairs, free: RoiPairs, rigid: LinearFit | None, before: Evidence
+    ) -> tuple[Any, Transform]:
+        inverse = stages.transform.inverse()
+        distances = np.linalg.norm(
+            stages.transform.map_points(free.fixed.centroids_lps()) - free.moving.centroids_lps(), axis=-1
+        )
+        agree = int((distances < PAIR_TOLERANCE_MM * _scale(self.fixed, self.moving)).sum())
+        judged = Judged(
+            transform=stages.transform,
+            inverse=inverse,
+            kind=stages.kind,
+            pairs=pairs,
+            labelled=self.labels is not None,
+            rivals=rigid.rivals if rigid is not None else 0.0,
+            unaligned=(agree, len(free)),
+            before=before,
+            after=stages.evidence,
+        )
+        return gate(judged, judge, self.config.quality), inverse
+
+    def _provenance(self) -> Mapping[str, Any]:
+        return {
+            "samreg": samreg.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "method": self.config.method,
+            "encoder": self.config.encoder,
+            "proposer": "labels" if self.labels is not None else self.config.proposals.proposer,
+            "config_hash": self.config.hash,
+            "weights_hash": self.encoder.weights_hash,
+            "input_hashes": {"fixed": self.fixed.content_hash, "moving": self.moving.content_hash},
+        }
+
+
+@dataclass(eq=False)
+class _Stages:
+    """The best transform so far, and those accepted on the way."""
+
+    kind: TransformKind
+    transform: Transform
+    evidence: Evidence
+    reached: dict[str, Transform] = field(default_factory=dict)
+
+    def accept(self, kind: TransformKind, transform: Transform, evidence: Evidence) -> None:
+        self.kind, self.transform, self.evidence = kind, transform, evidence
+        self.reached[kind] = transform
+
+
+def rigid_transform(matrix: np.ndarray) -> Rigid:
+    """A matrix that is rigid up to rounding, as Rigid."""
+    exact = np.array(matrix)
+    exact[:3, :3] = nearest_rotation(exact[:3, :3])
+    return Rigid(exact)
+
+
+def _matrix(transform: Transform) -> np.ndarray:
+    if not isinstance(transform, Affine):
+        raise UsageError(f"a {type(transform).__name__}", "a linear transform")
+    return transform.moving_from_fixed
+
+
+def _in_plane(matrix: np.ndarray, fixed: Volume) -> np.ndarray:
+    """For a single picture, the part of a rigid matrix within its plane."""
+    if not fixed.grid.is_2d:
+        return matrix
+    normal = fixed.grid.direction[:, 2]
+    within = np.eye(3) - np.outer(normal, normal)
+    out = np.eye(4)
+    out[:3, :3] = nearest_rotation(within @ matrix[:3, :3] @ within + np.outer(normal, normal))
+    centre = fixed.grid.centre_lps
+    moved = matrix[:3, :3] @ centre + matrix[:3, 3]
+    out[:3, 3] = centre + within @ (moved - centre) - out[:3, :3] @ centre
+    return out
+
+
+def _body(image: Volume, spacing_mm: float) -> Volume:
+    """The body mask as a volume of 0 and 1 at a coarse resolution."""
+    coarse = working_volume(image, spacing_mm)
+    return Volume(body_mask(coarse).astype(np.uint8), coarse.grid)
+
+
+def _scale(fixed: Volume, moving: Volume) -> float:
+    """1 for a field of view of 256 mm."""
+    return min(float(np.sort(v.grid.extent_mm)[-2]) for v in (fixed, moving)) / 256.0
+
+
+def _body_size_mm(side: _Side) -> float:
+    """Edge of the cube (square) with the body's volume (area)."""
+    grid = side.working.grid
+    axes = list(grid.active_axes)
+    return float((side.body.sum() * np.prod(grid.spacing_mm[axes])) ** (1 / len(axes)))
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{name}' is not there", "auto, cpu, or cuda[:N] of this machine") from error
+    return name
+
+
+def _peak_memory_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,84 @@
+"""Regions without a model: stable components of the level sets, and blobs at several scales."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from samreg.config import ProposalConfig
+from samreg.geometry import Grid, Volume, gaussian_smooth
+from samreg.proposals.base import OnProgress
+from samreg.proposals.blobs import blobs
+from samreg.proposals.filters import size_limits, without_overlap
+from samreg.proposals.level_sets import stable_components
+from samreg.rois import Roi, RoiSet
+from samreg.types import Mask, Voxels
+
+LEVEL_SET_SCALE = 1.2  # smoothing before thresholds, in units of the finest spacing
+BLOB_SCALES = (2.0, 3.2, 5.0)
+BLOB_CONTRAST = 0.02  # a blob that stands this high above its surroundings scores one half
+SMALL = 100  # voxels at which the score of a region is halved for its size
+BLOB_RATIO = 1.28  # of the two smoothings whose difference is the response
+
+
+class Superpixels:
+    """Hierarchical regions from the image alone; parts stay beside wholes.
+
+    Level sets give the outlines of what differs from its surroundings; blobs cover what lies
+    between. Both follow the image under rotation and shift, and swap bright for dark when
+    the contrast is inverted, so the same anatomy gives the same regions.
+    """
+
+    def propose(
+        self, volume: Volume, body: Mask, config: ProposalConfig, *, on_progress: OnProgress | None = None
+    ) -> RoiSet:
+        report = on_progress or (lambda share: None)
+        if not body.any():
+            return RoiSet(volume.grid, ())
+        low, high = np.argwhere(body).min(0), np.argwhere(body).max(0) + 1
+        grid = volume.grid.crop(low, high)
+        inside = body[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+        image = _normalised(volume.voxels, body)[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+        smallest, largest = size_limits(grid, inside, config, per_slice=grid.is_2d)
+
+        rois: list[Roi] = []
+        smooth = _smoothed(image, inside, grid, LEVEL_SET_SCALE)
+        rois += stable_components(smooth, inside, smallest, largest[0])
+        for n, scale in enumerate(BLOB_SCALES):
+            report((n + 1) / (len(BLOB_SCALES) + 2))
+            response = _smoothed(image, inside, grid, scale) - _smoothed(image, inside, grid, scale * BLOB_RATIO)
+            rois += _graded(blobs(response, inside, smallest, largest[0]))
+        rois = [_placed(roi, low) for roi in rois]
+        kept = without_overlap(rois, config.max_overlap, max_rois=config.max_rois, relative_to="larger")
+        report(1.0)
+        return RoiSet(volume.grid, tuple(kept))
+
+
+def _placed(roi: Roi, low: np.ndarray) -> Roi:
+    """A region of the cropped grid on the whole one, small ones trusted less: their outline is all noise."""
+    i, j, k = (int(a + b) for a, b in zip(roi.start, low, strict=True))
+    return replace(roi, start=(i, j, k), score=roi.score * roi.count / (roi.count + SMALL))
+
+
+def _normalised(voxels: Voxels, body: Mask) -> Voxels:
+    """Robust range of the body to 0..1, a little beyond it kept."""
+    low, high = np.percentile(voxels[body], [0.5, 99.5])
+    return np.clip((voxels - low) / max(float(high - low), 1e-12), -0.5, 1.5).astype(np.float32)
+
+
+def _smoothed(image: Voxels, inside: Mask, grid: Grid, scale: float) -> Voxels:
+    """Gaussian smoothing that does not look outside the body; sigma in units of the finest spacing."""
+    active = list(grid.active_axes)
+    sigmas = scale * grid.spacing_mm[active].min() / grid.spacing_mm
+    both = torch.from_numpy(np.stack([np.where(inside, image, 0), inside]).astype(np.float32))
+    value, weight = gaussian_smooth(both, sigmas).numpy()
+    return value / np.maximum(weight, 1e-3)
+
+
+def _graded(found: Iterable[Roi]) -> Iterator[Roi]:
+    """Scores of blobs (contrast in units of the body's range) brought to 0..1."""
+    for roi in found:
+        yield replace(roi, score=roi.score / (roi.score + BLOB_CONTRAST))

@@ -1,0 +1,208 @@
+"""`report.json`: one schema for results and refusals; strict JSON (what was not measured is null)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from samreg import __version__
+from samreg.errors import SamregError, UsageError
+
+if TYPE_CHECKING:
+    from samreg.geometry import Volume
+    from samreg.result import RegistrationResult
+
+SCHEMA_VERSION = "1.0"
+NOTICE = (
+    "Unverified output of an algorithm. This software is not a cleared medical device: "
+    "a qualified person must check every result before it is used."
+)
+
+
+def report_json(
+    result: RegistrationResult, *, objects: Mapping[str, str] | None, warnings: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The report of a registration.
+
+    Args:
+        result: What was found. Of its provenance, "versions" and "hashes" (of "config", "weights",
+            "fixed", "moving") have fields of their own; hashes that are missing are computed.
+        objects: What was written, e.g. {"transform": "transform.h5", "reg": "dicom/reg.dcm"}.
+        warnings: Sentences for the reader.
+
+    Returns:
+        Plain JSON values that satisfy `report.schema.json`.
+    """
+    quality = result.quality
+    document = _blank() | {
+        "status": quality.status,
+        "reasons": list(quality.reasons),
+        "asked": result.asked,
+        "kind": result.kind,
+        "fallbacks": list(result.fallbacks),
+        "method": result.config.method,
+        "roles": result.roles,
+        "fixed": _image(result.fixed),
+        "moving": _image(result.moving),
+        "transform": {
+            "direction": "fixed points to moving points",
+            "frame": "LPS",
+            "unit": "mm",
+            "matrix": getattr(result.transform, "moving_from_fixed", None),
+        },
+        "pairs": {
+            "total": len(result.pairs),
+            "held_out": len(result.pairs.held_out),
+            "fixed_rois": len(result.fixed_rois),
+            "moving_rois": len(result.moving_rois),
+        },
+        "criteria": [
+            {
+                "name": c.name,
+                "measure": c.measure,
+                "asked": c.asked,
+                "measured": c.measured,
+                "unit": c.unit,
+                "verdict": c.verdict,
+                "note": c.note,
+            }
+            for c in quality.criteria
+        ],
+        "metrics": {"before": dict(quality.before), "after": dict(quality.after)},
+        "timings_s": {stage: round(float(seconds), 3) for stage, seconds in result.timings_s.items()},
+        "peak_memory_mb": round(float(result.peak_memory_mb), 1),
+        "device": result.device,
+        "objects": dict(objects or {}),
+        "warnings": list(warnings),
+    }
+    provenance = dict(result.provenance)
+    document["versions"] |= provenance.pop("versions", {})
+    given = provenance.pop("hashes", {})
+    document["hashes"] = {
+        "weights": None,
+        **given,
+        "config": given.get("config") or result.config.hash,
+        "fixed": given.get("fixed") or result.fixed.content_hash,
+        "moving": given.get("moving") or result.moving.content_hash,
+    }
+    document["provenance"] = provenance
+    return _plain(document)
+
+
+def refusal_json(error: SamregError, **context: Any) -> dict[str, Any]:
+    """The report of a registration that did not take place.
+
+    Args:
+        error: Why; it says what was got, what was expected and the next step.
+        context: Fields of the report that are known already (`asked`, `method`, `roles`, `warnings`,
+            `versions`, `provenance`, …).
+
+    Raises:
+        UsageError: A context that is no field of the report, or one that the refusal itself decides.
+    """
+    document = _blank()
+    decided = {"status", "schema_version", "notice", "error", "exit_code", "reasons"}
+    unknown = sorted(set(context) - (set(document) - decided))
+    if unknown:
+        raise UsageError(f"context {', '.join(unknown)}", f"one of {', '.join(sorted(set(document) - decided))}")
+    context["versions"] = document["versions"] | dict(context.get("versions", {}))
+    refusal = {
+        "status": "REFUSED",
+        "reasons": [error.sentence],
+        "error": error.as_dict(),
+        "exit_code": error.exit_code,
+    }
+    return _plain(document | context | refusal)
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of `report.json`."""
+    return json.loads(files("samreg.report").joinpath("report.schema.json").read_text(encoding="utf-8"))
+
+
+def write_json(document: Mapping[str, Any], path: str | Path) -> None:
+    """Strict JSON (UTF-8, never NaN) into a file, which appears only when it is whole."""
+    write_whole(json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def write_whole(text: str, path: str | Path) -> None:
+    """Text into a file under a temporary name, renamed when whole."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _blank() -> dict[str, Any]:
+    """Every field of the report, as it stands when nothing is known."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "notice": NOTICE,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "status": "FAIL",
+        "reasons": [],
+        "error": None,
+        "exit_code": None,
+        "asked": None,
+        "kind": None,
+        "fallbacks": [],
+        "method": None,
+        "roles": None,
+        "fixed": None,
+        "moving": None,
+        "transform": None,
+        "pairs": None,
+        "criteria": [],
+        "metrics": {"before": {}, "after": {}},
+        "timings_s": {},
+        "peak_memory_mb": None,
+        "device": None,
+        "versions": {"samreg": __version__},
+        "hashes": {"config": None, "weights": None, "fixed": None, "moving": None},
+        "provenance": {},
+        "objects": {},
+        "warnings": [],
+    }
+
+
+def _image(volume: Volume) -> dict[str, Any]:
+    return {
+        "name": volume.name,
+        "modality": volume.modality,
+        "shape": volume.grid.shape,
+        "spacing_mm": [round(float(s), 6) for s in volume.grid.spacing_mm],
+        "frame_of_reference_uid": volume.frame_of_reference_uid,
+        "series_uid": volume.source.series_uid if volume.source else None,
+        "notes": dict(volume.notes),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Plain JSON values; a number that is not finite becomes null.
+
+    Raises:
+        UsageError: A value that JSON has no word for.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(v) for v in value]
+    raise UsageError(f"a {type(value).__name__} in the report", "numbers, text, lists and mappings")

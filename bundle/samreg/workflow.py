@@ -1,0 +1,360 @@
+"""From paths to a folder of results: the one way that every door takes.
+
+The command, the MONAI bundle and the MONAI Deploy application differ in how they are asked; all of
+them load, register and write with the functions here, and so agree.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from samreg.config import Config
+from samreg.errors import InputRefused, SamregError, UsageError
+
+if TYPE_CHECKING:
+    from samreg.geometry import Volume
+    from samreg.result import RegistrationResult
+    from samreg.transforms import Transform
+    from samreg.types import Labels
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, float], None]
+GATE_FAILED = 4
+
+
+@dataclass(frozen=True)
+class Job:
+    """One registration, from paths to a folder.
+
+    Attributes:
+        fixed, moving: DICOM folders, image files or pictures. For `moving` None, `fixed` is a folder
+            that holds both series (see `samreg.io.find_pair`).
+        out: Folder of the results.
+        config: Everything that decides the result.
+        fixed_series, moving_series: SeriesInstanceUID where a folder holds several.
+        fixed_rois, moving_rois: Label maps on the images' grids; equal numbers are pairs (Case 1).
+        allow_different_patients: Do not refuse a pair whose patient attributes differ.
+        pixel_spacing_mm: (x, y) of pictures that do not state it.
+    """
+
+    fixed: Path
+    moving: Path | None
+    out: Path
+    config: Config = field(default_factory=Config)
+    fixed_series: str | None = None
+    moving_series: str | None = None
+    fixed_rois: Path | None = None
+    moving_rois: Path | None = None
+    allow_different_patients: bool = False
+    pixel_spacing_mm: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("fixed", "moving", "out", "fixed_rois", "moving_rois"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(path))
+        if (self.fixed_rois is None) != (self.moving_rois is None):
+            raise UsageError("a label map of one image alone", "label maps of both images", "Give the other one too")
+
+    @property
+    def inputs(self) -> list[Path]:
+        """Every path that is read.
+
+        Raises:
+            UsageError: One of them does not exist.
+        """
+        paths = [p for p in (self.fixed, self.moving, self.fixed_rois, self.moving_rois) if p is not None]
+        for path in paths:
+            if not path.exists():
+                raise UsageError(f"input '{path}' does not exist", "a folder or file that can be read")
+        return paths
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a job reads.
+
+    Attributes:
+        fixed_labels, moving_labels: [i, j, k] integers on the images' grids, or None.
+        roles: How the fixed and the moving image were chosen, one sentence.
+        seconds: Time taken to read.
+    """
+
+    fixed: Volume
+    moving: Volume
+    fixed_labels: Labels | None = None
+    moving_labels: Labels | None = None
+    roles: str = "as given"
+    seconds: float = 0.0
+
+
+def configured(
+    *, method: str | None = None, preset: str | None = None, file: str | Path | None = None, **options: Any
+) -> Config:
+    """The configuration that these choices mean; what comes later in this list wins.
+
+    Args:
+        method: Name of a method; the preset of that name.
+        preset: Name of a preset in `configs/presets`.
+        file: YAML or JSON file.
+        options: Keys of `Config`; None leaves a key as it is.
+
+    Raises:
+        UsageError: An unknown preset, key or value.
+    """
+    config = Config()
+    for name in (method, preset):
+        if name is not None:
+            config = Config.load(preset_file(name), config)
+    if file is not None:
+        config = Config.load(file, config)
+    return config.with_values({key: value for key, value in options.items() if value is not None})
+
+
+def home(name: str) -> Path:
+    """A folder of the bundle ("configs", "models"): in the source tree, else where the wheel put it."""
+    beside = Path(__file__).parents[2] / name
+    return beside if beside.is_dir() else Path(sysconfig.get_path("data")) / "share" / "samreg" / name
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the presets."""
+    return tuple(sorted(path.stem for path in (home("configs") / "presets").glob("*.yaml")))
+
+
+def preset_file(name: str) -> Path:
+    """The file of a preset.
+
+    Raises:
+        UsageError: There is none of this name.
+    """
+    if name not in presets():
+        raise UsageError(f"unknown preset '{name}'", f"one of {', '.join(presets())}")
+    return home("configs") / "presets" / f"{name}.yaml"
+
+
+def load(job: Job) -> Inputs:
+    """Read the images and label maps of a job.
+
+    Raises:
+        InputRefused: The input is not safe to register.
+    """
+    from samreg import io
+
+    started = perf_counter()
+    fixed, moving, options, roles = _sources(job)
+    a, b = io.read_pair(fixed, moving, **options)
+    return Inputs(
+        a,
+        b,
+        fixed_labels=None if job.fixed_rois is None else io.read_labels(job.fixed_rois, a),
+        moving_labels=None if job.moving_rois is None else io.read_labels(job.moving_rois, b),
+        roles=roles,
+        seconds=perf_counter() - started,
+    )
+
+
+def _sources(job: Job) -> tuple[Any, Any, dict[str, Any], str]:
+    """What is fixed and what is moving, the options to read them with, and how they were chosen."""
+    from samreg import io
+
+    options = {"allow_different_patients": job.allow_different_patients, "pixel_spacing_mm": job.pixel_spacing_mm}
+    uids = {"fixed_series": job.fixed_series, "moving_series": job.moving_series}
+    if job.moving is None:
+        fixed, moving, roles = io.find_pair(job.fixed, **uids)
+        return fixed, moving, options, roles
+    return job.fixed, job.moving, options | uids, "as given"
+
+
+def compute(inputs: Inputs, config: Config, on_progress: Progress | None = None) -> RegistrationResult:
+    """Register what was read.
+
+    Raises:
+        InputRefused: The images cannot be registered.
+    """
+    from samreg import pipeline
+
+    result = pipeline.register(
+        inputs.fixed,
+        inputs.moving,
+        config,
+        fixed_labels=inputs.fixed_labels,
+        moving_labels=inputs.moving_labels,
+        on_progress=on_progress,
+    )
+    return replace(result, roles=inputs.roles, timings_s={"read": inputs.seconds, **result.timings_s})
+
+
+def run(job: Job, on_progress: Progress | None = None) -> dict[str, Any]:
+    """Load, register and write; the folder holds all of the results or none.
+
+    A refusal leaves `report.json` with the reason in the folder, and nothing else.
+
+    Args:
+        on_progress: Called with the stage's name and its fraction done, 0..1.
+
+    Returns:
+        The contents of `report.json`.
+
+    Raises:
+        UsageError: Wrong paths, or an output folder that must not be used.
+        InputRefused: The input is not safe to register.
+        OutputInvalid: What was written does not reproduce the result.
+    """
+    from samreg import outputs
+
+    report = on_progress or (lambda stage, fraction: None)
+    with outputs.OutputFolder(job.out, job.inputs) as output:
+        try:
+            report("read", 0.0)
+            result = compute(load(job), job.config, on_progress)
+        except InputRefused as error:
+            outputs.refusal_file(error, output.folder, asked=job.config.transform, method=job.config.method)
+            output.commit()
+            raise
+        report("write", 0.0)
+        document = outputs.write_files(result, output.folder)
+        output.commit()
+    report("write", 1.0)
+    return document
+
+
+def exit_code(report: Mapping[str, Any]) -> int:
+    """0 for a result, 4 for one that failed its quality gate."""
+    return GATE_FAILED if report["status"] == "FAIL" else 0
+
+
+def run_or_exit(job: Job) -> dict[str, Any]:
+    """`run` for a door that ends the process: a refusal is one sentence on stderr and an exit code.
+
+    Returns:
+        The contents of `report.json`, unless the process ends.
+
+    Raises:
+        SystemExit: With the exit code of the error, or 4 if the result failed its gate.
+    """
+    with _ending_the_process():
+        report = run(job)
+    if exit_code(report):
+        sys.stderr.write(f"samreg: {' '.join(report['reasons'])}\n")
+        raise SystemExit(exit_code(report))
+    return report
+
+
+@contextmanager
+def _ending_the_process() -> Iterator[None]:
+    try:
+        yield
+    except SamregError as error:
+        sys.stderr.write(f"samreg: {error.sentence}\n")
+        raise SystemExit(error.exit_code) from error
+
+
+def plan(job: Job) -> dict[str, Any]:
+    """What `run` would do, from headers alone; nothing is written.
+
+    Returns:
+        The images (see `samreg.io.describe_pair`) with `refused`, None or why they would be; the
+        method, the transform asked for, and where the results would stand.
+
+    Raises:
+        UsageError: Wrong paths, or an output folder that must not be used.
+    """
+    from samreg import io, outputs
+
+    outputs.check_folder(job.out, job.inputs)
+    fixed, moving, options, roles = _sources(job)
+    return {
+        **io.describe_pair(fixed, moving, **options),
+        "roles": roles,
+        "method": job.config.method,
+        "transform": job.config.transform,
+        "encoder": job.config.encoder,
+        "proposer": "labels" if job.fixed_rois else job.config.proposals.proposer,
+        "configuration": job.config.hash,
+        "out": str(job.out),
+    }
+
+
+def evaluate(
+    transform: Path | str,
+    *,
+    fixed_labels: Path | str | None = None,
+    moving_labels: Path | str | None = None,
+    fixed_landmarks: Path | str | None = None,
+    moving_landmarks: Path | str | None = None,
+) -> dict[str, Any]:
+    """Score a transform by label maps (equal numbers are the same structure), landmarks, or both.
+
+    Args:
+        transform: ITK or NIfTI file, fixed points to moving points.
+        fixed_labels, moving_labels: Image files.
+        fixed_landmarks, moving_landmarks: CSV files, LPS mm, in the same order.
+
+    Returns:
+        `labels` and `landmarks`, as far as they were given; see `samreg.metrics`.
+
+    Raises:
+        UsageError: Nothing to score by, or something for one image alone.
+        InputRefused: A file that cannot be read as what it should be.
+    """
+    from samreg.transforms.files import read_transform
+
+    labels = _both(fixed_labels, moving_labels, "labels")
+    landmarks = _both(fixed_landmarks, moving_landmarks, "landmarks")
+    if labels is None and landmarks is None:
+        raise UsageError("nothing to score by", "label maps or landmarks of both images")
+    found = read_transform(transform)
+    scores: dict[str, Any] = {"transform": Path(transform).name}
+    if labels is not None:
+        scores["labels"] = _label_scores(found, *labels)
+    if landmarks is not None:
+        scores["landmarks"] = _landmark_scores(found, *landmarks)
+    return scores
+
+
+def evaluate_or_exit(out: Path | str, **choices: Any) -> None:
+    """`evaluate` into a JSON file, for a door that ends the process.
+
+    Raises:
+        SystemExit: With the exit code of the error.
+    """
+    from samreg.report import write_json
+
+    with _ending_the_process():
+        write_json(evaluate(**choices), out)
+
+
+def _both(fixed: Path | str | None, moving: Path | str | None, what: str) -> tuple[Path, Path] | None:
+    if fixed is None and moving is None:
+        return None
+    if fixed is None or moving is None:
+        raise UsageError(f"{what} of one image alone", f"{what} of both images", "Give the other ones too")
+    return Path(fixed), Path(moving)
+
+
+def _label_scores(transform: Transform, fixed: Path, moving: Path) -> dict[str, Any]:
+    from samreg import io, metrics
+
+    # Nothing is registered here, so each map may state its own grid.
+    fixed_grid, moving_grid = io.read_image(fixed).grid, io.read_image(moving).grid
+    fixed_labels, moving_labels = io.read_labels(fixed, fixed_grid), io.read_labels(moving, moving_grid)
+    return metrics.evaluate_labels(transform, fixed_labels, fixed_grid, moving_labels, moving_grid)
+
+
+def _landmark_scores(transform: Transform, fixed: Path, moving: Path) -> dict[str, Any]:
+    from samreg import metrics
+    from samreg.tables import PointTable
+
+    points = [PointTable.read(path).points for path in (fixed, moving)]
+    if not all(map(len, points)):
+        raise UsageError("a file without landmarks", "at least one landmark in both files")
+    return metrics.evaluate_landmarks(transform, *points)

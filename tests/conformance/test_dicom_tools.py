@@ -1,0 +1,175 @@
+"""dciodvfy finds no error in our objects; Orthanc and dcmtk store and return them unchanged."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from samreg.dicom_out import write_objects
+from samreg.geometry import Grid, Volume
+from samreg.phantoms import Patient
+from tests.dicom_results import DECUBITUS, as_series, deformable, result_of
+
+NAMES = ("reg", "dreg", "seg_fixed", "seg_moving")
+
+
+def tool(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def written(fixed: Volume, moving: Volume, folder: Path) -> dict[str, Path]:
+    transform, stage = deformable(fixed)
+    result = result_of(fixed, moving, transform, kind="deformable", stages={"rigid": stage})
+    return dict(write_objects(result, folder).files)
+
+
+def random_series(folder: Path, modality: str, seed: int, **options: object) -> Volume:
+    # 39 x 37 pixels: frames of the segmentation do not end on whole bytes.
+    grid = Grid.from_axes((39, 37, 9), (3.0, 3.25, 8.0), (-60.5, -70.25, 11.125))
+    voxels = np.random.default_rng(seed).integers(0, 1000, grid.shape).astype(np.float32)
+    return as_series(Volume(voxels, grid, modality=modality), folder, **options)
+
+
+@pytest.fixture(scope="module", params=["mr", "ct-other-words", "no-body-part", "decubitus"])
+def objects(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "decubitus":
+        if not DECUBITUS.is_dir():
+            pytest.skip("the decubitus series (shared/data beside the repository) are absent")
+        from samreg.io import read_image
+
+        return written(read_image(DECUBITUS / "HFP"), read_image(DECUBITUS / "HFS"), folder)
+    options: dict[str, object] = {}
+    if request.param == "ct-other-words":
+        options["patient"] = Patient(name="山田^太郎=Ямада^Таро")
+    if request.param == "no-body-part":
+        options["overrides"] = {"BodyPartExamined": None, "StudyID": None, "AccessionNumber": None}
+    modality = "CT" if request.param.startswith("ct") else "MR"
+    fixed, moving = (random_series(folder / n, modality, s, **options) for n, s in (("fixed", 0), ("moving", 1)))
+    return written(fixed, moving, folder)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dciodvfy_finds_no_error(objects: dict[str, Path], name: str):
+    run = subprocess.run([tool("dciodvfy"), "-new", str(objects[name])], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    assert "Error" not in run.stdout + run.stderr
+    # Attributes that the source lacks are stated as empty, as the standard asks; names are the source's.
+    unknown = ("Laterality", "needed to build DICOMDIR", "Retired Person Name form")
+    warnings = [line for line in run.stderr.splitlines() if line.startswith("Warning")]
+    assert all(any(word in line for word in unknown) for line in warnings), warnings
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """Address of the REST interface and DICOM port of an archive that lives as long as this module."""
+    program = tool("Orthanc")
+    folder = tmp_path_factory.mktemp("orthanc")
+    http, dicom = free_port(), free_port()
+    settings = {
+        "HttpPort": http,
+        "DicomPort": dicom,
+        "RemoteAccessAllowed": False,
+        "StorageDirectory": str(folder),
+        "IndexDirectory": str(folder),
+        "Plugins": [],
+        "DicomCheckCalledAet": False,
+        "DicomAlwaysAllowStore": True,
+    }
+    configuration = folder / "orthanc.json"
+    configuration.write_text(json.dumps(settings))
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen([program, str(configuration)], stdout=log, stderr=log)
+        try:
+            address = f"http://127.0.0.1:{http}"
+            wait_for(address, server)
+            yield address, dicom
+        finally:
+            server.terminate()
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def wait_for(address: str, server: subprocess.Popen) -> None:
+    for _ in range(100):
+        if server.poll() is not None:
+            pytest.fail("Orthanc ended at once")
+        try:
+            urllib.request.urlopen(f"{address}/system", timeout=2).close()
+            return
+        except (urllib.error.URLError, TimeoutError):
+            time.sleep(0.1)
+    pytest.fail("Orthanc did not answer within 10 s")
+
+
+def rest(url: str, body: bytes | None = None) -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=30) as answer:
+        return answer.read()
+
+
+def test_orthanc_returns_the_objects_byte_for_byte(objects: dict[str, Path], orthanc: tuple[str, int]):
+    address, _ = orthanc
+    for path in objects.values():
+        stored = json.loads(rest(f"{address}/instances", path.read_bytes()))
+        assert stored["Status"] in ("Success", "AlreadyStored")
+        assert rest(f"{address}/instances/{stored['ID']}/file") == path.read_bytes()
+
+
+def test_orthanc_takes_the_objects_by_network_and_files_them_under_their_study(
+    objects: dict[str, Path], orthanc: tuple[str, int]
+):
+    address, port = orthanc
+    paths = [str(p) for p in objects.values()]
+    subprocess.run([tool("storescu"), "-R", "127.0.0.1", str(port), *paths], check=True, timeout=60)
+    for path in objects.values():
+        sent = dcmread(path)
+        (found,) = json.loads(rest(f"{address}/tools/lookup", str(sent.SOPInstanceUID).encode()))
+        study = json.loads(rest(f"{address}/instances/{found['ID']}/study"))
+        assert study["MainDicomTags"]["StudyInstanceUID"] == sent.StudyInstanceUID
+        assert study["PatientMainDicomTags"]["PatientID"] == sent.PatientID
+
+
+def test_dcmtk_receives_the_objects_unchanged(objects: dict[str, Path], tmp_path: Path):
+    port = free_port()
+    receiver = subprocess.Popen([tool("storescp"), "-od", str(tmp_path), "+uf", str(port)], stderr=subprocess.DEVNULL)
+    try:
+        send = [tool("storescu"), "-R", "127.0.0.1", str(port), *(str(p) for p in objects.values())]
+        for _ in range(50):
+            if subprocess.run(send, capture_output=True, timeout=60).returncode == 0:
+                break
+            time.sleep(0.1)
+    finally:
+        receiver.terminate()
+        receiver.wait(10)
+    received = {dcmread(p).SOPInstanceUID: dcmread(p) for p in tmp_path.iterdir()}
+    for path in objects.values():
+        sent = dcmread(path)
+        assert received[sent.SOPInstanceUID] == sent
+
+
+def test_dcmdump_reads_every_element(objects: dict[str, Path]):
+    for path in objects.values():
+        run = subprocess.run([tool("dcmdump"), str(path)], capture_output=True, text=True, timeout=60)
+        assert run.returncode == 0
+        assert not run.stderr
+        assert "Unverified algorithm output" in run.stdout

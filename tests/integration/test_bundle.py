@@ -1,0 +1,121 @@
+"""The MONAI bundle: its metadata, its configuration, and the door itself."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import samreg
+from samreg import outputs, workflow
+from samreg.transforms.files import read_transform
+from samreg.workflow import Job
+from tests.conftest import DOOR_OPTIONS
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
+
+
+def metadata() -> dict:
+    return json.loads((CONFIGS / "metadata.json").read_text(encoding="utf-8"))
+
+
+def bundle(folder: Path, config: str, **values: object) -> subprocess.CompletedProcess[str]:
+    """`python -m monai.bundle run` from a folder that is not the bundle's."""
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIGS / config)]
+    for key, value in {"bundle_root": ROOT, **values}.items():
+        command += [f"--{key}", str(value)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def test_the_metadata_satisfies_the_schema():
+    jsonschema = pytest.importorskip("jsonschema")
+    rules = json.loads(Path(__file__).with_name("bundle_metadata.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft201909Validator(rules).validate(metadata())
+
+
+def test_the_metadata_states_the_version_and_the_pins_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins = dict(pin.lower().split("==") for pin in project["dependencies"])
+    facts = metadata()
+    assert facts["version"] == samreg.__version__
+    assert facts["version"] in facts["changelog"]
+    assert yaml.safe_load((ROOT / "app.yaml").read_text())["application"]["version"] == samreg.__version__
+    assert (facts["monai_version"], facts["pytorch_version"]) == (pins["monai"], pins["torch"])
+    assert facts["numpy_version"] == pins["numpy"]
+    for package, version in facts["required_packages_version"].items():
+        assert pins[package.lower()] == version
+
+
+def test_the_bundle_has_what_the_model_zoo_asks_for():
+    for path in (
+        "LICENSE",
+        "configs/metadata.json",
+        "configs/inference.yaml",
+        "configs/logging.conf",
+        "docs/README.md",
+    ):
+        assert (ROOT / path).is_file(), path
+    keys = yaml.safe_load((CONFIGS / "inference.yaml").read_text(encoding="utf-8"))
+    assert {"bundle_root", "device", "network_def", "inferer", "output_dir", "run"} <= set(keys)
+
+
+def test_the_bundle_can_set_every_field_of_a_job_and_the_options_of_the_command():
+    keys = yaml.safe_load((CONFIGS / "inference.yaml").read_text(encoding="utf-8"))
+    assert set(Job.__dataclass_fields__) == set(keys["job"]) - {"_requires_", "_target_"}
+    for part in ("job", "configuration"):
+        for value in keys[part].values():
+            assert not str(value).startswith("@") or value.removeprefix("@") in keys
+
+
+def test_the_presets_are_valid_configurations():
+    for name in workflow.presets():
+        assert workflow.configured(preset=name).hash
+
+
+def test_the_bundle_gives_the_transform_of_the_command(study: Path, by_command: Path, tmp_path: Path):
+    pair = {"fixed": study / "fixed", "moving": study / "moving"}
+    done = bundle(tmp_path, "inference.yaml", **pair, output_dir=tmp_path / "out", **DOOR_OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert distance_mm(tmp_path / "out", by_command) < 1e-4
+
+
+def test_python_gives_the_transform_of_the_command(study: Path, by_command: Path, tmp_path: Path):
+    result = samreg.register(study / "fixed", study / "moving", workflow.configured(**DOOR_OPTIONS))
+    outputs.write_images(result, tmp_path)
+    assert distance_mm(tmp_path, by_command) < 1e-4
+    assert result.config.hash == json.loads((by_command / "report.json").read_text())["hashes"]["config"]
+
+
+def distance_mm(one: Path, other: Path) -> float:
+    """Largest distance between where two folders' transforms take points of the scanner."""
+    points = np.random.default_rng(0).uniform(-150, 150, (2000, 3))
+    a, b = (read_transform(folder / "transform.h5").map_points(points) for folder in (one, other))
+    return float(np.linalg.norm(a - b, axis=-1).max())
+
+
+def test_a_refusal_ends_the_bundle_with_3_and_one_sentence(study: Path, tmp_path: Path):
+    same = study / "fixed"
+    done = bundle(tmp_path, "inference.yaml", fixed=same, moving=same, output_dir=tmp_path / "out")
+    assert done.returncode == 3
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("samreg: "))
+    assert "the same image is given twice" in line
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["report.json"]
+
+
+def test_the_bundle_scores_a_transform(tmp_path: Path):
+    from samreg.transforms import Affine
+    from samreg.transforms.files import write_transform
+
+    write_transform(Affine.identity(), tmp_path / "t.h5")
+    (tmp_path / "a.csv").write_text("0,0,0\n1,1,1\n")
+    (tmp_path / "b.csv").write_text("0,0,2\n1,1,3\n")
+    choices = {"fixed_landmarks": tmp_path / "a.csv", "moving_landmarks": tmp_path / "b.csv"}
+    out = tmp_path / "metrics.json"
+    done = bundle(tmp_path, "evaluate.yaml", transform_file=tmp_path / "t.h5", **choices, output_file=out)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(out.read_text())["landmarks"]["tre_mm"]["mean"] == 2.0

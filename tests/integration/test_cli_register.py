@@ -1,0 +1,234 @@
+"""`samreg register`: what it writes, what it says, and how it ends."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samreg import cli, outputs, report
+from samreg.transforms.files import read_transform
+from tests.instant import rotation
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+FILES = {
+    "transform.h5",
+    "inverse.h5",
+    "warped.nii.gz",
+    "pairs.json",
+    "rois_fixed.nii.gz",
+    "rois_moving.nii.gz",
+    "report.json",
+    "report.html",
+}
+SEGMENTATIONS = {"dicom/seg_fixed.dcm", "dicom/seg_moving.dcm"}
+
+
+def register(study: Path, out: Path, *options: str) -> int:
+    return cli.main(["register", str(study / "fixed"), str(study / "moving"), "-o", str(out), *options])
+
+
+def written(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
+def report_in(out: Path) -> dict:
+    return json.loads((out / "report.json").read_text(encoding="utf-8"))
+
+
+def test_a_dicom_pair_gives_every_file_of_the_contract(study: Path, tmp_path: Path, instant, capsys):
+    out = tmp_path / "out"
+    assert register(study, out) == 0
+    assert written(out) == FILES | SEGMENTATIONS | {"dicom/reg.dcm"}
+    assert [p.name for p in tmp_path.iterdir()] == ["out"], "a temporary folder was left behind"
+    assert capsys.readouterr().out.startswith("PASS\n")
+    document = report_in(out)
+    assert set(document["objects"].values()) == written(out) - {"report.json"}
+    assert list(document["timings_s"]) == ["read", "match", "write"]
+
+
+def test_the_written_transforms_are_the_result(study: Path, tmp_path: Path, instant):
+    from samreg.io import read_image
+
+    assert register(study, tmp_path / "out", "--quiet") == 0
+    fixed = read_image(study / "fixed")
+    points = fixed.grid.lps(np.random.default_rng(0).uniform(0, 20, (50, 3)))
+    mapped = rotation(fixed).map_points(points)
+    np.testing.assert_allclose(read_transform(tmp_path / "out/transform.h5").map_points(points), mapped, atol=1e-6)
+    np.testing.assert_allclose(read_transform(tmp_path / "out/inverse.h5").map_points(mapped), points, atol=1e-6)
+    warped = read_image(tmp_path / "out/warped.nii.gz")
+    assert warped.grid.same_as(fixed.grid)
+    moving = read_image(study / "moving")
+    np.testing.assert_allclose(warped.voxels, rotation(fixed).warp(moving, fixed.grid), atol=0.5)
+
+
+def test_files_that_are_not_dicom_give_no_dicom(study: Path, tmp_path: Path, instant):
+    from samreg.io import read_image
+    from samreg.io.writing import write_image
+
+    names = {"fixed": tmp_path / "a.nii.gz", "moving": tmp_path / "b.nrrd"}
+    for name, path in names.items():
+        volume = read_image(study / name)
+        write_image(volume.voxels, volume.grid, path)
+        assert read_image(path).grid.same_as(volume.grid)
+    assert cli.main(["register", *map(str, names.values()), "-o", str(tmp_path / "out"), "--quiet"]) == 0
+    assert written(tmp_path / "out") == FILES
+
+
+def test_quiet_says_nothing(study: Path, tmp_path: Path, instant, capsys):
+    assert register(study, tmp_path / "out", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_is_one_line_for_each_stage_in_a_pipe(study: Path, tmp_path: Path, instant, capsys):
+    register(study, tmp_path / "out")
+    assert capsys.readouterr().err.splitlines() == ["read …", "match …", "write …"]
+
+
+def test_a_failed_gate_keeps_the_outputs_without_a_dicom_registration(study: Path, tmp_path: Path, instant, capsys):
+    instant.status = "FAIL"
+    assert register(study, tmp_path / "out") == 4
+    assert written(tmp_path / "out") == FILES | SEGMENTATIONS
+    document = report_in(tmp_path / "out")
+    assert document["status"] == "FAIL"
+    assert any("No REG" in warning for warning in document["warnings"])
+    assert "FAIL" in capsys.readouterr().out
+
+
+def test_a_refusal_leaves_the_reason_alone(study: Path, tmp_path: Path, instant, capsys):
+    out = tmp_path / "out"
+    assert register(study, out, "--quiet") == 0
+    code = cli.main(["register", str(study / "fixed"), str(study / "fixed"), "-o", str(out), "--quiet"])
+    assert code == 3
+    assert instant.calls == 1
+    assert written(out) == {"report.json"}, "results of an earlier run stand beside a refusal"
+    document = report_in(out)
+    assert document["status"] == "REFUSED"
+    assert document["error"]["reason"] == "same-series"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"samreg: {document['reasons'][0]}"
+
+
+def test_a_refusal_satisfies_the_schema_of_the_report(study: Path, tmp_path: Path):
+    jsonschema = pytest.importorskip("jsonschema")
+    cli.main(["register", str(study / "fixed"), str(study / "fixed"), "-o", str(tmp_path / "out")])
+    jsonschema.validate(report_in(tmp_path / "out"), report.schema())
+
+
+def test_earlier_results_are_replaced(study: Path, tmp_path: Path, instant):
+    out = tmp_path / "out"
+    register(study, out, "--quiet")
+    (out / "dicom" / "dreg.dcm").write_bytes(b"of an earlier deformable run")
+    register(study, out, "--quiet")
+    assert written(out) == FILES | SEGMENTATIONS | {"dicom/reg.dcm"}
+
+
+@pytest.mark.parametrize("foreign", ["notes.txt", "dicom/scan.dcm", "transform.h5"])
+def test_a_folder_with_other_files_is_not_touched(study: Path, tmp_path: Path, instant, foreign: str, capsys):
+    path = tmp_path / "out" / foreign
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    assert register(study, tmp_path / "out") == 2
+    assert instant.calls == 0
+    assert written(tmp_path) == {f"out/{foreign}"}
+    assert path.name in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_known_before_the_work(study: Path, tmp_path: Path, instant, capsys):
+    (tmp_path / "file").write_text("")
+    assert register(study, tmp_path / "file") == 2
+    assert register(study, tmp_path / "file" / "out") == 2
+    assert instant.calls == 0
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_an_output_among_the_inputs_is_refused(study: Path, instant):
+    before = written(study)
+    assert register(study, study / "fixed" / "out") == 2
+    assert register(study, study) == 2
+    assert written(study) == before
+
+
+def test_a_failure_while_writing_leaves_the_earlier_results(study: Path, tmp_path: Path, instant, monkeypatch, capsys):
+    out = tmp_path / "out"
+    register(study, out, "--quiet")
+    before = report_in(out)
+
+    def full_disk(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report, "write_report", full_disk)
+    assert register(study, out, "--quiet") == 1
+    assert report_in(out) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_terminated_process_leaves_nothing(study: Path, tmp_path: Path, instant):
+    instant.during = lambda: signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end:
+        register(study, tmp_path / "out", "--quiet")
+    assert end.value.code == 143
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mount_point_is_filled_in_place(study: Path, tmp_path: Path, instant, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    inode = out.stat().st_ino
+    monkeypatch.setattr(Path, "is_mount", lambda self: self == out.resolve())
+    for _ in range(2):
+        assert register(study, out, "--quiet") == 0
+        assert written(out) == FILES | SEGMENTATIONS | {"dicom/reg.dcm"}
+        assert {p.name for p in out.iterdir() if p.is_dir()} == {"dicom"}
+    assert out.stat().st_ino == inode
+
+
+def test_an_empty_output_folder_keeps_its_permissions(study: Path, tmp_path: Path, instant):
+    out = tmp_path / "out"
+    out.mkdir()
+    out.chmod(0o2770)
+    register(study, out, "--quiet")
+    assert out.stat().st_mode & 0o7777 == 0o2770
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(study: Path, tmp_path: Path, instant, capsys):
+    assert register(study, tmp_path / "out", "--dry-run", "--transform", "rigid") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["fixed"]["size"] == [48, 48, 24]
+    assert (plan["transform"], plan["method"], plan["refused"]) == ("rigid", "hybrid", None)
+    assert list(tmp_path.iterdir()) == []
+    assert instant.calls == 0
+
+
+def test_a_dry_run_says_that_a_pair_would_be_refused(study: Path, tmp_path: Path, capsys):
+    path = str(study / "fixed")
+    assert cli.main(["register", path, path, "-o", str(tmp_path / "out"), "--dry-run"]) == 3
+    assert json.loads(capsys.readouterr().out)["refused"]["reason"] == "same-series"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_label_maps_reach_the_registration(study: Path, tmp_path: Path, instant):
+    from samreg.io import read_image
+    from samreg.io.writing import write_image
+
+    options = []
+    for name in ("fixed", "moving"):
+        volume = read_image(study / name)
+        labels = (volume.voxels > volume.voxels.mean()).astype(np.uint8)
+        write_image(labels, volume.grid, tmp_path / f"{name}.nii.gz")
+        options += [f"--{name}-rois", str(tmp_path / f"{name}.nii.gz")]
+    assert register(study, tmp_path / "out", "--quiet", *options) == 0
+    assert [np.unique(labels).tolist() for labels in instant.labels] == [[0, 1], [0, 1]]
+    assert register(study, tmp_path / "out2", "--quiet", *options[:2]) == 2
+
+
+def test_python_writes_the_same_folder(study: Path, tmp_path: Path, instant):
+    from samreg.io import read_pair
+
+    result = instant(*read_pair(study / "fixed", study / "moving"))
+    document = outputs.write_outputs(result, tmp_path / "out")
+    assert document == report_in(tmp_path / "out")
+    assert written(tmp_path / "out") == FILES | SEGMENTATIONS | {"dicom/reg.dcm"}

@@ -1,0 +1,103 @@
+"""The configuration refuses what it does not know, and its hash follows what decides a result."""
+
+import dataclasses
+import json
+
+import pytest
+
+from samreg.config import Config
+from samreg.errors import UsageError
+
+
+def test_nested_values_are_replaced_and_the_rest_stays():
+    config = Config().with_values({"seed": 3, "matching": {"max_pairs": 5}, "proposals": {"min_area_mm2": 12}})
+    assert config.seed == 3
+    assert config.matching == dataclasses.replace(Config().matching, max_pairs=5)
+    assert config.proposals.min_area_mm2 == 12.0
+    assert isinstance(config.proposals.min_area_mm2, float)
+    assert config.estimation == Config().estimation
+    assert Config().matching.max_pairs != 5
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"sead": 1}, "'sead'"),
+        ({"matching": {"pairs": 1}}, "'matching.pairs'"),
+        ({"matching": 3}, "'matching'"),
+        ({"matching": {"max_pairs": "five"}}, "'matching.max_pairs'"),
+        ({"matching": {"max_pairs": 2.5}}, "'matching.max_pairs'"),
+        ({"matching": {"max_pairs": -1}}, "'matching.max_pairs'"),
+        ({"matching": {"mutual": 1}}, "'matching.mutual'"),
+        ({"seed": True}, "'seed'"),
+        ({"transform": "bspline"}, "'transform'"),
+        ({"estimation": {"smoothness_weight": None}}, "'estimation.smoothness_weight'"),
+        ({"quality": {"mean_error_mm": float("nan")}}, "'quality.mean_error_mm'"),
+        ({"quality": {"mean_error_mm": float("inf")}}, "'quality.mean_error_mm'"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(values, named):
+    with pytest.raises(UsageError) as refused:
+        Config().with_values(values)
+    assert named in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+def test_none_is_accepted_where_it_has_a_meaning():
+    config = Config().with_values({"weights": None, "matching": {"max_distance_mm": None}})
+    assert config.weights is None
+    assert config.matching.max_distance_mm is None
+    assert Config().with_values({"matching": {"max_distance_mm": 20}}).matching.max_distance_mm == 20.0
+
+
+def test_the_configuration_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().seed = 1  # type: ignore[misc]
+
+
+def test_the_hash_follows_what_decides_the_result_alone():
+    base = Config()
+    assert base.hash == Config().with_values({}).hash
+    assert len(base.hash) == 12
+    assert base.hash == base.with_values({"device": "cuda:1", "weights": "/somewhere/else"}).hash
+    changes = [
+        {"seed": 1},
+        {"transform": "rigid"},
+        {"matching": {"max_pairs": 5}},
+        {"estimation": {"smoothness_weight": 0.2}},
+    ]
+    assert len({base.hash, *(base.with_values(c).hash for c in changes)}) == 5
+
+
+def test_equal_numbers_of_other_type_have_the_same_hash():
+    assert (
+        Config().with_values({"proposals": {"min_area_mm2": 40}}).hash
+        == Config().with_values({"proposals": {"min_area_mm2": 40.0}}).hash
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.yaml", "seed: 7\nmatching:\n  max_pairs: 9\n"),
+        ("a.json", json.dumps({"seed": 7, "matching": {"max_pairs": 9}})),
+    ],
+)
+def test_files_are_read_over_a_base(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    config = Config.load(path, base=Config().with_values({"transform": "rigid"}))
+    assert (config.seed, config.matching.max_pairs, config.transform) == (7, 9, "rigid")
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "", "\x00"])
+def test_files_that_are_no_configuration_are_refused(tmp_path, text):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError):
+        Config.load(path)
+
+
+def test_an_absent_file_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        Config.load(tmp_path / "absent.yaml")

@@ -1,0 +1,132 @@
+"""The rooms of the house: who may import whom, and what the wheel ships."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "bundle" / "samreg"
+
+# A module imports only from rooms above its own (or its own).
+ROOMS = (
+    ("errors", "types"),
+    ("geometry",),
+    ("transforms",),
+    ("rois",),
+    ("config",),
+    ("registry",),
+    ("phantoms", "tables"),
+    ("io",),
+    ("preprocess",),
+    ("encoders",),
+    ("proposals",),
+    ("matching",),
+    ("estimation",),
+    ("metrics",),
+    ("result",),
+    ("quality",),
+    ("dicom_out",),
+    ("report",),
+    ("outputs",),
+    ("pipeline",),
+    ("workflow",),
+    ("cli", "cli_commands", "cli_progress"),
+)
+RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
+FORBIDDEN = ("holoscan", "monai.deploy", "operators", "app")
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+
+
+def modules() -> list[Path]:
+    return sorted(p for p in LIBRARY.rglob("*.py") if p != LIBRARY / "__init__.py")
+
+
+def imports(path: Path, typing_too: bool = False) -> set[str]:
+    """Full names of the modules that a file imports, at its top or inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not typing_too:
+        tree = WithoutTyping().visit(tree)
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+class WithoutTyping(ast.NodeTransformer):
+    """Drops `if TYPE_CHECKING:`, which nothing imports at run time."""
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        return ast.Pass() if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
+
+
+def test_a_module_imports_from_rooms_above_alone():
+    wrong = []
+    for path in modules():
+        for name in imports(path):
+            room = name.removeprefix("samreg.").split(".")[0]
+            if name.startswith("samreg.") and RANK.get(room, -1) > RANK[room_of(path)]:
+                wrong.append(f"{path.relative_to(LIBRARY)} imports {name}")
+    assert not wrong
+
+
+def test_every_module_has_a_room():
+    assert {room_of(path) for path in modules()} <= set(RANK)
+
+
+def test_the_core_never_imports_what_stands_above_the_library():
+    for path in modules():
+        for name in imports(path, typing_too=True):
+            assert not any(name == f or name.startswith(f + ".") for f in FORBIDDEN), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["info", "--json"], ["register", "--help"]])
+def test_the_command_answers_without_torch(arguments: list[str]):
+    code = (
+        "import sys\nfrom samreg import cli\n"
+        "try:\n    cli.main(sys.argv[1:])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'monai', 'pydicom', 'SimpleITK', 'transformers', 'scipy', 'skimage'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_wheel_ships_samreg_alone(tmp_path: Path):
+    setuptools = pytest.importorskip("setuptools")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    find = settings["packages"]["find"]
+    packages = setuptools.find_packages(where=str(ROOT / find["where"][0]), include=find["include"])
+    assert packages
+    assert {name.split(".")[0] for name in packages} == {"samreg"}
+    # Every folder with code is a package, or the wheel would leave it out.
+    assert {p.parent.relative_to(ROOT / "bundle").as_posix().replace("/", ".") for p in LIBRARY.rglob("*.py")} == set(
+        packages
+    )
+
+
+def test_data_of_the_package_is_shipped():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    patterns = settings["package-data"]["samreg"]
+    shipped = {p for pattern in patterns for p in LIBRARY.glob(pattern)}
+    data = {p for p in LIBRARY.rglob("*") if p.is_file() and p.suffix != ".py" and "__pycache__" not in p.parts}
+    assert data == shipped
+
+
+def test_the_container_installs_the_pins_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "app" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert pins == [*project["dependencies"], *project["optional-dependencies"]["map"]]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", pin) for pin in pins)

@@ -1,0 +1,52 @@
+"""The registry is cheap to read and every row leads somewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from samreg.config import Config
+from samreg.errors import UsageError
+from samreg.registry import ENCODERS, METHODS, PROPOSERS, find, load
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("entry", [*ENCODERS.values(), *PROPOSERS.values()], ids=lambda e: e.target)
+def test_every_row_loads_what_it_names(entry):
+    assert isinstance(load(entry), type)
+    assert entry.summary
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_a_valid_configuration(name):
+    assert Config().with_values(METHODS[name].values).method == name
+
+
+def test_defaults_of_the_configuration_are_registered():
+    config = Config()
+    assert config.method in METHODS
+    assert config.encoder in ENCODERS
+    assert config.proposals.proposer in PROPOSERS
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(UsageError, match="unknown proposer 'magic'; expected one of superpixels, sam, labels") as error:
+        find(PROPOSERS, "magic", "proposer")
+    assert error.value.exit_code == 2
+
+
+def test_a_method_is_not_loaded():
+    with pytest.raises(UsageError):
+        load(METHODS["hybrid"])
+
+
+def test_reading_the_registry_imports_nothing_heavy():
+    code = "import sys, samreg.registry; print([m for m in ('torch', 'numpy', 'transformers') if m in sys.modules])"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT / "bundle", timeout=60, check=True
+    )
+    assert run.stdout.strip() == "[]"
