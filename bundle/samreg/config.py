@@ -50,14 +50,16 @@ class MatchingConfig:
         max_pairs: K, at most this many pairs.
         slice_range_mm: 2D regions pair only within this distance along the slice normal.
         mutual: Both must be each other's best.
+        min_confidence: Pairs below it are dropped once the rigid estimate is known.
         max_distance_mm: Positional check after the rigid estimate; None: a tenth of the body's size.
         held_out_share: Share of the pairs that scores the fit.
     """
 
-    similarity_threshold: float = 0.8
+    similarity_threshold: float = 0.65
     max_pairs: int = 48
     slice_range_mm: float = 30.0
     mutual: bool = True
+    min_confidence: float = 0.5
     max_distance_mm: float | None = None
     held_out_share: float = 0.25
 

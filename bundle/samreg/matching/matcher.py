@@ -13,8 +13,8 @@ from samreg.rois import RoiPair, RoiPairs, RoiSet
 from samreg.transforms import Transform
 
 # Logistic regression of "centroids agree within 5 mm" on phantoms; see docs/concepts.md.
-CONFIDENCE_ALIGNED = {"bias": -5.0, "similarity": 3.0, "dice": 7.0, "margin": 2.0}
-CONFIDENCE_FREE = {"bias": -7.0, "similarity": 6.0, "dice": 0.0, "margin": 20.0}
+CONFIDENCE_ALIGNED = {"bias": -7.7, "similarity": 0.0, "dice": 11.9, "margin": 1.7}
+CONFIDENCE_FREE = {"bias": -11.1, "similarity": 12.0, "dice": 0.0, "margin": 10.4}
 MIN_DICE = 0.3
 
 
@@ -53,6 +53,8 @@ def match(
     for n, m in _one_to_one(score, config.mutual):
         evidence = {"similarity": similarity[n, m], "dice": dice[n, m], "margin": margin[n, m]}
         confidence = _logistic(weights["bias"] + sum(weights[k] * float(v) for k, v in evidence.items()))
+        if aligned is not None and confidence < config.min_confidence:
+            continue
         found.append(RoiPair(0, fixed.rois[n], moving.rois[m], float(similarity[n, m]), confidence))
     found.sort(key=lambda pair: -pair.confidence)
     pairs = _without_redundant(found, config.max_pairs)

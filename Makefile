@@ -1,0 +1,60 @@
+# `make demo` and `make test` do all the set-up; `make help` lists the rest.
+
+PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
+VENV ?= .venv
+PY := $(VENV)/bin/python
+WORKERS ?= 2
+FIXED ?=
+MOVING ?=
+OUT ?= demo/out
+
+.PHONY: help demo test lint format bench docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo                        register a phantom pair; FIXED=dir MOVING=dir OUT=dir for your own"
+	@echo "make test                        the whole test suite"
+	@echo "make lint                        ruff and mypy;  make format  puts the source in form"
+	@echo "make bench                       time and memory; FIXED=dir MOVING=dir for your own"
+	@echo "make docs                        write the generated tables of docs/reference.md anew"
+
+demo: $(VENV)/.installed
+	$(PY) tools/demo.py $(if $(FIXED),--fixed "$(FIXED)") $(if $(MOVING),--moving "$(MOVING)") --out "$(OUT)"
+
+test: $(VENV)/.installed-dev
+	tools/install_validators.sh
+	$(PY) -m pytest -n $(WORKERS)
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(VENV)/.installed-dev
+	$(PY) tools/bench.py $(if $(FIXED),--fixed "$(FIXED)") $(if $(MOVING),--moving "$(MOVING)")
+
+docs: $(VENV)/.installed
+	$(PY) tools/reference.py --write
+
+clean:
+	rm -rf $(VENV) demo build dist bundle/*.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --editable .
+	@touch $@
+
+# pydicomrt asks for the opencv with windows; the headless one of the dev extra serves.
+# Holoscan links the CUDA runtime even on a CPU: its own folder is where it looks.
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+	$(PY) -m pip install --quiet --editable ".[dev,bench,map]"
+	$(PY) -m pip install --quiet --no-deps pydicomrt==0.9.1
+	cd $(VENV)/lib/python3.*/site-packages && ln -sf ../../nvidia/cu13/lib/libcudart.so.13 holoscan/lib/
+	@touch $@

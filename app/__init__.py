@@ -1,0 +1,1 @@
+"""The MONAI Deploy application: two DICOM series in, registration objects and a report out."""

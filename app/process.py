@@ -1,0 +1,42 @@
+"""What Holoscan needs of the process before it can be imported."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import resource
+import sys
+from pathlib import Path
+
+STACK_BYTES = 32 * 1024 * 1024
+_PREPARED = "SAMREG_APP_PREPARED"
+
+
+def map_extra_missing() -> str:
+    """A sentence that says what is missing and how to get it; empty if nothing is."""
+    if importlib.util.find_spec("holoscan") and importlib.util.find_spec("monai.deploy"):
+        return ""
+    return "the MONAI Deploy SDK is not installed; expected the extra 'map'. Run: pip install 'samreg[map]'."
+
+
+def enlarge_stack() -> None:
+    """Start the process anew with the stack that Holoscan asks for, where the system allows it.
+
+    A running process cannot change the stack of the threads it will start.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    small = soft != resource.RLIM_INFINITY and soft < STACK_BYTES
+    allowed = hard == resource.RLIM_INFINITY or hard >= STACK_BYTES
+    if small and allowed and _PREPARED not in os.environ:
+        resource.setrlimit(resource.RLIMIT_STACK, (STACK_BYTES, hard))
+        os.environ[_PREPARED] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def preload_cuda_runtime() -> None:
+    """Load the CUDA runtime of the `nvidia-cuda-runtime` wheel: Holoscan links it even on a CPU."""
+    spec = importlib.util.find_spec("nvidia")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        for library in Path(folder).glob("cu*/lib/libcudart.so.*"):
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)

@@ -1,0 +1,15 @@
+"""MONAI Deploy operators: each receives, makes one library call, and emits."""
+
+from operators.dicom_writer import DicomWriterOperator
+from operators.image_writer import ImageWriterOperator
+from operators.registration import RegistrationOperator
+from operators.report_writer import ReportWriterOperator
+from operators.series_loader import SeriesLoaderOperator
+
+__all__ = [
+    "DicomWriterOperator",
+    "ImageWriterOperator",
+    "RegistrationOperator",
+    "ReportWriterOperator",
+    "SeriesLoaderOperator",
+]

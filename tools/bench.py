@@ -1,0 +1,107 @@
+"""Time and peak memory of the whole chain, from paths to a folder of results.
+
+    python tools/bench.py                                   # small phantom and 512 x 512 x 150 phantom CT
+    python tools/bench.py --fixed FIXED --moving MOVING     # a pair of one's own
+
+Each run is a process of its own, so that its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one registration took."""
+
+    name: str
+    transform: str
+    seconds: float
+    peak_mb: float
+    status: str
+    stages: dict[str, float]
+    error_mm: str = ""
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fixed", type=Path, help="image of your own")
+    parser.add_argument("--moving", type=Path, help="image of your own")
+    parser.add_argument("--phantoms", nargs="*", choices=("small", "ct"), default=None, help="default both, or none")
+    parser.add_argument("--transforms", nargs="+", default=["rigid", "deformable"])
+    parser.add_argument("--keep", type=Path, help="keep the results in this folder")
+    args = parser.parse_args()
+    names = args.phantoms if args.phantoms is not None else ([] if args.fixed else ["small", "ct"])
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = args.keep or Path(scratch)
+        runs = []
+        if args.fixed and args.moving:
+            runs += [measure("given", args.fixed, args.moving, t, folder / f"given-{t}") for t in args.transforms]
+        for name in names:
+            runs += _phantom_runs(name, args.transforms, folder)
+    print(table(runs))
+    return 0
+
+
+def _phantom_runs(name: str, transforms: list[str], folder: Path) -> list[Run]:
+    from samreg import phantoms
+
+    modality = "CT" if name == "ct" else "MR"
+    grid = phantoms.grid("ct" if name == "ct" else "axial")
+    phantom = phantoms.pair("deformable", fixed_grid=grid, modality=modality)
+    fixed, moving = phantoms.write_dicom_study(phantom, folder / name)
+    runs = []
+    for transform in transforms:
+        out = folder / f"{name}-{transform}"
+        run = measure(name, fixed, moving, transform, out)
+        runs.append(Run(**{**run.__dict__, "error_mm": _error(phantom, out)}))
+    return runs
+
+
+def _error(phantom: object, out: Path) -> str:
+    from samreg.transforms.files import read_transform
+
+    if not (out / "transform.h5").is_file():
+        return ""
+    errors = phantom.errors_mm(read_transform(out / "transform.h5"), seen_only=True)  # type: ignore[attr-defined]
+    return f"{errors.mean():.2f} / {errors.max():.2f}"
+
+
+def measure(name: str, fixed: Path, moving: Path, transform: str, out: Path) -> Run:
+    """Run `samreg register` once, in a process of its own."""
+    command = [sys.executable, "-m", "samreg.cli", "register", str(fixed), str(moving), "-o", str(out)]
+    started = time.perf_counter()
+    process = subprocess.Popen([*command, "--transform", transform, "--quiet"])
+    _, _, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    report = json.loads((out / "report.json").read_text(encoding="utf-8")) if (out / "report.json").is_file() else {}
+    # ru_maxrss is in KiB on Linux.
+    status = report.get("status", "failed")
+    return Run(name, transform, seconds, usage.ru_maxrss / 1024, status, report.get("timings_s", {}))
+
+
+def table(runs: list[Run]) -> str:
+    """The runs as a Markdown table."""
+    lines = [
+        "| pair | transform | status | time [s] | peak memory [MB] | true error mean / largest [mm] | stages [s] |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for run in runs:
+        stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in run.stages.items())
+        numbers = f"{run.seconds:.1f} | {run.peak_mb:.0f} | {run.error_mm or '–'}"
+        lines.append(f"| {run.name} | {run.transform} | {run.status} | {numbers} | {stages} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs the Debian tools that the tests check DICOM and HTML with, where that is allowed.
+# Where it is not, says what the tests will skip.
+set -euo pipefail
+
+declare -A tools=(
+    [dciodvfy]=dicom3tools [dcmdump]=dcmtk [storescp]=dcmtk [Orthanc]=orthanc
+    [plastimatch]=plastimatch [chromium]=chromium [chromedriver]=chromium-driver
+)
+
+missing() {
+    local tool
+    for tool in "${!tools[@]}"; do
+        PATH="$PATH:/usr/sbin" command -v "$tool" >/dev/null || echo "$tool"
+    done
+}
+
+[[ -z "$(missing)" ]] && exit 0
+if [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
+    packages=(orthanc-dicomweb)
+    for tool in $(missing); do packages+=("${tools[$tool]}"); done
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null; } ||
+        echo "apt-get could not install the validators."
+fi
+for tool in $(missing); do
+    echo "$tool is missing (Debian package ${tools[$tool]}): the tests that need it are skipped."
+done

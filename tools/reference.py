@@ -1,0 +1,179 @@
+"""The tables of docs/reference.md that the code itself knows: options, configuration, report fields.
+
+python tools/reference.py --write    # put them into the document
+python tools/reference.py            # exit 1 if the document has other ones
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from samreg import config, registry, report
+from samreg.cli import build_parser
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "reference.md"
+
+
+def tables() -> dict[str, str]:
+    """Each generated part of the document, by the name in its marker."""
+    return {
+        "options": options(),
+        "configuration": configuration(),
+        "registry": registry_rows(),
+        "report": report_fields(),
+    }
+
+
+def options() -> str:
+    """The arguments of every sub-command."""
+    parser = build_parser()
+    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    parts = []
+    for name, command in commands.choices.items():
+        rows = [_option(a) for a in command._actions if not isinstance(a, argparse._HelpAction)]
+        parts.append(
+            f"### `samreg {name}`\n\n{command.description}\n\n| argument | meaning |\n|---|---|\n" + "\n".join(rows)
+        )
+    return "\n\n".join(parts)
+
+
+def _option(action: argparse.Action) -> str:
+    value = action.metavar
+    if action.nargs == 0:
+        value = ""
+    elif isinstance(value, tuple):
+        value = " ".join(value)
+    elif action.choices is not None:
+        value = "{" + ",".join(map(str, action.choices)) + "}"
+    name = " ".join(filter(None, (", ".join(action.option_strings), value)))
+    need = " (required)" if action.required and action.option_strings else ""
+    help_text = (action.help or "").replace("|", "\\|")
+    return f"| `{name.replace('|', chr(92) + '|')}` | {help_text}{need} |"
+
+
+def configuration() -> str:
+    """Every key of the configuration, its default and its meaning."""
+    rows = ["| key | default | meaning |", "|---|---|---|"]
+    rows += _keys(config.Config(), "")
+    return "\n".join(rows)
+
+
+def _keys(part: Any, prefix: str) -> list[str]:
+    meanings = _attributes(type(part))
+    rows = []
+    for item in fields(part):
+        value = getattr(part, item.name)
+        if is_dataclass(value):
+            rows += _keys(value, f"{item.name}.")
+        else:
+            shown = "none" if value is None else str(value).lower() if isinstance(value, bool) else value
+            rows.append(f"| `{prefix}{item.name}` | {shown} | {meanings.get(item.name, TOP.get(item.name, ''))} |")
+    return rows
+
+
+TOP = {
+    "method": "Composition of the stages; the preset of the same name.",
+    "transform": "The finest transform asked for.",
+    "encoder": "Features that regions are matched by.",
+    "weights": "File or folder of the encoder's weights.",
+    "device": "auto, cpu, cuda or cuda:N.",
+    "seed": "Of the random choices.",
+}
+
+
+def _attributes(cls: type) -> dict[str, str]:
+    """Meanings from the "Attributes:" part of a docstring; "a, b: text" serves both names."""
+    text = inspect.cleandoc(cls.__doc__ or "")
+    _, _, block = text.partition("Attributes:\n")
+    meanings: dict[str, str] = {}
+    for entry in re.split(r"\n(?=    \w)", block.split("\n\n")[0]):
+        names, _, meaning = entry.strip().partition(": ")
+        for name in names.split(", "):
+            meanings[name] = " ".join(meaning.split()).replace("|", "\\|")
+    return meanings
+
+
+def registry_rows() -> str:
+    """Methods, encoders and proposers."""
+    rows = ["| kind | name | what it is | needs weights |", "|---|---|---|---|"]
+    kinds = (("method", registry.METHODS), ("encoder", registry.ENCODERS), ("proposer", registry.PROPOSERS))
+    for kind, entries in kinds:
+        rows += [
+            f"| {kind} | `{e.name}` | {e.summary} | {'yes' if e.needs_weights else 'no'} |" for e in entries.values()
+        ]
+    return "\n".join(rows)
+
+
+REPORT = {
+    "schema_version": "Of this file.",
+    "notice": "That this is unverified output of an algorithm.",
+    "created": "Date and time, UTC.",
+    "status": "PASS, REVIEW, FAIL or REFUSED.",
+    "reasons": "Why not PASS, one sentence each.",
+    "error": "Of a refusal: `reason` (a stable identifier), `got`, `expected`, `next_step`; else null.",
+    "exit_code": "Of a refusal; else null.",
+    "asked": "The transform asked for.",
+    "kind": "The transform reached: deformable, affine, rigid or identity.",
+    "fallbacks": "One sentence for each fall-back to a coarser transform.",
+    "method": "Composition of the stages.",
+    "roles": "How the fixed and the moving image were chosen.",
+    "fixed": "The fixed image: `name`, `modality`, `shape`, `spacing_mm`, identifiers, `notes`.",
+    "moving": "The moving image, likewise.",
+    "transform": "Direction, frame and unit; `matrix` [4, 4] unless the transform is deformable.",
+    "pairs": "Number of pairs, of those held out, and of regions in each image.",
+    "criteria": "The quality table: `name`, `measure`, `asked`, `measured`, `unit`, `verdict`, `note`.",
+    "metrics": "Similarity and agreement `before` and `after`.",
+    "timings_s": "Seconds by stage.",
+    "peak_memory_mb": "Peak memory of the process.",
+    "device": "Where it was computed.",
+    "versions": "Of samreg and the packages that decide the result.",
+    "hashes": "Of `config`, `weights`, `fixed` and `moving`.",
+    "provenance": "What else decides the result.",
+    "objects": "What was written: name and path in the folder.",
+    "warnings": "Sentences for the reader.",
+}
+
+
+def report_fields() -> str:
+    """The fields of report.json.
+
+    Raises:
+        KeyError: A field without a meaning in `REPORT`.
+    """
+    rows = ["| field | meaning |", "|---|---|"]
+    rows += [f"| `{name}` | {REPORT[name]} |" for name in report.schema()["properties"]]
+    return "\n".join(rows)
+
+
+def rewritten(text: str) -> str:
+    """The document with its generated parts made anew."""
+    for name, table in tables().items():
+        start, end = f"<!-- generated: {name} -->", "<!-- end -->"
+        pattern = re.compile(re.escape(start) + r".*?" + re.escape(end), re.DOTALL)
+        if not pattern.search(text):
+            raise SystemExit(f"docs/reference.md lacks the marker {start}")
+        text = pattern.sub(lambda _, s=start, t=table, e=end: f"{s}\n{t}\n{e}", text, count=1)
+    return text
+
+
+def main() -> int:
+    """Write the document, or say that it is out of date."""
+    write = sys.argv[1:] == ["--write"]
+    old = DOCUMENT.read_text(encoding="utf-8")
+    new = rewritten(old)
+    if write:
+        DOCUMENT.write_text(new, encoding="utf-8")
+    elif new != old:
+        print("docs/reference.md is out of date: run `make docs`")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
