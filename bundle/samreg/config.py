@@ -81,7 +81,7 @@ class EstimationConfig:
     dense: bool = True
     roi_weight: float = 1.0
     similarity_weight: float = 1.0
-    smoothness_weight: float = 0.1
+    smoothness_weight: float = 0.3
     finest_spacing_mm: float = 5.0
     iterations: int = 60
     rigid_samples: int = 60_000

@@ -47,6 +47,7 @@ BODY_MM = 4.0
 REGIONS_MM = 2.5
 PAIR_TOLERANCE_MM = 10.0
 FREE_PAIRS = 150
+STIFFER = 4.0  # times the smoothness weight, where the first velocity field is not better
 
 
 def register(
@@ -187,9 +188,7 @@ class _Registration:
             if affine is not None:
                 self._consider(stages, judge, "affine", affine)
         if config.transform == "deformable":
-            flow = self._timed("deformable", lambda: self._deformable(images, stages, pairs))
-            if flow is not None:
-                self._consider(stages, judge, "deformable", flow)
+            self._timed("deformable", lambda: self._deformable(images, stages, pairs, judge))
         quality, inverse = self._timed("quality", lambda: self._quality(stages, judge, pairs, free, rigid, before))
         return RegistrationResult(
             fixed=self.fixed,
@@ -333,7 +332,8 @@ class _Registration:
         tolerance = PAIR_TOLERANCE_MM * images.scale
         return Affine(irls(start, *points, fitted.confidences, tolerance, kind="affine"))
 
-    def _deformable(self, images: ImagePair, stages: _Stages, pairs: RoiPairs) -> Transform | None:
+    def _deformable(self, images: ImagePair, stages: _Stages, pairs: RoiPairs, judge: Judge) -> None:
+        """The velocity field, a stiffer one if that is not better, else none."""
         settings = self.config.estimation
         settings = replace(
             settings,
@@ -343,15 +343,24 @@ class _Registration:
         fitted = pairs.fitted
         if not settings.dense and len(fitted) < 1:
             self.fallbacks.append(f"deformable → {stages.kind}: no pair to fit")
-            return None
+            return
         patches = RoiPatches.of(fitted, margin_mm(settings), self.device) if len(fitted) else None
-        flow = fit_velocity(
-            stages.transform, self.fixed, self.moving, images.fixed_body, patches, settings,
-            seed=self.config.seed, device=self.device, on_progress=lambda share: self.report("deformable", share),
-        )  # fmt: skip
-        return compose([flow, stages.transform])
+        for stiffer in (1.0, STIFFER):
+            flow = fit_velocity(
+                stages.transform,
+                self.fixed,
+                self.moving,
+                images.fixed_body,
+                patches,
+                replace(settings, smoothness_weight=stiffer * settings.smoothness_weight),
+                seed=self.config.seed,
+                device=self.device,
+                on_progress=lambda share: self.report("deformable", share),
+            )
+            if self._consider(stages, judge, "deformable", compose([flow, stages.transform])):
+                return
 
-    def _consider(self, stages: _Stages, judge: Judge, kind: TransformKind, candidate: Transform) -> None:
+    def _consider(self, stages: _Stages, judge: Judge, kind: TransformKind, candidate: Transform) -> bool:
         """Take the finer transform if evidence it was not fitted to says it is better."""
         evidence = judge.evidence(candidate)
         good, reason = better(evidence, stages.evidence, refines=stages.kind != "identity")
@@ -364,6 +373,7 @@ class _Registration:
         else:
             self.fallbacks.append(f"{kind} → {stages.kind}: {reason}")
             logger.warning("fall-back %s", self.fallbacks[-1])
+        return good
 
     def _quality(
         self, stages: _Stages, judge: Judge, pairs: RoiPairs, free: RoiPairs, rigid: LinearFit | None, before: Evidence

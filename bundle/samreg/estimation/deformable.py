@@ -24,17 +24,24 @@ SQUARINGS = 6
 
 @dataclass(frozen=True)
 class FieldLevel:
-    """One resolution: spacing of the images, of the velocity's grid, and softness of the masks, in mm."""
+    """One resolution.
+
+    Attributes:
+        image_mm, control_mm: Spacing of the images and of the velocity's grid.
+        softness_mm: Of the masks' edges.
+        roi_share: Of the pairs' weight. Pairs catch large displacements; their outlines are too loose to refine.
+    """
 
     image_mm: float
     control_mm: float
     softness_mm: float
+    roi_share: float
 
 
 def levels(config: EstimationConfig) -> list[FieldLevel]:
     """Three levels, each at half the spacing of the one before."""
     fine = config.finest_spacing_mm
-    return [FieldLevel(f * fine / 2, f * fine, f * fine / 2.5) for f in (4, 2, 1)]
+    return [FieldLevel(f * fine / 2, f * fine, f * fine / 2.5, share) for f, share in ((4, 1.0), (2, 0.5), (1, 0.1))]
 
 
 def fit_velocity(
@@ -116,7 +123,8 @@ def _descend(
             points = patches.draw(POINTS_PER_ROI, generator)
             mapped = start.map_tensor(_moved(points, u, grid))
             each = roi_loss(*patches.distances(points, mapped), level.softness_mm)
-            loss = loss + config.roi_weight * ROI_SCALE * (each * patches.weights).sum() / patches.weights.sum()
+            weight = config.roi_weight * level.roi_share * ROI_SCALE
+            loss = loss + weight * (each * patches.weights).sum() / patches.weights.sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
