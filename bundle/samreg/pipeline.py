@@ -47,6 +47,7 @@ BODY_MM = 4.0
 REGIONS_MM = 2.5
 PAIR_TOLERANCE_MM = 10.0
 FREE_PAIRS = 150
+PAIR_ROUNDS = 3
 STIFFER = 4.0  # times the smoothness weight, where the first velocity field is not better
 
 
@@ -175,20 +176,22 @@ class _Registration:
         images = self._timed("prepare", self._image_pair)
         fixed, moving = self._timed("regions", self._sides)
         free = self._timed("match", lambda: self._match(fixed, moving, None))
-        rigid = self._timed("rigid", lambda: self._rigid(images, free))
-        pairs = self._timed("pairs", lambda: self._pairs(fixed, moving, free, rigid))
+        rigid = self._timed("rigid", lambda: self._rigid(images, fixed, moving, free))
+        pairs, free = self._timed("pairs", lambda: self._pairs(fixed, moving, free, rigid))
         judge = Judge(fixed.working, moving.working, fixed.body, pairs.held_out)
         identity = Affine.identity()
         before = judge.evidence(identity)
         stages = _Stages("identity", identity, before)
         if rigid is not None:
             self._consider(stages, judge, "rigid", rigid_transform(rigid.moving_from_fixed))
-        if config.transform in ("affine", "deformable"):
+        if not self.labels and len(pairs) < config.quality.min_pairs:
+            self.fallbacks.append(f"no transform finer than {stages.kind} was tried: {len(pairs)} regions pair up")
+        elif config.transform in ("affine", "deformable"):
             affine = self._timed("affine", lambda: self._affine(images, stages, pairs))
             if affine is not None:
                 self._consider(stages, judge, "affine", affine)
-        if config.transform == "deformable":
-            self._timed("deformable", lambda: self._deformable(images, stages, pairs, judge))
+            if config.transform == "deformable":
+                self._timed("deformable", lambda: self._deformable(images, stages, pairs, judge))
         quality, inverse = self._timed("quality", lambda: self._quality(stages, judge, pairs, free, rigid, before))
         return RegistrationResult(
             fixed=self.fixed,
@@ -278,31 +281,44 @@ class _Registration:
 
         return made(SamEncoder(weights=self.config.weights, device=self.device).slices)
 
-    def _match(self, fixed: _Side, moving: _Side, aligned: Transform | None) -> RoiPairs:
+    def _match(self, fixed: _Side, moving: _Side, aligned: Transform | None, *, anywhere: bool = False) -> RoiPairs:
+        """Pairs of regions.
+
+        Args:
+            aligned: Makes the contrasts comparable, and restricts where pairs may lie.
+            anywhere: Do not restrict where pairs may lie, in spite of an alignment.
+        """
         if fixed.prototypes is None or moving.prototypes is None:
             return match_labels(fixed.rois, moving.rois)
         prototypes = moving.prototypes
         settings = self.config.matching
-        if aligned is None:
+        if aligned is None or anywhere:
             settings = replace(settings, max_pairs=max(FREE_PAIRS, settings.max_pairs))
-        elif self.config.encoder == "handcrafted":
+        if aligned is not None and self.config.encoder == "handcrafted":
             # Intensity statistics compare only once both images have one contrast.
             image = contrast_matched(moving.working, fixed.working, aligned, fixed.body)
             prototypes = pool(self.encoder.encode(image), moving.rois)
         alike = similarity(fixed.prototypes, prototypes)
         reach = settings.max_distance_mm or 0.1 * _body_size_mm(fixed)
-        return match(fixed.rois, moving.rois, alike, settings, aligned=aligned, max_distance_mm=reach)
+        where = None if anywhere else aligned
+        return match(fixed.rois, moving.rois, alike, settings, aligned=where, max_distance_mm=reach)
 
-    def _pairs(self, fixed: _Side, moving: _Side, free: RoiPairs, rigid: LinearFit | None) -> RoiPairs:
-        """The pairs that lie together under the rigid estimate, linked across slices, some held out."""
+    def _pairs(self, fixed: _Side, moving: _Side, free: RoiPairs, rigid: LinearFit | None) -> tuple[RoiPairs, RoiPairs]:
+        """The pairs that lie together under the rigid estimate, linked across slices, some held out.
+
+        Beside them those that appearance alone makes, now that the contrasts are comparable: they
+        tell a right alignment from a wrong one.
+        """
         pairs = free
         if self.labels is None and rigid is not None:
-            pairs = self._match(fixed, moving, rigid_transform(rigid.moving_from_fixed))
+            aligned = rigid_transform(rigid.moving_from_fixed)
+            pairs = self._match(fixed, moving, aligned)
+            free = self._match(fixed, moving, aligned, anywhere=True)
         if any(p.fixed.is_2d for p in pairs) and not self.fixed.grid.is_2d:
             pairs = link_slices(pairs)
-        return with_held_out(pairs, self.config.matching.held_out_share, self.config.seed)
+        return with_held_out(pairs, self.config.matching.held_out_share, self.config.seed), free
 
-    def _rigid(self, images: ImagePair, free: RoiPairs) -> LinearFit | None:
+    def _rigid(self, images: ImagePair, fixed: _Side, moving: _Side, free: RoiPairs) -> LinearFit | None:
         """From pairs by RANSAC; with dense similarity, that is one start among others."""
         tolerance = PAIR_TOLERANCE_MM * images.scale
         found = ransac_rigid(
@@ -314,7 +330,13 @@ class _Registration:
             if found is None:
                 self.fallbacks.append(f"rigid → identity: too few of {len(free)} pairs agree on one rigid transform")
                 return None
-            return LinearFit(_in_plane(found[0], self.fixed), float("nan"), "pairs")
+            matrix = found[0]
+            for _ in range(PAIR_ROUNDS):
+                pairs = self._match(fixed, moving, rigid_transform(matrix))
+                points = pairs.fixed.centroids_lps(), pairs.moving.centroids_lps()
+                if len(pairs) >= 4:
+                    matrix = irls(matrix, *points, pairs.confidences, tolerance / 2)
+            return LinearFit(_in_plane(matrix, self.fixed), float("nan"), "pairs")
         starts = edge_starts(images) + plain_starts(images)
         if found is not None:
             starts.insert(0, Start("pairs", _in_plane(found[0], self.fixed)))
@@ -382,7 +404,8 @@ class _Registration:
         distances = np.linalg.norm(
             stages.transform.map_points(free.fixed.centroids_lps()) - free.moving.centroids_lps(), axis=-1
         )
-        agree = int((distances < PAIR_TOLERANCE_MM * _scale(self.fixed, self.moving)).sum())
+        tolerance = PAIR_TOLERANCE_MM * _scale(self.fixed, self.moving)
+        agree = int((distances < tolerance).sum())
         judged = Judged(
             transform=stages.transform,
             inverse=inverse,
@@ -391,6 +414,7 @@ class _Registration:
             labelled=self.labels is not None,
             rivals=rigid.rivals if rigid is not None else 0.0,
             unaligned=(agree, len(free)),
+            tolerance_mm=tolerance,
             before=before,
             after=stages.evidence,
         )

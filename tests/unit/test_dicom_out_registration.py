@@ -120,10 +120,10 @@ def test_a_failed_gate_leaves_segmentations_marked_as_failed_alone(images, tmp_p
     assert "FAILED" in seg.ContentDescription
 
 
-def test_a_fall_back_to_the_identity_is_not_written_as_a_registration(images, tmp_path):
+def test_an_identity_that_passed_its_gate_is_written_as_a_registration(images, tmp_path):
     objects = write_objects(result_of(*images, Affine.identity(), kind="identity"), tmp_path)
-    assert set(objects.files) == {"seg_fixed", "seg_moving"}
-    assert any("identity" in n for n in objects.notes)
+    assert set(objects.files) == {"reg", "seg_fixed", "seg_moving"}
+    np.testing.assert_allclose(read_registration(objects.files["reg"]).moving_from_fixed, np.eye(4), atol=1e-12)
 
 
 def test_the_caller_may_leave_registrations_out(images, tmp_path):

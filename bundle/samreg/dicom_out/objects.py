@@ -56,9 +56,10 @@ def write_objects(result: RegistrationResult, folder: Path, *, registration: boo
     """Write `reg.dcm`, `dreg.dcm`, `seg_fixed.dcm` and `seg_moving.dcm` into an existing folder and verify them.
 
     REG carries the rigid or affine transform (of a deformable result: its best linear stage), DREG a
-    deformable one. Neither is written for a result that failed its gate or fell back to the identity. No REG
-    is written between series that share a frame of reference: DREG then carries the transform, whatever its
-    kind. Without pairs there is no SEG. `notes` says which and why.
+    deformable one. Neither is written for a result that failed its gate. No REG is written between series
+    that share a frame of reference: DREG then carries the transform, whatever its kind. An identity that
+    passed its gate is a finding like any other, and is written. Without pairs there is no SEG. `notes` says
+    which and why.
 
     Args:
         result: Of two DICOM series; its pairs lie on the grids of the two images.
@@ -76,8 +77,8 @@ def write_objects(result: RegistrationResult, folder: Path, *, registration: boo
             writer.notes.append("No REG and no DREG: the registration failed its quality gate.")
         elif not registration:
             writer.notes.append("No REG and no DREG: the caller asked for none.")
-        elif result.kind == "identity":
-            writer.notes.append("No REG and no DREG: no transform was found better than the identity.")
+        elif result.kind == "identity" and writer.same_frame:
+            writer.notes.append("No REG and no DREG: the images lie on each other in their common frame of reference.")
         else:
             writer.write_registration()
             writer.write_deformable()
@@ -127,9 +128,6 @@ class _Writer:
             )
             return
         linear = linear_stage(self.result)
-        if linear is None:
-            self.notes.append("No REG: the result has no rigid or affine stage.")
-            return
         partial = self.result.kind == "deformable"
         used = [n for n, pair in numbered(self.result.pairs).items() if not pair.held_out]
         ds = spatial_registration(
@@ -174,15 +172,15 @@ class _Writer:
         return self.files[name]
 
 
-def linear_stage(result: RegistrationResult) -> Affine | None:
-    """The affine or rigid transform that a REG can carry: the result itself, or its best linear stage."""
+def linear_stage(result: RegistrationResult) -> Affine:
+    """What a REG can carry: the result itself, its best linear stage, or the identity the result was built on."""
     if isinstance(result.transform, Affine):
         return result.transform
     for kind in ("affine", "rigid"):
         stage = result.stages.get(kind)
         if isinstance(stage, Affine):
             return stage
-    return None
+    return Affine.identity()
 
 
 def _identifiers(ds: Dataset) -> Dataset:

@@ -134,7 +134,7 @@ def fit_rigid(
     for _, matrix, origin in distinct:
         matrix, value = refine(matrix, pair.middle, "rigid", pair.fixed.grid)
         refined.append((value, matrix, origin))
-    refined.sort(key=lambda e: -e[0])
+    refined = _distinct(sorted(refined, key=lambda e: -e[0]), pair)
     if on_progress:
         on_progress(0.8)
     rivals = refined[1][0] / refined[0][0] if len(refined) > 1 and refined[0][0] > 0 else 0.0
