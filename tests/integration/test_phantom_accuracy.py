@@ -1,0 +1,148 @@
+"""What a user relies on: known transforms are found, on the grids and contrasts that occur."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from samreg import phantoms
+from samreg.config import Config
+from samreg.metrics import evaluate_labels
+from samreg.phantoms import Phantom
+from samreg.pipeline import locate, register
+from samreg.result import RegistrationResult
+from samreg.transforms import Affine
+from samreg.workflow import configured
+
+THIN = {"rotation_deg": 5, "translation_mm": 20}
+
+
+def voxel_mm(phantom: Phantom) -> float:
+    grid = phantom.fixed.grid
+    return float(grid.spacing_mm[list(grid.active_axes)].min())
+
+
+def round_trip_mm(result: RegistrationResult, phantom: Phantom) -> float:
+    points = phantom.fixed.grid.lps(np.argwhere(phantom.body)[::37])
+    mapped = result.transform.map_points(points)
+    seen = phantom.moving.grid.contains(mapped)
+    return float(np.linalg.norm(result.inverse.map_points(mapped) - points, axis=-1)[seen].max())
+
+
+@pytest.mark.parametrize(
+    ("grid", "contrast", "motion"),
+    [
+        ("oblique", "same", {}),
+        ("oblique", "inverted", {}),
+        ("anisotropic", "same", {}),
+        ("anisotropic", "inverted", {}),
+        ("flipped", "same", {}),
+        ("flipped", "inverted", {}),
+        ("thin", "same", THIN),
+        ("thin", "inverted", THIN),
+        ("picture", "same", {}),
+        ("picture", "inverted", {}),
+        ("axial", "same", {"rotation_deg": 15, "translation_mm": 64}),  # a quarter of the field of view
+        ("oblique", "inverted", {"rotation_deg": 15, "translation_mm": 64}),
+        ("axial", "same", {"rotation_deg": 10, "outside": 0.2}),  # body partly outside the field of view
+    ],
+)
+def test_rigid_is_right_to_half_a_voxel(grid, contrast, motion):
+    phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid(grid, 64), contrast=contrast, **motion)
+    result = register(phantom.fixed, phantom.moving, Config(transform="rigid"))
+    assert result.kind == "rigid"
+    assert result.quality.status == "PASS", result.quality.reasons
+    assert phantom.errors_mm(result.transform).mean() <= 0.5 * voxel_mm(phantom)
+    assert round_trip_mm(result, phantom) <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("grid", "contrast", "motion"),
+    [
+        ("oblique", "same", {}),
+        ("oblique", "inverted", {}),
+        ("anisotropic", "inverted", {}),
+        ("flipped", "same", {}),
+        ("thin", "same", {"peak_mm": 6, "rotation_deg": 2}),
+        ("thin", "inverted", {"peak_mm": 6, "rotation_deg": 2}),
+        ("axial", "same", {"rotation_deg": 8, "translation_mm": 64}),  # a quarter of the field of view
+    ],
+)
+def test_deformable_removes_most_of_the_error(grid, contrast, motion):
+    phantom = phantoms.pair(
+        "deformable", fixed_grid=phantoms.grid(grid, 96 if grid == "thin" else 64), contrast=contrast, **motion
+    )
+    result = register(phantom.fixed, phantom.moving)
+    assert result.kind == "deformable", result.fallbacks
+    before, after = (phantom.errors_mm(t).mean() for t in (Affine.identity(), result.transform))
+    assert after <= 0.3 * before
+    assert result.transform.jacobian_determinant(phantom.fixed.grid).min() > 0
+    assert round_trip_mm(result, phantom) <= 0.5 * voxel_mm(phantom)
+
+
+def test_affine_is_found():
+    phantom = phantoms.pair("affine", fixed_grid=phantoms.grid("axial", 64))
+    result = register(phantom.fixed, phantom.moving, Config(transform="affine"))
+    assert result.kind == "affine", result.fallbacks
+    assert phantom.errors_mm(result.transform).mean() <= 0.5 * voxel_mm(phantom)
+
+
+@pytest.mark.parametrize("transform", ["rigid", "deformable"])
+def test_identical_images_stay_where_they_are(transform):
+    phantom = phantoms.pair("identity", fixed_grid=phantoms.grid("oblique", 48))
+    result = register(phantom.fixed, phantom.fixed, Config(transform=transform))
+    moved = np.linalg.norm(result.transform.displacement(phantom.fixed.grid), axis=-1)
+    assert moved.max() <= 0.1 * voxel_mm(phantom)
+    assert result.quality.status == "PASS"
+
+
+def test_pairs_alone_give_the_transform_as_published():
+    phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 64), rotation_deg=12)
+    result = register(phantom.fixed, phantom.moving, configured(method="samreg", transform="rigid"))
+    assert result.kind == "rigid"
+    assert phantom.errors_mm(result.transform).mean() <= 0.5 * voxel_mm(phantom)
+
+
+def test_given_contours_lead_the_fit_and_held_out_contours_improve():
+    phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 64), seed=2)
+    result = register(
+        phantom.fixed, phantom.moving, fixed_labels=phantom.fixed_labels, moving_labels=phantom.moving_labels
+    )
+    held = {p.fixed.label for p in result.pairs if p.held_out}
+    assert len(held) >= 4
+    assert result.kind == "deformable", result.fallbacks
+
+    def dice(transform) -> float:
+        scores = evaluate_labels(
+            transform, phantom.fixed_labels, phantom.fixed.grid, phantom.moving_labels, phantom.moving.grid
+        )
+        return float(np.nanmean([scores["labels"][str(n)]["dice"] for n in held]))
+
+    assert dice(result.transform) > dice(result.stages["rigid"]) > dice(Affine.identity())
+
+
+def test_unrelated_images_fail_the_gate():
+    phantom = phantoms.pair("identity", fixed_grid=phantoms.grid("axial", 48))
+    noise = np.random.default_rng(0).normal(400, 100, phantom.fixed.grid.shape).astype(np.float32)
+    result = register(phantom.fixed, replace(phantom.fixed, voxels=noise))
+    assert result.quality.status == "FAIL"
+    assert result.kind == "identity"
+    assert any("pairs" in reason for reason in result.quality.reasons)
+
+
+def test_the_same_input_gives_the_same_transform():
+    phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 48))
+    first, second = (register(phantom.fixed, phantom.moving) for _ in range(2))
+    points = phantom.fixed.grid.lps(np.argwhere(phantom.body)[::101])
+    np.testing.assert_allclose(first.transform.map_points(points), second.transform.map_points(points), atol=1e-4)
+
+
+def test_a_point_leads_to_its_counterpart():
+    phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 64))
+    config = Config(transform="rigid")
+    pair = register(phantom.fixed, phantom.moving, config).pairs.pairs[0]
+    voxel = np.argwhere(pair.fixed.box)[0] + pair.fixed.start
+    found = locate(phantom.fixed, phantom.moving, phantom.fixed.grid.lps(voxel[None])[0], config)
+    true = phantom.truth.map_points(phantom.fixed.grid.lps(voxel[None]))[0]
+    assert np.linalg.norm(np.asarray(found["mapped_point_lps_mm"]) - true) <= voxel_mm(phantom)
+    assert found["pair"]["moving"]["centroid_lps_mm"]
