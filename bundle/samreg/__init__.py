@@ -10,27 +10,26 @@ An independent implementation of SAMReg (Huang et al., arXiv 2405.10879); not a 
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from samreg.config import Config
     from samreg.pipeline import register
+    from samreg.workflow import configured
 
 # Silent until the application that uses the library sets up logging.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __version__ = "0.1.0"
-__all__ = ["Config", "__version__", "register"]
+__all__ = ["Config", "__version__", "configured", "register"]
+
+
+_HOMES = {"Config": "samreg.config", "configured": "samreg.workflow", "register": "samreg.pipeline"}
 
 
 def __getattr__(name: str) -> Any:
     # Imported on first use, so that `samreg --help` answers without torch.
-    if name == "register":
-        from samreg.pipeline import register
-
-        return register
-    if name == "Config":
-        from samreg.config import Config
-
-        return Config
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'samreg' has no attribute {name!r}")

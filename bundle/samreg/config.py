@@ -109,6 +109,9 @@ class QualityConfig:
 class Config:
     """Everything that decides a result, apart from the images.
 
+    `method` is the name of the preset the other values are from; to choose one, use
+    `samreg.configured(method="samreg")`, which reads them.
+
     Raises (from `load`, `with_values`):
         UsageError: An unknown key, a wrong type, or a value out of range.
     """

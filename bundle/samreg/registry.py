@@ -6,7 +6,7 @@ Nothing heavy is imported before `load`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -23,14 +23,12 @@ class Entry:
         summary: One line for `--help` and `samreg info`.
         target: "package.module:Class" that `load` imports; empty for a method.
         needs_weights: Works only with a weights file or folder.
-        values: Of a method: what it sets in the configuration (see `Config.with_values`).
     """
 
     name: str
     summary: str
     target: str = ""
     needs_weights: bool = False
-    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _table(*entries: Entry) -> Mapping[str, Entry]:
@@ -52,17 +50,10 @@ PROPOSERS = _table(
     Entry("labels", "the classes of given label maps (Case 1)", "samreg.proposals.labels:GivenLabels"),
 )
 
+# What a method sets stands in the preset of its name (see `samreg.workflow.configured`).
 METHODS = _table(
-    Entry(
-        "hybrid",
-        "paired regions and dense similarity together (default)",
-        values={"method": "hybrid", "estimation": {"dense": True}},
-    ),
-    Entry(
-        "samreg",
-        "paired regions alone, as published (Huang et al., arXiv 2405.10879)",
-        values={"method": "samreg", "estimation": {"dense": False}},
-    ),
+    Entry("hybrid", "paired regions and dense similarity together (default)"),
+    Entry("samreg", "paired regions alone, as published (Huang et al., arXiv 2405.10879)"),
 )
 
 
@@ -90,7 +81,7 @@ def load(entry: Entry) -> Any:
     """The class or function behind an entry.
 
     Raises:
-        UsageError: The entry has nothing to load (a method is a set of configuration values).
+        UsageError: The entry has nothing to load (a method is a preset).
     """
     if not entry.target:
         raise UsageError(f"'{entry.name}' has nothing to load", "an encoder or a proposer")

@@ -22,17 +22,26 @@ def box(i: slice, j: slice, k: slice = slice(0, 1), score: float = 1.0) -> Roi:
 
 
 def test_limits_are_in_mm_and_in_shares_of_the_body():
-    grid = Grid.from_axes(SHAPE, (2, 2, 5))
+    grid = Grid.from_axes(SHAPE, (12, 12, 30))
     body = np.zeros(SHAPE, bool)
     body[:10] = True
     body[:5, :, 3] = False
-    config = ProposalConfig(min_area_mm2=40, max_area_fraction=0.5, min_volume_mm3=300, max_volume_fraction=0.25)
+    config = ProposalConfig(min_area_mm2=144, max_area_fraction=0.5, min_volume_mm3=1296, max_volume_fraction=0.25)
     smallest, largest = size_limits(grid, body, config, per_slice=True)
-    assert smallest == pytest.approx(10)
+    assert smallest == pytest.approx(1)
     assert largest.tolist() == [100, 100, 100, 50]
     smallest, largest = size_limits(grid, body, config, per_slice=False)
-    assert smallest == pytest.approx(15)
+    assert smallest == pytest.approx(0.3)
     assert largest.tolist() == [175] * 4
+
+
+def test_a_small_body_has_small_regions():
+    """Shares of the body stand in for millimetres where the body is a few millimetres in size."""
+    body = np.ones(SHAPE, bool)
+    smallest, _ = size_limits(Grid.from_axes(SHAPE, (0.01, 0.01, 0.01)), body, ProposalConfig(), per_slice=True)
+    assert smallest == pytest.approx(2)
+    smallest, _ = size_limits(Grid.from_axes(SHAPE, (0.01, 0.01, 0.01)), body, ProposalConfig(), per_slice=False)
+    assert smallest == pytest.approx(0.8)
 
 
 def test_regions_within_limits():

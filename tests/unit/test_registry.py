@@ -11,6 +11,7 @@ import pytest
 from samreg.config import Config
 from samreg.errors import UsageError
 from samreg.registry import ENCODERS, METHODS, PROPOSERS, find, load
+from samreg.workflow import configured
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +24,7 @@ def test_every_row_loads_what_it_names(entry):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_a_valid_configuration(name):
-    assert Config().with_values(METHODS[name].values).method == name
+    assert configured(method=name).method == name
 
 
 def test_defaults_of_the_configuration_are_registered():

@@ -46,10 +46,10 @@ def make_level(
     fixed_body: Volume,
     moving_body: Volume,
     spacing_mm: float,
-    max_voxels: int = 8_000_000,
-    rim_mm: float = 8.0,
+    rim_mm: float,
+    max_voxels: int,
 ) -> Level:
-    """Both images and their body masks (given on any grid) at one resolution."""
+    """Both images and their body masks (given on any grid, here with a rim) at one resolution."""
     images = [working_volume(v, spacing_mm, max_voxels=max_voxels) for v in (fixed, moving)]
     masks = [_with_rim(body, image.grid, rim_mm) for body, image in zip((fixed_body, moving_body), images, strict=True)]
     return Level(spacing_mm, images[0], images[1], masks[0], masks[1])

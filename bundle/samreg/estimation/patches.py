@@ -81,7 +81,8 @@ def roi_loss(fixed: Tensor, moving: Tensor, softness_mm: float) -> Tensor:
     so that regions which do not touch yet still attract each other.
     """
     a, b = torch.sigmoid(fixed / softness_mm), torch.sigmoid(moving / softness_mm)
-    dice = 2 * (a * b).sum(1) / (a.sum(1) + b.sum(1)).clamp_min(1e-3)
+    # Squares below, so that equal soft masks have Dice 1 and none is drawn to grow.
+    dice = 2 * (a * b).sum(1) / (a.square() + b.square()).sum(1).clamp_min(1e-3)
     return ((a - b) ** 2).mean(1) + 1 - dice
 
 

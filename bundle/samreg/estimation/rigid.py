@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 TILTS_DEG = (-40.0, -20.0, 20.0, 40.0)
 SEARCH_MM = 8.0
+RIM_MM = 8.0
 COARSE_SAMPLES = 6_000
 
 
@@ -67,7 +68,8 @@ class ImagePair:
 
     def level(self, spacing_mm: float, max_voxels: int = 8_000_000) -> Level:
         """Images and masks at one resolution."""
-        return make_level(self.fixed, self.moving, self.fixed_body, self.moving_body, spacing_mm, max_voxels)
+        rim = RIM_MM * self.scale
+        return make_level(self.fixed, self.moving, self.fixed_body, self.moving_body, spacing_mm, rim, max_voxels)
 
     @cached_property
     def coarse(self) -> PointSamples:

@@ -12,6 +12,10 @@ from samreg.geometry import Grid
 from samreg.rois import Roi
 from samreg.types import Mask
 
+# Shares of the body at which a region is never too small, so that a body of a few millimetres has regions too.
+SMALL_AREA = 5e-3
+SMALL_VOLUME = 5e-4
+
 
 def size_limits(grid: Grid, body: Mask, config: ProposalConfig, *, per_slice: bool) -> tuple[float, np.ndarray]:
     """Smallest and largest number of voxels of a region.
@@ -24,13 +28,16 @@ def size_limits(grid: Grid, body: Mask, config: ProposalConfig, *, per_slice: bo
 
     Returns:
         Smallest number of voxels, and the largest of each slice [k] (2D: a fraction of the slice's
-        body; 3D: the same for all).
+        body; 3D: the same for all). What is small in mm counts as large enough if it is a fair share
+        of the body (SMALL_AREA, SMALL_VOLUME).
     """
     if per_slice:
-        pixel_mm2 = float(np.prod(grid.spacing_mm[:2]))
-        return config.min_area_mm2 / pixel_mm2, config.max_area_fraction * body.sum((0, 1))
-    largest = config.max_volume_fraction * float(body.sum())
-    return config.min_volume_mm3 / grid.voxel_mm3, np.full(grid.shape[2], largest)
+        areas = body.sum((0, 1))
+        smallest = config.min_area_mm2 / float(np.prod(grid.spacing_mm[:2]))
+        return min(smallest, SMALL_AREA * float(areas.max())), config.max_area_fraction * areas
+    volume = float(body.sum())
+    smallest = min(config.min_volume_mm3 / grid.voxel_mm3, SMALL_VOLUME * volume)
+    return smallest, np.full(grid.shape[2], config.max_volume_fraction * volume)
 
 
 def within_limits(rois: Iterable[Roi], smallest: float, largest: np.ndarray) -> list[Roi]:

@@ -1,0 +1,176 @@
+import numpy as np
+import pytest
+
+from samreg.config import QualityConfig
+from samreg.errors import InputRefused
+from samreg.geometry import Grid, Volume
+from samreg.metrics import (
+    dice,
+    evaluate_labels,
+    evaluate_landmarks,
+    hausdorff95_mm,
+    inverse_error_mm,
+    jacobian_measures,
+    pair_dice,
+    pair_distance_mm,
+)
+from samreg.quality import Evidence, Judge, Judged, better, gate, mutual_information
+from samreg.rois import Roi, RoiPair, RoiPairs
+from samreg.transforms import Affine, DisplacementField, Rigid
+
+GRID = Grid.from_axes((40, 40, 10), (1.0, 1.0, 3.0))
+
+
+def box(i0, i1, j0=10, j1=20, k0=3, k1=7) -> np.ndarray:
+    mask = np.zeros(GRID.shape, bool)
+    mask[i0:i1, j0:j1, k0:k1] = True
+    return mask
+
+
+def shifted(x: float) -> Rigid:
+    matrix = np.eye(4)
+    matrix[0, 3] = x
+    return Rigid(matrix)
+
+
+def test_dice_of_half_overlapping_boxes():
+    assert dice(box(10, 20), box(15, 25)) == pytest.approx(0.5)
+    assert np.isnan(dice(box(0, 0), box(0, 0)))
+
+
+def test_hausdorff_is_in_mm_along_each_axis():
+    assert hausdorff95_mm(box(10, 20), box(14, 24), GRID) == pytest.approx(4.0)
+    assert hausdorff95_mm(box(10, 20), box(10, 20, k0=4, k1=8), GRID) == pytest.approx(3.0)
+    assert np.isnan(hausdorff95_mm(box(10, 20), box(0, 0), GRID))
+
+
+def test_labels_are_scored_under_the_transform_and_absent_ones_do_not_count():
+    fixed = box(10, 20).astype(np.int32)
+    moving = box(14, 24).astype(np.int32)
+    fixed[0, 0, 0] = 7
+    scores = evaluate_labels(shifted(4.0), fixed, GRID, moving, GRID)
+    assert scores["labels"]["1"] == pytest.approx({"dice": 1.0, "hd95_mm": 0.0, "centroid_distance_mm": 0.0})
+    assert np.isnan(scores["labels"]["7"]["dice"])
+    assert scores["mean"]["dice"] == pytest.approx(1.0)
+    wrong_way = evaluate_labels(shifted(-4.0), fixed, GRID, moving, GRID)
+    assert wrong_way["labels"]["1"]["centroid_distance_mm"] == pytest.approx(8.0)
+
+
+def test_landmarks_follow_the_transform():
+    points = np.array([[0.0, 0, 0], [10, 20, 30]])
+    scores = evaluate_landmarks(shifted(3.0), points, points + (3, 4, 0))
+    assert scores["tre_mm"] == pytest.approx({"mean": 4.0, "median": 4.0, "max": 4.0})
+    with pytest.raises(InputRefused, match="2 fixed and 1 moving"):
+        evaluate_landmarks(shifted(3.0), points, points[:1])
+
+
+def test_folding_is_counted():
+    vectors = np.zeros((*GRID.shape, 3), np.float32)
+    vectors[20:25, :, :, 0] = -np.linspace(0, 12, 5)[:, None, None]
+    measures = jacobian_measures(DisplacementField(GRID, vectors).jacobian_determinant(GRID), np.ones(GRID.shape, bool))
+    assert measures["jacobian_min"] < 0
+    assert 0.05 < measures["folding_share"] < 0.2
+    still = jacobian_measures(Affine.identity().jacobian_determinant(GRID), np.ones(GRID.shape, bool))
+    assert still["folding_share"] == 0
+    assert still["sd_log_jacobian"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_wrong_inverse_shows():
+    points = GRID.lps(np.argwhere(box(10, 20)))
+    assert inverse_error_mm(shifted(5), shifted(5).inverse(), points).max() < 1e-9
+    assert inverse_error_mm(shifted(5), shifted(5), points).min() == pytest.approx(10)
+
+
+def pairs_of(*moving: np.ndarray, held_out: bool = True) -> RoiPairs:
+    fixed = Roi.from_mask(box(10, 20))
+    made = (RoiPair(n + 1, fixed, Roi.from_mask(m), 0.9, 0.9, held_out) for n, m in enumerate(moving))
+    return RoiPairs(GRID, GRID, tuple(made))
+
+
+def test_pairs_are_scored_under_the_transform():
+    pairs = pairs_of(box(14, 24))
+    np.testing.assert_allclose(pair_dice(pairs, shifted(4.0)), 1.0)
+    np.testing.assert_allclose(pair_dice(pairs, Affine.identity()), 0.6)
+    np.testing.assert_allclose(pair_distance_mm(pairs, Affine.identity()), 4.0)
+
+
+def test_mutual_information_is_high_for_any_mapping_and_nothing_for_noise():
+    rng = np.random.default_rng(0)
+    a = rng.uniform(0, 1, 20_000)
+    assert mutual_information(a, np.cos(3 * a)) > 1.5
+    assert mutual_information(a, rng.uniform(0, 1, 20_000)) < 0.06
+
+
+def evidence(held_out, mi=1.0, ncc=0.8, coverage=0.9) -> Evidence:
+    return Evidence(np.array(held_out), mi, ncc, coverage)
+
+
+@pytest.mark.parametrize(
+    ("finer", "reason"),
+    [
+        (evidence([0.7, 0.7]), "held-out pairs"),
+        (evidence([0.9, 0.9], mi=0.9), "mutual information"),
+        (evidence([0.9, 0.9], ncc=0.7), "correlation"),
+        (evidence([0.9, 0.9], coverage=0.7), "cover"),
+    ],
+)
+def test_a_finer_transform_must_be_better_on_every_count(finer, reason):
+    good, why = better(finer, evidence([0.8, 0.8]), refines=True)
+    assert not good
+    assert reason in why
+
+
+def test_a_finer_transform_that_is_better_is_taken():
+    assert better(evidence([0.85, 0.85]), evidence([0.8, 0.8]), refines=True)[0]
+    assert better(evidence([], mi=1.2), evidence([]), refines=True)[0]
+    assert not better(evidence([], mi=1.0), evidence([]), refines=True)[0]
+
+
+def judged(**changes) -> Judged:
+    transform = changes.get("transform", shifted(4.0))
+    values = {
+        "transform": transform,
+        "inverse": transform.inverse(),
+        "kind": "rigid",
+        "pairs": pairs_of(*[box(14, 24)] * 6),
+        "labelled": False,
+        "rivals": 0.0,
+        "unaligned": (60, 100),
+        "tolerance_mm": 5.0,
+        "before": evidence([0.2, 0.2], mi=0.3),
+        "after": evidence([0.8, 0.8]),
+    }
+    return Judged(**(values | changes))
+
+
+@pytest.fixture
+def judge() -> Judge:
+    image = Volume(np.random.default_rng(0).normal(size=GRID.shape).astype(np.float32), GRID)
+    return Judge(image, image, box(5, 35, 5, 35), pairs_of(box(14, 24)))
+
+
+def test_the_gate_passes_what_all_evidence_supports(judge):
+    quality = gate(judged(), judge, QualityConfig())
+    assert quality.status == "PASS", quality.reasons
+    assert {c.verdict for c in quality.criteria} == {"met", "not judged"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "criterion"),
+    [
+        ({"pairs": pairs_of(box(14, 24))}, "FAIL", "pairs"),
+        ({"pairs": pairs_of(*[box(30, 40)] * 6)}, "FAIL", "pairs"),
+        ({"after": evidence([0.8, 0.8], coverage=0.2)}, "FAIL", "coverage"),
+        ({"after": evidence([0.8, 0.8], mi=0.1)}, "FAIL", "similarity"),
+        ({"transform": Affine(np.diag([1.5, 1, 1, 1]))}, "FAIL", "scale"),
+        ({"unaligned": (3, 100)}, "REVIEW", "independent-pairs"),
+        ({"after": evidence([0.1, 0.1])}, "REVIEW", "held-out-pairs"),
+        ({"rivals": 0.99}, "REVIEW", "ambiguity"),
+        ({"inverse": shifted(4.0)}, "REVIEW", "inverse-consistency"),
+    ],
+)
+def test_the_gate_names_what_was_missed(judge, changes, status, criterion):
+    quality = gate(judged(**changes), judge, QualityConfig())
+    assert quality.status == status
+    assert criterion in {c.name for c in quality.criteria if c.verdict == "not met"}
+    assert quality.reasons
