@@ -77,11 +77,11 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_register(commands: Any) -> None:
     p = _command(commands, "register", "find the transform between two images, and write it with its report")
     _add_pair(p)
-    p.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder of the results")
+    p.add_argument("-o", "--out", type=_path, required=True, metavar="OUT", help="folder of the results")
     add_configuration(p)
-    p.add_argument("--fixed-rois", type=Path, metavar="FILE", help="label map on the fixed grid")
+    p.add_argument("--fixed-rois", type=_path, metavar="FILE", help="label map on the fixed grid")
     p.add_argument(
-        "--moving-rois", type=Path, metavar="FILE", help="label map on the moving grid; equal numbers are pairs"
+        "--moving-rois", type=_path, metavar="FILE", help="label map on the moving grid; equal numbers are pairs"
     )
     p.add_argument("--dry-run", action="store_true", help="say from headers alone what would be done; write nothing")
     _add_talk(p)
@@ -90,34 +90,39 @@ def _add_register(commands: Any) -> None:
 def _add_apply(commands: Any) -> None:
     p = _command(commands, "apply", "warp a moving image onto the fixed grid")
     _add_transform(p)
-    p.add_argument("image", type=Path, metavar="IMAGE", help="moving image or label map")
-    p.add_argument("--reference", type=Path, required=True, metavar="FIXED", help="image whose grid the result has")
-    p.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="image file (.nii.gz, .nrrd, .mha)")
+    p.add_argument("image", type=_path, metavar="IMAGE", help="moving image or label map")
+    p.add_argument("--reference", type=_path, required=True, metavar="FIXED", help="image whose grid the result has")
+    p.add_argument("-o", "--out", type=_path, required=True, metavar="OUT", help="image file (.nii.gz, .nrrd, .mha)")
     p.add_argument(
         "--interpolation",
         choices=("linear", "nearest"),
         default="linear",
         help="nearest for label maps",
     )
+    _add_pixel_spacing(p)
     _add_talk(p)
 
 
 def _add_apply_points(commands: Any) -> None:
     p = _command(commands, "apply-points", "map fixed points (LPS mm) to moving points")
     _add_transform(p)
-    p.add_argument("points", type=Path, metavar="POINTS.csv", help="x, y, z of a point in each row, a header or none")
-    p.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.csv", help="the mapped points, same layout")
+    p.add_argument(
+        "points", type=_path, metavar="POINTS.csv", help="columns x, y, z among others; without a header, these three"
+    )
+    p.add_argument("-o", "--out", type=_path, required=True, metavar="OUT.csv", help="the mapped points, same layout")
     _add_talk(p)
 
 
 def _add_evaluate(commands: Any) -> None:
     p = _command(commands, "evaluate", "score a transform by label maps or landmarks")
     _add_transform(p)
-    p.add_argument("--fixed-labels", type=Path, metavar="A", help="label map of the fixed image")
-    p.add_argument("--moving-labels", type=Path, metavar="B", help="label map of the moving image, same numbers")
-    p.add_argument("--fixed-landmarks", type=Path, metavar="CSV", help="x, y, z in LPS mm")
-    p.add_argument("--moving-landmarks", type=Path, metavar="CSV", help="the same landmarks, in the same order")
-    p.add_argument("-o", "--out", type=Path, required=True, metavar="metrics.json", help="the scores")
+    p.add_argument("--fixed-labels", type=_path, metavar="A", help="label map of the fixed image")
+    p.add_argument("--moving-labels", type=_path, metavar="B", help="label map of the moving image, same numbers")
+    p.add_argument("--fixed-landmarks", type=_path, metavar="CSV", help="columns x, y, z in LPS mm, and name")
+    p.add_argument(
+        "--moving-landmarks", type=_path, metavar="CSV", help="the same names; without names, the same order"
+    )
+    p.add_argument("-o", "--out", type=_path, required=True, metavar="metrics.json", help="the scores")
     _add_talk(p)
 
 
@@ -156,8 +161,8 @@ def _lazily(name: str) -> Any:
 
 
 def _add_pair(p: argparse.ArgumentParser) -> None:
-    p.add_argument("fixed", type=Path, metavar="FIXED", help="DICOM folder, NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF")
-    p.add_argument("moving", type=Path, metavar="MOVING", help="the image to bring onto the fixed one")
+    p.add_argument("fixed", type=_path, metavar="FIXED", help="DICOM folder, NIfTI, NRRD, MetaImage, PNG, JPEG or TIFF")
+    p.add_argument("moving", type=_path, metavar="MOVING", help="the image to bring onto the fixed one")
     p.add_argument("--fixed-series", metavar="UID", help="SeriesInstanceUID, where the folder holds several")
     p.add_argument("--moving-series", metavar="UID", help="likewise for the moving folder")
     p.add_argument(
@@ -165,6 +170,10 @@ def _add_pair(p: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not refuse a pair whose patient ID, name, birth date or sex differ",
     )
+    _add_pixel_spacing(p)
+
+
+def _add_pixel_spacing(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--pixel-spacing", type=_positive, nargs=2, metavar=("X", "Y"), help="mm, for pictures that do not state it"
     )
@@ -179,7 +188,7 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
     p.add_argument("--encoder", choices=tuple(registry.ENCODERS), help="features that regions are matched by")
     p.add_argument("--weights", metavar="PATH", help="file or folder of the encoder's weights")
     p.add_argument("--preset", choices=workflow.presets(), help="configuration shipped with samreg")
-    p.add_argument("--config", type=Path, metavar="FILE", help="YAML or JSON configuration, over the preset")
+    p.add_argument("--config", type=_path, metavar="FILE", help="YAML or JSON configuration, over the preset")
     p.add_argument("--device", type=_device, metavar="auto|cpu|cuda[:N]", help="where to compute (default auto)")
     p.add_argument("--seed", type=int, metavar="N", help="of the random choices (default 0)")
 
@@ -198,13 +207,19 @@ def config_from(args: argparse.Namespace) -> Config:
 
 
 def _add_transform(p: argparse.ArgumentParser) -> None:
-    p.add_argument("transform", type=Path, metavar="TRANSFORM", help="ITK .h5 or .tfm, or NIfTI displacement field")
+    p.add_argument("transform", type=_path, metavar="TRANSFORM", help="ITK .h5 or .tfm, or NIfTI displacement field")
 
 
 def _add_talk(p: argparse.ArgumentParser) -> None:
     group = p.add_mutually_exclusive_group()
     group.add_argument("--quiet", action="store_true", help="errors alone")
     group.add_argument("--verbose", action="store_true", help="say what is done, and where an unexpected failure arose")
+
+
+def _path(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
 
 
 def _positive(text: str) -> float:

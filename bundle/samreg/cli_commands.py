@@ -16,7 +16,7 @@ from samreg import __version__, workflow
 from samreg.cli import config_from
 from samreg.cli_progress import ProgressLine
 from samreg.config import Config
-from samreg.errors import InputRefused, UsageError
+from samreg.errors import InputRefused
 
 REFUSED = InputRefused.exit_code
 
@@ -47,11 +47,19 @@ def apply(args: Namespace) -> int:
     """Warp an image onto the grid of another."""
     from samreg import io
     from samreg.io.writing import check_image_name, write_image
+    from samreg.outputs import check_file
     from samreg.transforms.files import read_transform
 
+    inputs = (args.transform, args.image, args.reference)
+    workflow.check_inputs(*inputs)
     check_image_name(args.out)
+    check_file(args.out, inputs)
+    spacings = workflow.picture_spacings((args.image, args.reference), args.pixel_spacing)
     transform = read_transform(args.transform)
-    image, reference = io.read_image(args.image), io.read_image(args.reference)
+    image, reference = (
+        io.read_image(path, pixel_spacing_mm=spacing)
+        for path, spacing in zip((args.image, args.reference), spacings, strict=True)
+    )
     nearest = args.interpolation == "nearest"
     outside = 0.0 if nearest else min(0.0, float(image.voxels.min()))
     warped = transform.warp(image, reference.grid, interpolation=args.interpolation, outside=outside)
@@ -64,9 +72,12 @@ def apply(args: Namespace) -> int:
 
 def apply_points(args: Namespace) -> int:
     """Map fixed points to moving points."""
+    from samreg.outputs import check_file
     from samreg.tables import PointTable
     from samreg.transforms.files import read_transform
 
+    workflow.check_inputs(args.transform, args.points)
+    check_file(args.out, (args.transform, args.points))
     table = PointTable.read(args.points)
     mapped = read_transform(args.transform).map_points(table.points)
     with _whole(args.out) as path:
@@ -76,15 +87,13 @@ def apply_points(args: Namespace) -> int:
 
 def evaluate(args: Namespace) -> int:
     """Score a transform by label maps, landmarks, or both."""
+    from samreg.outputs import check_file
     from samreg.report import write_json
 
-    scores = workflow.evaluate(
-        args.transform,
-        fixed_labels=args.fixed_labels,
-        moving_labels=args.moving_labels,
-        fixed_landmarks=args.fixed_landmarks,
-        moving_landmarks=args.moving_landmarks,
-    )
+    keys = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
+    given = {key: getattr(args, key) for key in keys}
+    check_file(args.out, [args.transform, *(path for path in given.values() if path is not None)])
+    scores = workflow.evaluate(args.transform, **given)
     with _whole(args.out) as path:
         write_json({"samreg": __version__, **scores}, path)
     return 0
@@ -95,6 +104,8 @@ def locate(args: Namespace) -> int:
     from samreg import io, pipeline
 
     config = config_from(args)
+    workflow.check_inputs(args.fixed, args.moving)
+    workflow.check_config(config)
     fixed, moving = io.read_pair(args.fixed, args.moving, **_pair_options(args))
     _say(pipeline.locate(fixed, moving, np.asarray(args.point, float), config))
     return 0
@@ -170,8 +181,6 @@ def _progress(args: Namespace) -> Iterator[Callable[[str, float], None] | None]:
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
     """A temporary name that becomes `path` when the block ends without an error."""
-    if not path.parent.is_dir():
-        raise UsageError(f"folder '{path.parent}' does not exist", "an output file in a folder that does")
     temporary = path.with_name(f".samreg-{path.name}")
     try:
         yield temporary

@@ -145,10 +145,18 @@ class Config:
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"configuration {path} cannot be read ({error})", "a YAML or JSON file") from error
+            raise UsageError(f"configuration {path} cannot be read ({_why(error)})", "a YAML or JSON file") from error
         if not isinstance(values, Mapping):
             raise UsageError(f"configuration {path} holds a {type(values).__name__}", "keys and values")
         return (base or Config()).with_values(values)
+
+
+def _why(error: Exception) -> str:
+    """What is wrong, and in which line, without the parser's excerpt of the file."""
+    text = getattr(error, "strerror", None) or getattr(error, "problem", None) or str(error)
+    mark = getattr(error, "problem_mark", None)
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return where + " ".join(str(text).split())
 
 
 def _replaced(config: Any, values: Mapping[str, Any], prefix: str) -> Any:

@@ -78,8 +78,11 @@ def target_registration_error_mm(transform: Transform, fixed: Points, moving: Po
 def pair_dice(pairs: RoiPairs, transform: Transform) -> np.ndarray:
     """Overlap [n] of each pair's fixed region with its moving region pulled through the transform."""
     out = np.empty(len(pairs))
+    apart = pair_distance_mm(pairs, transform)
     for n, pair in enumerate(pairs):
-        margin = np.ceil(0.25 * np.asarray(pair.fixed.shape)).astype(int) + 1
+        # A window that holds both: as far as they are apart, and the moving region's size more.
+        reach = 1.5 * apart[n] + np.linalg.norm(pairs.moving_grid.spacing_mm * pair.moving.shape)
+        margin = np.ceil(reach / pairs.fixed_grid.spacing_mm).astype(int) + 1
         start = np.maximum(0, np.asarray(pair.fixed.start) - margin)
         stop = np.minimum(pairs.fixed_grid.shape, np.add(pair.fixed.start, pair.fixed.shape) + margin)
         grid = pairs.fixed_grid.crop(start, stop)

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from samreg.config import QualityConfig
 from samreg.errors import SamregError, UsageError
 from samreg.result import RegistrationResult
 
@@ -116,6 +117,23 @@ def check_folder(out: Path, inputs: Iterable[Path] = ()) -> None:
     """
     _check_apart(out.resolve(), inputs)
     _check_ours(out.resolve())
+
+
+def check_file(out: Path, inputs: Iterable[Path] = ()) -> None:
+    """Refuse an output file that must not be used; writes nothing.
+
+    Raises:
+        UsageError: It is a folder or one of the inputs, or its folder is absent or cannot be written.
+    """
+    if out.is_dir():
+        raise UsageError(f"output '{out}' is a folder", "the name of a file")
+    if not out.parent.is_dir():
+        raise UsageError(f"folder '{out.parent}' does not exist", "an output file in a folder that does")
+    if not os.access(out.parent, os.W_OK):
+        raise UsageError(f"folder '{out.parent}' cannot be written", "an output file in a folder you may write to")
+    for path in inputs:
+        if out.resolve() == path.resolve() or (out.exists() and path.exists() and out.samefile(path)):
+            raise UsageError(f"output '{out}' is the input '{path}'", "another file")
 
 
 def _check_apart(out: Path, inputs: Iterable[Path]) -> None:
@@ -245,11 +263,26 @@ def write_reports(
     from samreg.report import report_json, write_json, write_report
 
     files = {name.split(".")[0]: name for name in RESULT_FILES if not name.startswith("report.")}
-    warnings = [*notes, *(w for image in (result.fixed, result.moving) for w in image.notes.values())]
+    warnings = [
+        *loosened(result.config.quality),
+        *notes,
+        *(w for image in (result.fixed, result.moving) for w in image.notes.values()),
+    ]
     report = report_json(result, objects={**files, **objects, "report": "report.html"}, warnings=warnings)
     write_report(result, warped, folder / "report.html", report=report)
     write_json(report, folder / "report.json")
     return report
+
+
+def loosened(quality: QualityConfig) -> list[str]:
+    """A sentence that names the quality limits laxer than the default ones; none if there are none."""
+    default = QualityConfig()
+    lax = []
+    for name in (f.name for f in fields(quality)):
+        value, usual = getattr(quality, name), getattr(default, name)
+        if (value < usual) if name.startswith("min_") else (value > usual):
+            lax.append(f"{name} {value:g} instead of {usual:g}")
+    return [f"The quality limits were loosened: {', '.join(lax)}."] if lax else []
 
 
 def refusal_file(error: SamregError, folder: Path, **context: Any) -> dict[str, Any]:

@@ -24,9 +24,19 @@ from samreg.encoders.pooling import pool
 from samreg.errors import InputRefused, UsageError
 from samreg.estimation.deformable import fit_velocity, margin_mm
 from samreg.estimation.patches import RoiPatches
-from samreg.estimation.rigid import ImagePair, LinearFit, Start, edge_starts, fit_linear, fit_rigid, plain_starts
+from samreg.estimation.rigid import (
+    ImagePair,
+    LinearFit,
+    Start,
+    edge_starts,
+    field_scale,
+    fit_linear,
+    fit_rigid,
+    mirror_ratio,
+    plain_starts,
+)
 from samreg.estimation.robust import irls, ransac_rigid
-from samreg.geometry import Volume
+from samreg.geometry import Volume, finest_spacing_mm
 from samreg.matching import link_slices, match, match_labels, similarity, with_held_out
 from samreg.preprocess import body_mask, contrast_matched, mask_on, working_volume
 from samreg.proposals.base import Proposer
@@ -47,6 +57,7 @@ BODY_MM = 4.0
 REGIONS_MM = 2.5
 PAIR_TOLERANCE_MM = 10.0
 FREE_PAIRS = 150
+MIN_VOXELS = 8
 PAIR_ROUNDS = 3
 STIFFER = 4.0  # times the smoothness weight, where the first velocity field is not better
 
@@ -165,11 +176,11 @@ class _Registration:
     report: Progress
     timings: dict[str, float] = field(default_factory=dict)
     fallbacks: list[str] = field(default_factory=list)
+    mirrored: float | None = None
 
     def run(self) -> RegistrationResult:
         config = self.config
         self.device = _device(config.device)
-        torch.manual_seed(config.seed)
         self.encoder: Encoder = load_entry(find(ENCODERS, config.encoder, "encoder"))(
             weights=config.weights, device=self.device
         )
@@ -178,7 +189,7 @@ class _Registration:
         free = self._timed("match", lambda: self._match(fixed, moving, None))
         rigid = self._timed("rigid", lambda: self._rigid(images, fixed, moving, free))
         pairs, free = self._timed("pairs", lambda: self._pairs(fixed, moving, free, rigid))
-        judge = Judge(fixed.working, moving.working, fixed.body, pairs.held_out)
+        judge = Judge(fixed.working, moving.working, fixed.body, pairs.held_out, finest_spacing_mm(self.fixed.grid))
         identity = Affine.identity()
         before = judge.evidence(identity)
         stages = _Stages("identity", identity, before)
@@ -227,12 +238,17 @@ class _Registration:
                 "a single picture and a volume", "two pictures or two volumes", reason="mixed-dimensions"
             )
         for role, image in (("fixed", self.fixed), ("moving", self.moving)):
+            if sum(n >= MIN_VOXELS for n in image.grid.shape) < 2:
+                raise InputRefused(
+                    f"the {role} image has {' x '.join(map(str, image.grid.shape))} voxels",
+                    f"at least {MIN_VOXELS} along two axes", "Give the whole image.", reason="too-small",
+                )  # fmt: skip
             if not np.ptp(image.voxels) > 0:
                 raise InputRefused(
                     f"the {role} image has the same value everywhere", "an image that shows something",
                     "Check the export of this series.", reason="constant-image",
                 )  # fmt: skip
-        scale = _scale(self.fixed, self.moving)
+        scale = field_scale(self.fixed, self.moving)
         return ImagePair(
             self.fixed,
             self.moving,
@@ -251,7 +267,7 @@ class _Registration:
         return fixed, moving
 
     def _side(self, image: Volume, labels: Labels | None, on_progress: Callable[[float], None]) -> _Side:
-        working = working_volume(image, REGIONS_MM * _scale(self.fixed, self.moving))
+        working = working_volume(image, REGIONS_MM * field_scale(self.fixed, self.moving))
         body = body_mask(working)
         if labels is not None:
             return _Side(image, working, body, RoiSet.from_labels(labels, image.grid), None)
@@ -336,11 +352,14 @@ class _Registration:
                 points = pairs.fixed.centroids_lps(), pairs.moving.centroids_lps()
                 if len(pairs) >= 4:
                     matrix = irls(matrix, *points, pairs.confidences, tolerance / 2)
-            return LinearFit(_in_plane(matrix, self.fixed), float("nan"), "pairs")
+            return LinearFit(_in_plane(matrix, self.fixed, self.moving), float("nan"), "pairs")
         starts = edge_starts(images) + plain_starts(images)
         if found is not None:
-            starts.insert(0, Start("pairs", _in_plane(found[0], self.fixed)))
-        return fit_rigid(images, starts, on_progress=lambda share: self.report("rigid", share))
+            starts.insert(0, Start("pairs", _in_plane(found[0], self.fixed, self.moving)))
+        fit = fit_rigid(images, starts, on_progress=lambda share: self.report("rigid", 0.9 * share))
+        if not self.fixed.grid.is_2d:
+            self.mirrored = mirror_ratio(images, fit.moving_from_fixed)
+        return fit
 
     def _affine(self, images: ImagePair, stages: _Stages, pairs: RoiPairs) -> Transform | None:
         start = _matrix(stages.transform)
@@ -404,15 +423,15 @@ class _Registration:
         distances = np.linalg.norm(
             stages.transform.map_points(free.fixed.centroids_lps()) - free.moving.centroids_lps(), axis=-1
         )
-        tolerance = PAIR_TOLERANCE_MM * _scale(self.fixed, self.moving)
+        tolerance = PAIR_TOLERANCE_MM * field_scale(self.fixed, self.moving)
         agree = int((distances < tolerance).sum())
         judged = Judged(
             transform=stages.transform,
             inverse=inverse,
-            kind=stages.kind,
             pairs=pairs,
             labelled=self.labels is not None,
-            rivals=rigid.rivals if rigid is not None else 0.0,
+            rivals=rigid.rivals if rigid is not None else None,
+            mirrored=self.mirrored,
             unaligned=(agree, len(free)),
             tolerance_mm=tolerance,
             before=before,
@@ -422,16 +441,21 @@ class _Registration:
 
     def _provenance(self) -> Mapping[str, Any]:
         return {
-            "samreg": samreg.__version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
+            "versions": {
+                "samreg": samreg.__version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+            },
+            "hashes": {
+                "config": self.config.hash,
+                "weights": self.encoder.weights_hash,
+                "fixed": self.fixed.content_hash,
+                "moving": self.moving.content_hash,
+            },
             "method": self.config.method,
             "encoder": self.config.encoder,
             "proposer": "labels" if self.labels is not None else self.config.proposals.proposer,
-            "config_hash": self.config.hash,
-            "weights_hash": self.encoder.weights_hash,
-            "input_hashes": {"fixed": self.fixed.content_hash, "moving": self.moving.content_hash},
         }
 
 
@@ -462,8 +486,8 @@ def _matrix(transform: Transform) -> np.ndarray:
     return transform.moving_from_fixed
 
 
-def _in_plane(matrix: np.ndarray, fixed: Volume) -> np.ndarray:
-    """For a single picture, the part of a rigid matrix within its plane."""
+def _in_plane(matrix: np.ndarray, fixed: Volume, moving: Volume) -> np.ndarray:
+    """For single pictures, the part of a rigid matrix within the plane, and the step from plane to plane."""
     if not fixed.grid.is_2d:
         return matrix
     normal = fixed.grid.direction[:, 2]
@@ -472,7 +496,8 @@ def _in_plane(matrix: np.ndarray, fixed: Volume) -> np.ndarray:
     out[:3, :3] = nearest_rotation(within @ matrix[:3, :3] @ within + np.outer(normal, normal))
     centre = fixed.grid.centre_lps
     moved = matrix[:3, :3] @ centre + matrix[:3, 3]
-    out[:3, 3] = centre + within @ (moved - centre) - out[:3, :3] @ centre
+    step = normal * (normal @ (moving.grid.centre_lps - centre))
+    out[:3, 3] = centre + within @ (moved - centre) + step - out[:3, :3] @ centre
     return out
 
 
@@ -480,11 +505,6 @@ def _body(image: Volume, spacing_mm: float) -> Volume:
     """The body mask as a volume of 0 and 1 at a coarse resolution."""
     coarse = working_volume(image, spacing_mm)
     return Volume(body_mask(coarse).astype(np.uint8), coarse.grid)
-
-
-def _scale(fixed: Volume, moving: Volume) -> float:
-    """1 for a field of view of 256 mm."""
-    return min(float(np.sort(v.grid.extent_mm)[-2]) for v in (fixed, moving)) / 256.0
 
 
 def _body_size_mm(side: _Side) -> float:

@@ -21,7 +21,7 @@ class Criterion:
 
     Attributes:
         name: Stable identifier ("inverse-consistency").
-        measure: What is measured, for a reader ("Forward then backward, 95th percentile").
+        measure: What is measured, for a reader ("Forward then backward, 99th percentile").
         asked: The tolerance, for a reader ("at most 1 voxel").
         measured: The number, or None if it could not be measured.
         unit: Of the number ("mm", "voxel", "").

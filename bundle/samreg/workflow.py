@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from samreg.config import Config
 from samreg.errors import InputRefused, SamregError, UsageError
+from samreg.registry import ENCODERS, PROPOSERS, find
 
 if TYPE_CHECKING:
     from samreg.geometry import Volume
@@ -72,9 +73,7 @@ class Job:
             UsageError: One of them does not exist.
         """
         paths = [p for p in (self.fixed, self.moving, self.fixed_rois, self.moving_rois) if p is not None]
-        for path in paths:
-            if not path.exists():
-                raise UsageError(f"input '{path}' does not exist", "a folder or file that can be read")
+        check_inputs(*paths)
         return paths
 
 
@@ -141,14 +140,97 @@ def preset_file(name: str) -> Path:
     return home("configs") / "presets" / f"{name}.yaml"
 
 
-def load(job: Job) -> Inputs:
-    """Read the images and label maps of a job.
+def check_inputs(*paths: Path | str | None) -> None:
+    """Refuse a path that does not exist; None is passed over.
 
     Raises:
+        UsageError: One of them does not exist.
+    """
+    for path in paths:
+        if path is not None and not Path(path).exists():
+            raise UsageError(f"input '{path}' does not exist", "a folder or file that can be read")
+
+
+def check_config(config: Config, *, labelled: bool = False) -> None:
+    """Refuse, before anything is read, a configuration that cannot be followed here.
+
+    Args:
+        config: What is asked for.
+        labelled: Label maps are given, so no proposer is needed.
+
+    Raises:
+        UsageError: An unknown encoder or proposer; weights missing, superfluous or not there; a
+            device that is not there.
+    """
+    encoder = find(ENCODERS, config.encoder, "encoder")
+    if config.weights is not None and not encoder.needs_weights:
+        raise UsageError(f"weights for the {encoder.name} encoder", "none", _without_weights())
+    if config.weights is not None and not (config.weights and Path(config.weights).exists()):
+        raise UsageError(f"weights '{config.weights}' do not exist", "a file or folder", reason="weights-missing")
+    needing = [("encoder", encoder)]
+    if not labelled:
+        proposer = find(PROPOSERS, config.proposals.proposer, "proposer")
+        if proposer.name == "labels":
+            raise UsageError("proposer 'labels' without label maps", "--fixed-rois and --moving-rois")
+        needing.append(("proposer", proposer))
+    for what, entry in needing:
+        if entry.needs_weights and config.weights is None:
+            raise UsageError(
+                f"{what} '{entry.name}' without weights", "a file or folder", "Give it with --weights",
+                reason="weights-missing",
+            )  # fmt: skip
+    _check_device(config.device)
+
+
+def picture_spacings(paths: Iterable[Path], given: Sequence[float] | None) -> list[Sequence[float] | None]:
+    """The pixel spacing to read each image with: the given one for a picture, None for other formats.
+
+    Raises:
+        UsageError: A spacing is given and no image is a picture.
+        InputRefused: An unknown format.
+    """
+    from samreg.io.images import image_format
+
+    pictures = [image_format(path) == "picture" for path in paths]
+    if given is not None and not any(pictures):
+        raise UsageError("a pixel spacing without a picture", "PNG, JPEG or TIFF", "Leave --pixel-spacing out")
+    return [given if picture else None for picture in pictures]
+
+
+def _check(job: Job) -> None:
+    """What `run` and `plan` ask of the arguments before they read an image."""
+    check_config(job.config, labelled=job.fixed_rois is not None)
+    # An unknown format is the input's fault, and is told as such when it is read.
+    with suppress(InputRefused):
+        picture_spacings([p for p in (job.fixed, job.moving) if p is not None], job.pixel_spacing_mm)
+
+
+def _without_weights() -> str:
+    names = " or ".join(f"'{e.name}'" for e in ENCODERS.values() if e.needs_weights)
+    return f"Leave out the weights or choose {names}"
+
+
+def _check_device(name: str) -> None:
+    if name in ("auto", "cpu"):
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{name}' is not there", "auto, cpu, or cuda[:N] of this machine") from error
+
+
+def load(job: Job) -> Inputs:
+    """Read the images and label maps of a job, once its configuration can be followed (`check_config`).
+
+    Raises:
+        UsageError: A path, an option or a configuration that cannot be followed.
         InputRefused: The input is not safe to register.
     """
     from samreg import io
 
+    _check(job)
     started = perf_counter()
     fixed, moving, options, roles = _sources(job)
     a, b = io.read_pair(fixed, moving, **options)
@@ -266,11 +348,12 @@ def plan(job: Job) -> dict[str, Any]:
         method, the transform asked for, and where the results would stand.
 
     Raises:
-        UsageError: Wrong paths, or an output folder that must not be used.
+        UsageError: Whatever `run` would refuse before it reads pixels.
     """
     from samreg import io, outputs
 
     outputs.check_folder(job.out, job.inputs)
+    _check(job)
     fixed, moving, options, roles = _sources(job)
     return {
         **io.describe_pair(fixed, moving, **options),
@@ -297,13 +380,13 @@ def evaluate(
     Args:
         transform: ITK or NIfTI file, fixed points to moving points.
         fixed_labels, moving_labels: Image files.
-        fixed_landmarks, moving_landmarks: CSV files, LPS mm, in the same order.
+        fixed_landmarks, moving_landmarks: CSV files, LPS mm; the same names, or the same order.
 
     Returns:
         `labels` and `landmarks`, as far as they were given; see `samreg.metrics`.
 
     Raises:
-        UsageError: Nothing to score by, or something for one image alone.
+        UsageError: Nothing to score by, something for one image alone, or a path that does not exist.
         InputRefused: A file that cannot be read as what it should be.
     """
     from samreg.transforms.files import read_transform
@@ -312,6 +395,7 @@ def evaluate(
     landmarks = _both(fixed_landmarks, moving_landmarks, "landmarks")
     if labels is None and landmarks is None:
         raise UsageError("nothing to score by", "label maps or landmarks of both images")
+    check_inputs(transform, *(labels or ()), *(landmarks or ()))
     found = read_transform(transform)
     scores: dict[str, Any] = {"transform": Path(transform).name}
     if labels is not None:
@@ -327,9 +411,11 @@ def evaluate_or_exit(out: Path | str, **choices: Any) -> None:
     Raises:
         SystemExit: With the exit code of the error.
     """
+    from samreg.outputs import check_file
     from samreg.report import write_json
 
     with _ending_the_process():
+        check_file(Path(out), [Path(path) for path in choices.values() if path is not None])
         write_json(evaluate(**choices), out)
 
 
@@ -352,9 +438,6 @@ def _label_scores(transform: Transform, fixed: Path, moving: Path) -> dict[str, 
 
 def _landmark_scores(transform: Transform, fixed: Path, moving: Path) -> dict[str, Any]:
     from samreg import metrics
-    from samreg.tables import PointTable
+    from samreg.tables import PointTable, paired
 
-    points = [PointTable.read(path).points for path in (fixed, moving)]
-    if not all(map(len, points)):
-        raise UsageError("a file without landmarks", "at least one landmark in both files")
-    return metrics.evaluate_landmarks(transform, *points)
+    return metrics.evaluate_landmarks(transform, *paired(PointTable.read(fixed), PointTable.read(moving)))

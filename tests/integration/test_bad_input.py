@@ -13,7 +13,7 @@ from pydicom.uid import JPEGLSLossless, RLELossless
 import samreg.io.dicom_folder
 import samreg.io.limits
 from samreg.errors import InputRefused
-from samreg.io import find_pair, read_image, read_pair
+from samreg.io import describe, find_pair, read_image, read_pair
 from samreg.phantoms import write_dicom_series
 from tests.dicom_series import copy_of, edit, small_volume, write_enhanced, write_small
 
@@ -62,7 +62,23 @@ class TestFolder:
         (tmp_path / "b.dcm").write_text("b")
         error = refusal(read_image, tmp_path)
         assert error.reason == "empty-folder"
-        assert "2 files not DICOM" in error.got
+        assert "2 files skipped, not DICOM" in error.got
+
+    @pytest.mark.parametrize("name", ["0008.dcm", "IM0009", "notes.txt"])
+    def test_an_empty_file_is_a_lost_image(self, folder, name):
+        (folder / name).write_bytes(b"")
+        error = refusal(read_image, folder)
+        assert error.reason == "unreadable-file"
+        assert f"'{name}' is empty" in error.got
+        assert describe(folder)["refused"]["reason"] == "unreadable-file"
+
+    def test_an_empty_file_alone(self, tmp_path):
+        (tmp_path / "a.dcm").write_bytes(b"")
+        assert reason(read_image, tmp_path / "a.dcm") == "unreadable-file"
+
+    def test_a_file_of_200_bytes(self, files, folder):
+        files[-1].write_bytes(files[-1].read_bytes()[:200])
+        assert reason(read_image, folder) == "unreadable-file"
 
     def test_links_only(self, tmp_path, files):
         (tmp_path / "links").mkdir()
@@ -94,11 +110,14 @@ class TestFolder:
 
     def test_several_series(self, tmp_path):
         for n in range(3):
-            write_small(tmp_path / str(n), description=f"T{n} axial", series_uid=f"1.2.{n}")
+            folder = tmp_path / str(n)
+            write_small(folder, description="Doe Jane", series_uid=f"1.2.34567890.{n}", series_number=n + 4)
         error = refusal(read_image, tmp_path)
         assert error.reason == "several-series"
         for n in range(3):
-            assert f"MR 'T{n} axial', 8 images, UID 1.2.{n}" in error.got
+            line = f"MR, 8 images, series number {n + 4}, UID ending 567890.{n}: 1.2.34567890.{n}"
+            assert line in error.got
+        assert "Doe" not in str(error)
         assert "--fixed-series" in error.next_step
         assert "--moving-series" in error.next_step
 
@@ -223,6 +242,16 @@ class TestIncomplete:
     def test_uids_missing(self, files, folder):
         edit(files, SOPClassUID="", SeriesInstanceUID="")
         assert reason(read_image, folder) == "no-uid"
+
+    @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
+    @pytest.mark.parametrize("value", [None, ""], ids=["missing", "empty"])
+    @pytest.mark.parametrize("which", [slice(None), slice(2, 3)], ids=["everywhere", "in one slice"])
+    def test_a_uid_that_is_missing_is_named(self, files, folder, keyword, value, which):
+        edit(files[which], **{keyword: value})
+        error = refusal(read_image, folder)
+        assert error.reason == "no-uid"
+        assert f"'{files[which][0].name}' has no {keyword}" in error.got
+        assert describe(folder)["refused"] == error.as_dict()
 
     def test_orientation_that_is_none(self, files, folder):
         edit(files, ImageOrientationPatient=[1, 0, 0, 1, 0, 0])

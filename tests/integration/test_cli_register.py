@@ -210,6 +210,44 @@ def test_a_dry_run_says_that_a_pair_would_be_refused(study: Path, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+REFUSED_ARGUMENTS = [
+    (["--encoder", "sam"], "without weights"),
+    (["--encoder", "sam", "--weights", "no-such.pth"], "'no-such.pth' do not exist"),
+    (["--encoder", "sam", "--weights", ""], "do not exist"),
+    (["--weights", "."], "weights for the handcrafted encoder"),
+    (["--device", "cuda:99"], "device 'cuda:99' is not there"),
+    (["--pixel-spacing", "1", "1"], "without a picture"),
+    (["--config", "proposer.yaml"], "proposer 'sam' without weights"),
+    (["--config", "encoder.yaml"], "unknown encoder 'dino'"),
+]
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []], ids=["dry", "wet"])
+@pytest.mark.parametrize(("options", "said"), REFUSED_ARGUMENTS, ids=lambda v: v if isinstance(v, str) else " ".join(v))
+def test_a_dry_run_refuses_the_arguments_that_the_run_refuses(
+    study: Path, tmp_path: Path, instant, options: list[str], said: str, dry: list[str], monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "proposer.yaml").write_text("proposals: {proposer: sam}\n")
+    (tmp_path / "encoder.yaml").write_text("encoder: dino\n")
+    monkeypatch.setattr("samreg.io.read_pair", lambda *_, **__: pytest.fail("pixels were read"))
+    assert register(study, tmp_path / "out", "--quiet", *options, *dry) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert instant.calls == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_loosened_quality_limits_are_named_in_the_report(study: Path, tmp_path: Path, instant):
+    (tmp_path / "lax.yaml").write_text("quality: {min_pairs: 0, max_error_mm: 50, min_dice: 0.9}\n")
+    assert register(study, tmp_path / "out", "--quiet", "--config", str(tmp_path / "lax.yaml")) == 0
+    expected = "The quality limits were loosened: min_pairs 0 instead of 4, max_error_mm 50 instead of 5."
+    assert expected in report_in(tmp_path / "out")["warnings"]
+    (tmp_path / "strict.yaml").write_text("quality: {min_pairs: 9, mean_error_mm: 1}\n")
+    assert register(study, tmp_path / "out", "--quiet", "--config", str(tmp_path / "strict.yaml")) == 0
+    assert not any("loosened" in warning for warning in report_in(tmp_path / "out")["warnings"])
+
+
 def test_label_maps_reach_the_registration(study: Path, tmp_path: Path, instant):
     from samreg.io import read_image
     from samreg.io.writing import write_image

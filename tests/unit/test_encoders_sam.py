@@ -18,26 +18,14 @@ from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume
 from samreg.proposals import create_proposer
 from samreg.rois import Roi, RoiSet
+from tests.tiny_sam import tiny_sam
 
 IMAGE = 128  # pixels of the tiny model; 8 x 8 cells
 
 
 @pytest.fixture(scope="module")
 def model():
-    transformers = pytest.importorskip("transformers")
-    size = {"image_size": IMAGE, "patch_size": 16}
-    vision = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "mlp_dim": 64, "num_pos_feats": 8}
-    decoder = {"mlp_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 8, "iou_head_hidden_dim": 16}
-    config = transformers.SamConfig(
-        vision_config={**vision, **size, "output_channels": 16, "global_attn_indexes": [1], "window_size": 4},
-        prompt_encoder_config={**size, "hidden_size": 16, "mask_input_channels": 4},
-        mask_decoder_config={**decoder, "hidden_size": 16},
-    )
-    random = torch.Generator().manual_seed(0)
-    model = transformers.SamModel(config).eval()
-    for parameter in model.parameters():  # transformers starts SAM at almost zero
-        parameter.data = 0.2 * torch.randn(parameter.shape, generator=random)
-    return model
+    return tiny_sam(IMAGE)
 
 
 @pytest.fixture(scope="module")

@@ -128,12 +128,12 @@ def test_junk_and_links_are_skipped_and_counted(tmp_path):
     write_small(folder / "deep")
     other = write_small(elsewhere)
     (folder / "notes.txt").write_text("not an image")
-    (folder / "empty.dcm").write_bytes(b"")
+    (folder / "other.dcm").write_bytes(b"not DICOM")
     (folder / "link.dcm").symlink_to(other[0])
     (folder / "linked").symlink_to(elsewhere)
     found = find_series(folder)
     assert (len(found.series), found.skipped, found.links) == (1, 2, 2)
-    assert read_image(folder).notes["skipped"] == "2 files not DICOM, 2 symbolic links not followed"
+    assert read_image(folder).notes["skipped"] == "2 files skipped, not DICOM; 2 symbolic links not followed"
 
 
 def test_other_objects_in_the_folder_are_left_aside_with_a_note(tmp_path):
@@ -191,6 +191,12 @@ class TestPair:
         for volume in pair:
             assert "patient ID" in volume.notes["patient_check"]
             assert "SECRET" not in volume.notes["patient_check"]
+
+    def test_a_copy_under_other_uids_is_warned_of(self, tmp_path):
+        for name in "ab":
+            write_small(tmp_path / name)
+        for volume in read_pair(tmp_path / "a", tmp_path / "b"):
+            assert volume.notes["identical"] == "Both images hold the same voxels: is one a copy of the other?"
 
     def test_dicom_with_nifti_is_noted(self, tmp_path):
         nibabel = pytest.importorskip("nibabel")
@@ -285,6 +291,7 @@ class TestRealSeries:
             dataset = dcmread(file)
             dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID
             dataset.SOPInstanceUID, dataset.SeriesInstanceUID = f"1.2.3.{n}", "1.2.3"
+            dataset.StudyInstanceUID = "1.2"
             dataset.save_as(tmp_path / f"{n}.dcm")
         read = read_image(tmp_path)
         assert read.grid.shape == (512, 512, 20)

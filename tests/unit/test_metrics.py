@@ -131,10 +131,10 @@ def judged(**changes) -> Judged:
     values = {
         "transform": transform,
         "inverse": transform.inverse(),
-        "kind": "rigid",
         "pairs": pairs_of(*[box(14, 24)] * 6),
         "labelled": False,
         "rivals": 0.0,
+        "mirrored": 0.7,
         "unaligned": (60, 100),
         "tolerance_mm": 5.0,
         "before": evidence([0.2, 0.2], mi=0.3),
@@ -146,7 +146,7 @@ def judged(**changes) -> Judged:
 @pytest.fixture
 def judge() -> Judge:
     image = Volume(np.random.default_rng(0).normal(size=GRID.shape).astype(np.float32), GRID)
-    return Judge(image, image, box(5, 35, 5, 35), pairs_of(box(14, 24)))
+    return Judge(image, image, box(5, 35, 5, 35), pairs_of(box(14, 24)), 1.0)
 
 
 def test_the_gate_passes_what_all_evidence_supports(judge):
@@ -163,7 +163,11 @@ def test_the_gate_passes_what_all_evidence_supports(judge):
         ({"after": evidence([0.8, 0.8], coverage=0.2)}, "FAIL", "coverage"),
         ({"after": evidence([0.8, 0.8], mi=0.1)}, "FAIL", "similarity"),
         ({"transform": Affine(np.diag([1.5, 1, 1, 1]))}, "FAIL", "scale"),
-        ({"unaligned": (3, 100)}, "REVIEW", "independent-pairs"),
+        ({"unaligned": (3, 100)}, "FAIL", "above-chance"),
+        ({"unaligned": (10, 100)}, "REVIEW", "independent-pairs"),
+        ({"unaligned": (5, 6)}, "REVIEW", "independent-pairs"),
+        ({"mirrored": 1.5}, "FAIL", "mirrored-input"),
+        ({"mirrored": 1.0}, "REVIEW", "mirror"),
         ({"after": evidence([0.1, 0.1])}, "REVIEW", "held-out-pairs"),
         ({"rivals": 0.99}, "REVIEW", "ambiguity"),
         ({"inverse": shifted(4.0)}, "REVIEW", "inverse-consistency"),

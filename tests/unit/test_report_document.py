@@ -8,10 +8,14 @@ from dataclasses import replace
 import jsonschema
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from samreg import __version__
 from samreg.errors import InputRefused, OutputInvalid, UsageError
+from samreg.io import read_image
 from samreg.report import refusal_json, report_json, schema, write_json
+from samreg.report.images import acquired
+from tests.dicom_series import write_small
 from tests.report_result import head_phantom, plausible_result
 
 
@@ -51,6 +55,49 @@ def test_what_was_not_measured_is_null(result):
     assert document["metrics"]["before"]["held_out_dice"] is None
     assert document["metrics"]["after"]["held_out_dice"] == 0.84
     assert [c["measured"] for c in document["criteria"] if c["verdict"] == "not judged"] == [None]
+
+
+def test_notes_name_their_image_and_thing_once(result):
+    same = {"identical": "Both images hold the same voxels: is one a copy of the other?", "patient_check": "skipped"}
+    fixed = {"skipped": "1 file skipped, not DICOM", "pixel_spacing": "as given", **same}
+    moving = {"pixel_spacing": "as given", **same}
+    noted = replace(result, fixed=replace(result.fixed, notes=fixed), moving=replace(result.moving, notes=moving))
+    bare = [*fixed.values(), *moving.values()]
+    assert report_json(noted, objects=None, warnings=["No SEG.", *bare])["warnings"] == [
+        "No SEG.",
+        "Fixed: 1 file skipped, not DICOM",
+        "Fixed: pixel spacing as given",
+        same["identical"],
+        "Patient check skipped",
+        "Moving: pixel spacing as given",
+    ]
+
+
+def test_an_image_says_which_series_it_is(result, tmp_path):
+    write_small(tmp_path, series_number=7, series_uid="1.2.3", overrides={"PatientName": "Secret^Person"})
+    document = checked(report_json(replace(result, moving=read_image(tmp_path)), objects=None))
+    assert document["moving"]["series_number"] == 7
+    assert document["moving"]["series_uid"] == "1.2.3"
+    assert document["moving"]["acquired"].startswith("20")
+    assert document["fixed"]["acquired"] is None
+    assert "Secret" not in json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"AcquisitionDate": "20240312", "AcquisitionTime": "101500.25"}, "2024-03-12 10:15:00"),
+        ({"AcquisitionDateTime": "20240312101500+0100"}, "2024-03-12 10:15:00+01:00"),
+        ({"SeriesDate": "20240312", "SeriesTime": "1015"}, "2024-03-12 10:15:00 (series)"),
+        ({"StudyDate": "20240312"}, "2024-03-12 (study)"),
+        ({"AcquisitionDate": "", "PatientBirthDate": "19700101"}, None),
+    ],
+)
+def test_date_and_time_of_acquisition(values, said):
+    header = Dataset()
+    for keyword, value in values.items():
+        setattr(header, keyword, value)
+    assert acquired(header) == said
 
 
 def test_a_deformable_transform_has_no_matrix():

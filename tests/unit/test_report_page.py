@@ -11,7 +11,9 @@ import pytest
 
 from samreg.errors import UsageError
 from samreg.geometry import Volume
+from samreg.io import read_image
 from samreg.report import report_json, write_report
+from tests.dicom_series import write_small
 from tests.report_result import head_phantom, plausible_result
 
 HEADINGS = (
@@ -141,6 +143,26 @@ def test_numbers_are_those_of_the_json(page):
     assert "0.312" in text
     assert "0.887" in text
     assert re.search(r"Dice of held-out pairs\s*–\s*0\.84", re.sub(r"\s+", " ", text))
+
+
+def test_the_checks_counted_are_those_that_were_judged(page):
+    text = re.sub(r"\s+", " ", page[0].text)
+    assert "3 of 4checks that were judged; 1 could not be" in text
+    assert "mirrored left to right before it was stored cannot be told from a right one" in text
+
+
+def test_the_series_behind_an_image_is_shown_without_the_patient(tmp_path, bent):
+    result, warped = bent
+    patient = {"PatientName": "Secret^Person", "PatientID": "SECRET-7", "PatientBirthDate": "19510203"}
+    write_small(tmp_path / "in", series_number=407, series_uid="1.2.840.99.123456789012", overrides=patient)
+    read = read_image(tmp_path / "in")
+    moving = replace(result.moving, source=read.source, notes={"skipped": "1 file skipped, not DICOM"})
+    (tmp_path / "out").mkdir()
+    found, path = written(tmp_path / "out", replace(result, moving=moving), warped)
+    assert "<td>407</td><td><code>123456789012</code></td>" in path.read_text("utf-8")
+    assert found.text.count("Moving: 1 file skipped, not DICOM") == 1
+    assert report_json(replace(result, moving=moving), objects=None)["moving"]["acquired"] in found.text
+    assert not any(word in path.read_text("utf-8").lower() for word in ("secret", "^person", "19510203", "1951-02-03"))
 
 
 def test_words_from_outside_are_escaped(tmp_path, bent):

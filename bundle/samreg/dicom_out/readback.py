@@ -17,7 +17,7 @@ from samreg.dicom_out.validate import errors_of
 from samreg.errors import InputRefused, OutputInvalid
 from samreg.geometry import Grid, Volume
 from samreg.rois import RoiPairs
-from samreg.transforms import Affine, DisplacementField, Transform
+from samreg.transforms import Affine, DisplacementField, Transform, compose
 from samreg.types import Matrix4
 
 REGISTRATION_TOLERANCE_MM = 0.01
@@ -68,10 +68,12 @@ def read_deformable(source: str | Path | Dataset) -> Transform:
     (item,) = items
     grid, vectors = _grid(item.DeformableRegistrationGridSequence[0])
     pre, post = (_optional_matrix(item, f"{when}DeformationMatrixRegistrationSequence") for when in ("Pre", "Post"))
-    if not np.array_equal(pre.moving_from_fixed, np.eye(4)):
-        vectors = vectors + pre.map_points(grid.points()) - grid.points()
-    field = DisplacementField(grid, vectors)
-    return field if np.array_equal(post.moving_from_fixed, np.eye(4)) else field.then(post)
+    if np.array_equal(pre.moving_from_fixed, np.eye(4)):
+        field = DisplacementField(grid, vectors)
+        return field if np.array_equal(post.moving_from_fixed, np.eye(4)) else field.then(post)
+    # pre · x + D(x) is a field that stands where `pre` takes the grid.
+    moved = DisplacementField(Grid(grid.shape, pre.moving_from_fixed @ grid.affine), vectors)
+    return compose([pre, moved, post])
 
 
 def read_segments(source: str | Path | Dataset, grid: Grid) -> Iterator[tuple[int, int, np.ndarray]]:

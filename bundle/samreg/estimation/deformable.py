@@ -77,7 +77,7 @@ def fit_velocity(
         grid = control_grid(fixed.grid, level.control_mm)
         velocity = _upsampled(velocity, previous, grid, device)
         dense = _DenseTerm.of(start, fixed, moving, fixed_body, level, device) if config.similarity_weight else None
-        steps = _descend(velocity, grid, start, dense, patches, level, config, generator)
+        steps = _descend(velocity, grid, fixed.grid, start, dense, patches, level, config, generator)
         for step, fitted in enumerate(steps):
             velocity = fitted
             if on_progress:
@@ -89,17 +89,22 @@ def fit_velocity(
 
 
 def control_grid(fixed: Grid, spacing_mm: float) -> Grid:
-    """The velocity's grid: the fixed field of view and two cells more, along the fixed axes.
+    """The velocity's grid: the fixed field of view and two cells more on each side, along the fixed axes.
 
-    Never finer than the image, so thick slices keep their spacing.
+    Never finer than the image, so thick slices keep their spacing. An axis no longer than one cell gets one
+    cell that covers it: what lies along it moves together.
     """
     spacing = np.maximum(fixed.spacing_mm, spacing_mm)
-    return fixed.with_spacing(spacing).padded(2 * float(spacing.max()))
+    cells = np.round(fixed.extent_mm / spacing)
+    short = cells <= 1
+    covering = np.where(short, np.maximum(spacing, 1.01 * fixed.extent_mm), spacing)
+    return fixed.recentred(np.where(short, 1, cells + 4).astype(int), covering)
 
 
 def _descend(
     velocity: Tensor,
     grid: Grid,
+    fixed: Grid,
     start: Transform,
     dense: _DenseTerm | None,
     patches: RoiPatches | None,
@@ -109,12 +114,13 @@ def _descend(
 ) -> Iterator[Tensor]:
     """Adam on the velocity [3, i, j, k]; yields it after each step."""
     window = _window(grid, velocity)
+    flat = torch.as_tensor(fixed.direction[:, 2]).to(velocity) if fixed.is_2d else None
     stiffness = _stiffness(grid).to(velocity)
     parameter = velocity.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([parameter], lr=0.06 * level.control_mm)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.iterations, 0.006 * level.control_mm)
     for _ in range(config.iterations):
-        v = parameter * window
+        v = _within_plane(parameter * window, flat)
         u = integrate_velocity(v, grid, SQUARINGS)
         loss = config.smoothness_weight * _roughness(v, grid, stiffness)
         if dense is not None:
@@ -129,7 +135,7 @@ def _descend(
         loss.backward()
         optimiser.step()
         schedule.step()
-        yield (parameter * window).detach()
+        yield _within_plane(parameter * window, flat).detach()
 
 
 # MIND distances are a tenth of what MSE + Dice losses are; equal weights then mean equal say.
@@ -206,15 +212,19 @@ def _stiffness(grid: Grid) -> Tensor:
 
 
 def _window(grid: Grid, like: Tensor) -> Tensor:
-    """1 within, 0 on the outermost layer of the grid; for a single slice no motion out of its plane."""
+    """1 within, 0 on the outermost layer of the grid."""
     window = torch.ones(grid.shape).to(like)
     for axis in grid.active_axes:
         window.select(axis, 0).zero_()
         window.select(axis, grid.shape[axis] - 1).zero_()
-    if not grid.is_2d:
-        return window
-    normal = torch.as_tensor(grid.direction[:, 2]).to(like)
-    return window * (1 - normal.abs().round())[:, None, None, None]
+    return window
+
+
+def _within_plane(v: Tensor, normal: Tensor | None) -> Tensor:
+    """A field [3, i, j, k] without its part along a normal [3]; for a stack (None) the field itself."""
+    if normal is None:
+        return v
+    return v - normal[:, None, None, None] * torch.einsum("c,cijk->ijk", normal, v)
 
 
 def _upsampled(velocity: Tensor | None, source: Grid | None, target: Grid, device: str) -> Tensor:

@@ -12,7 +12,7 @@ from scipy import ndimage, optimize
 from samreg.estimation.mutual_information import MIN_OVERLAP, PointSamples
 from samreg.geometry import Grid, Volume
 from samreg.preprocess import mask_on, working_volume
-from samreg.transforms import Affine, Rigid, nearest_rotation
+from samreg.transforms import nearest_rotation
 from samreg.types import Mask, Matrix4
 
 LinearKind = Literal["rigid", "affine"]
@@ -131,14 +131,3 @@ def _score(samples: PointSamples, matrix: torch.Tensor) -> torch.Tensor:
     information, overlap = samples.mutual_information(matrix.to(samples.points))
     # A sliver of overlap can look well aligned; below MIN_OVERLAP the score falls to nothing.
     return information * min(1.0, overlap / MIN_OVERLAP)
-
-
-def score(matrix: Matrix4, samples: PointSamples) -> float:
-    """Mutual information of a matrix, as `refine` counts it."""
-    with torch.no_grad():
-        return float(_score(samples, torch.tensor(matrix)))
-
-
-def as_transform(matrix: Matrix4, kind: LinearKind) -> Affine:
-    """The matrix as Rigid or Affine."""
-    return Rigid(matrix) if kind == "rigid" else Affine(matrix)

@@ -87,5 +87,5 @@ def _in_bins(volume: Volume, mask: Mask) -> np.ndarray:
     """Intensities from bin 2 to bin BINS - 3 between the 0.5th and 99.5th percentile of the body and its rim."""
     low, high = np.percentile(volume.voxels[mask], (0.5, 99.5))
     low = min(low, float(volume.voxels.min())) if low - volume.voxels.min() < high - low else low
-    scaled = (volume.voxels - low) / max(high - low, 1e-6)
+    scaled = (volume.voxels - low) / max(high - low, float(np.finfo(np.float32).tiny))
     return (2 + scaled.clip(0, 1) * (BINS - 5)).astype(np.float32)

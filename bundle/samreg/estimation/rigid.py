@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from samreg.estimation.linear import Level, LinearKind, make_level, refine, score
+from samreg.estimation.linear import Level, LinearKind, make_level, refine
 from samreg.estimation.mutual_information import PointSamples
 from samreg.estimation.search import global_search, tilts
-from samreg.geometry import Volume
+from samreg.geometry import Grid, Volume
 from samreg.preprocess import mask_on, working_volume
 from samreg.transforms import about_centre
 from samreg.types import Matrix4
@@ -20,7 +20,9 @@ from samreg.types import Matrix4
 logger = logging.getLogger(__name__)
 
 TILTS_DEG = (-40.0, -20.0, 20.0, 40.0)
+PICTURE_TILTS_DEG = (*TILTS_DEG, -90.0, 90.0, 180.0)  # a slide may lie any way round
 SEARCH_MM = 8.0
+MAX_SEARCH_VOXELS = 2e7
 RIM_MM = 8.0
 COARSE_SAMPLES = 6_000
 
@@ -40,13 +42,14 @@ class LinearFit:
     Attributes:
         score: Mutual information at the finest level, in nats (starts compare by it).
         origin: The start that won.
-        rivals: Score of the best start that ended elsewhere, relative to this one (0 if none did).
+        rivals: Score of the best start that ended elsewhere, relative to this one; 0 if none did, None if
+            there was but one.
     """
 
     moving_from_fixed: Matrix4
     score: float
     origin: str
-    rivals: float = 0.0
+    rivals: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,23 +88,29 @@ class ImagePair:
 
     @property
     def scale(self) -> float:
-        """1 for a field of view of 256 mm; smaller fields are searched in smaller steps."""
-        extent = [float(np.sort(v.grid.extent_mm)[-2]) for v in (self.fixed, self.moving)]
-        return min(extent) / 256.0
+        """See `field_scale`."""
+        return field_scale(self.fixed, self.moving)
 
     def _at(self, spacing_mm: float, count: int) -> PointSamples:
         return self.level(spacing_mm).samples(count, seed=self.seed, device=self.device)
 
 
+def field_scale(fixed: Volume, moving: Volume) -> float:
+    """1 for a field of view of 256 mm (the second longest side counts); smaller fields take smaller steps."""
+    sides = [np.sort(v.grid.extent_mm[list(v.grid.active_axes)]) for v in (fixed, moving)]
+    return min(float(side[-2:][0]) for side in sides) / 256.0
+
+
 def edge_starts(pair: ImagePair, best: int = 4) -> list[Start]:
     """Starts from a global search on edges over tilts and all translations."""
     spacing = SEARCH_MM * pair.scale
+    while _search_size(pair, spacing) > MAX_SEARCH_VOXELS:
+        spacing *= 1.25
     fixed, moving = (working_volume(v, spacing / 2) for v in (pair.fixed, pair.moving))
     fixed_body = mask_on(pair.fixed_body.voxels > 0, pair.fixed_body.grid, fixed.grid)
     moving_body = mask_on(pair.moving_body.voxels > 0, pair.moving_body.grid, moving.grid)
-    found = global_search(
-        fixed, moving, fixed_body, moving_body, tilts(TILTS_DEG, pair.fixed.grid), spacing_mm=spacing, best=best
-    )
+    rotations = tilts(PICTURE_TILTS_DEG if pair.fixed.grid.is_2d else TILTS_DEG, pair.fixed.grid)
+    found = global_search(fixed, moving, fixed_body, moving_body, rotations, spacing_mm=spacing, best=best)
     logger.info("global search: edge correlation %s", [round(value, 3) for value, _ in found])
     return [Start("edges", matrix) for _, matrix in found]
 
@@ -127,7 +136,7 @@ def fit_rigid(
     """
     ended = []
     for number, start in enumerate(starts):
-        matrix, value = refine(start.moving_from_fixed, pair.coarse, "rigid", pair.fixed.grid, max_iterations=40)
+        matrix, value = _coarse_fit(pair, start.moving_from_fixed)
         ended.append((value, matrix, start.origin))
         if on_progress:
             on_progress(0.6 * (number + 1) / len(starts))
@@ -145,6 +154,34 @@ def fit_rigid(
     return LinearFit(fit.moving_from_fixed, fit.score, origin, rivals)
 
 
+def mirror_ratio(pair: ImagePair, moving_from_fixed: Matrix4) -> float:
+    """Best coarse score of the moving image mirrored left to right, relative to that of a found transform.
+
+    A body is much like its mirror image, so an image that was mirrored before it was stored registers well;
+    then its mirror image registers better, and the ratio is above 1.
+    """
+    mirror = about_centre(np.diag([-1.0, 1, 1]), np.zeros(3), pair.moving.grid.centre_lps)
+    other = replace(
+        pair,
+        moving=_mapped(pair.moving, mirror),
+        moving_body=_mapped(pair.moving_body, mirror),
+    )
+    starts = edge_starts(other, best=2) + plain_starts(other)
+    best = max(
+        refine(s.moving_from_fixed, other.coarse, "rigid", pair.fixed.grid, max_iterations=40)[1] for s in starts
+    )
+    found = refine(moving_from_fixed, pair.coarse, "rigid", pair.fixed.grid, max_iterations=40)[1]
+    return best / found if found > 0 else float("inf")
+
+
+def _coarse_fit(pair: ImagePair, start: Matrix4) -> tuple[Matrix4, float]:
+    return refine(start, pair.coarse, "rigid", pair.fixed.grid, max_iterations=40)
+
+
+def _mapped(volume: Volume, matrix: Matrix4) -> Volume:
+    return replace(volume, grid=Grid(volume.grid.shape, matrix @ volume.grid.affine))
+
+
 def fit_linear(pair: ImagePair, start: Matrix4, kind: LinearKind, origin: str) -> LinearFit:
     """A matrix refined at the finest level."""
     matrix, value = refine(start, pair.fine, kind, pair.fixed.grid)
@@ -152,9 +189,11 @@ def fit_linear(pair: ImagePair, start: Matrix4, kind: LinearKind, origin: str) -
     return LinearFit(matrix, value, origin)
 
 
-def information(pair: ImagePair, matrix: Matrix4) -> float:
-    """Mutual information (nats) of a matrix at the finest level, times the overlap penalty."""
-    return score(matrix, pair.fine)
+def _search_size(pair: ImagePair, spacing_mm: float) -> float:
+    """Voxels of the padded images that the search transforms."""
+    sides = [v.grid.extent_mm[list(v.grid.active_axes)] / spacing_mm for v in (pair.fixed, pair.moving)]
+    diagonals = [float(np.linalg.norm(side)) for side in sides]
+    return sum(diagonals) ** len(sides[0])
 
 
 def _distinct(ended: list[tuple[float, Matrix4, str]], pair: ImagePair) -> list[tuple[float, Matrix4, str]]:

@@ -97,7 +97,7 @@ def _edges(volume: Volume, body: Mask, grid: Grid, volume_from_grid: Matrix4) ->
         squares += (ndimage.gaussian_filter(volume.voxels, sigma, order) / volume.grid.spacing_mm[axis]) ** 2
     edges = np.sqrt(squares)
     scale = np.percentile(edges[body], 75) if body.any() else edges.mean()
-    edges = edges / (edges + max(float(scale), 1e-6))
+    edges = edges / (edges + max(float(scale), float(np.finfo(np.float32).tiny)))
     on_target = Grid(volume.grid.shape, np.linalg.inv(volume_from_grid) @ volume.grid.affine)
     values = resample(edges, on_target, grid)
     known = resample(np.ones(volume.grid.shape, np.uint8), on_target, grid, mode="nearest")

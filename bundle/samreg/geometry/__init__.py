@@ -1,6 +1,6 @@
 """Grids, volumes and interpolation in LPS millimetres."""
 
-from samreg.geometry.grid import Grid, transform_points
+from samreg.geometry.grid import Grid, finest_spacing_mm, transform_points
 from samreg.geometry.sampling import gaussian_smooth, grid_points, index_points, inside, resample, sample, sample_each
 from samreg.geometry.volume import SourceSeries, Volume
 
@@ -8,6 +8,7 @@ __all__ = [
     "Grid",
     "SourceSeries",
     "Volume",
+    "finest_spacing_mm",
     "gaussian_smooth",
     "grid_points",
     "index_points",

@@ -33,7 +33,7 @@ class Grid:
         shape = tuple(int(n) for n in self.shape)
         if len(shape) != 3 or min(shape) < 1:
             raise UsageError(f"grid shape {shape}", "three dimensions of at least one voxel")
-        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or _flat(affine[:3, :3]):
             raise UsageError(f"grid affine {affine.tolist()}", "an invertible 4x4 matrix")
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
@@ -139,19 +139,22 @@ class Grid:
         Axes of one voxel are left alone.
         """
         wanted = np.asarray(spacing_mm, float)
-        shape = np.maximum(1, np.round(self.extent_mm / wanted)).astype(int)
         single = np.asarray(self.shape) == 1
+        # A stack stays a stack: two voxels at the least, stretched over the field of view.
+        shape = np.maximum(np.minimum(self.shape, 2), np.round(self.extent_mm / wanted)).astype(int)
         shape = np.where(single, 1, shape)
-        wanted = np.where(single, self.spacing_mm, wanted)
-        return self._recentred(shape, wanted)
+        wanted = np.where(single, self.spacing_mm, np.where(shape == 2, self.extent_mm / shape, wanted))
+        return self.recentred(shape, wanted)
 
     def padded(self, margin_mm: float) -> Grid:
         """The grid grown by at least `margin_mm` on each side (axes of one voxel are left alone)."""
         extra = np.ceil(margin_mm / self.spacing_mm).astype(int)
         extra = np.where(np.asarray(self.shape) == 1, 0, extra)
-        return self._recentred(np.asarray(self.shape) + 2 * extra, self.spacing_mm)
+        return self.recentred(np.asarray(self.shape) + 2 * extra, self.spacing_mm)
 
-    def _recentred(self, shape: np.ndarray, spacing_mm: np.ndarray) -> Grid:
+    def recentred(self, shape: Sequence[int] | np.ndarray, spacing_mm: Sequence[float] | np.ndarray) -> Grid:
+        """A grid of another shape and spacing with the same axes and the same centre."""
+        shape = np.asarray(shape)
         affine = np.eye(4)
         affine[:3, :3] = self.direction * spacing_mm
         affine[:3, 3] = self.centre_lps - affine[:3, :3] @ ((shape - 1) / 2)
@@ -180,6 +183,17 @@ class Grid:
         shape = np.maximum(1, np.ceil((high - low) / spacing_mm - 1e-6)).astype(int)
         origin = (low + high) / 2 - spacing_mm * (shape - 1) / 2
         return Grid.from_axes(shape, (spacing_mm,) * 3, origin)
+
+
+def finest_spacing_mm(grid: Grid) -> float:
+    """The smallest spacing along the axes of more than one voxel."""
+    return float(grid.spacing_mm[list(grid.active_axes) or [0, 1, 2]].min())
+
+
+def _flat(matrix: np.ndarray) -> bool:
+    """True for axes that are zero or lie in one plane, whatever their length."""
+    lengths = np.linalg.norm(matrix, axis=0)
+    return bool((lengths == 0).any() or abs(np.linalg.det(matrix / np.where(lengths == 0, 1, lengths))) < 1e-6)
 
 
 def transform_points(matrix: Matrix4, points: np.ndarray) -> np.ndarray:

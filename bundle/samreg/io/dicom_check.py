@@ -14,7 +14,7 @@ import numpy as np
 
 from samreg.errors import InputRefused
 from samreg.geometry import Grid
-from samreg.io.dicom_folder import MULTIFRAME, SUPPORTED, Series, count, is_localizer, localizer, unsupported
+from samreg.io.dicom_folder import MULTIFRAME, SUPPORTED, Series, count, is_localizer, localizer, no_uid, unsupported
 from samreg.io.dicom_frames import VARIANTS, Frame, frames_of
 from samreg.io.dicom_headers import number, numbers, quiet, text
 from samreg.io.limits import refuse_if_too_large
@@ -84,13 +84,10 @@ def check_series(series: Series) -> Stack:
 
 def _check_objects(series: Series) -> None:
     headers = series.headers
-    if not all(text(h, k) for h in headers for k in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")):
-        raise InputRefused(
-            "the series lacks unique identifiers (SOP class, SOP instance or series UID)",
-            "images that DICOM objects can refer to",
-            "Anonymise again with new UIDs instead of empty ones, or convert the series to NIfTI.",
-            reason="no-uid",
-        )
+    for header, file in zip(headers, series.files, strict=True):
+        for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+            if not text(header, keyword):
+                raise no_uid(file, keyword)
     if any(uid not in SUPPORTED for uid in series.sop_classes):
         raise unsupported([uid for uid in series.sop_classes if uid not in SUPPORTED])
     localizers = sum(is_localizer(h) for h in headers)

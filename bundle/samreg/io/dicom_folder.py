@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from samreg.errors import InputRefused
-from samreg.io.dicom_headers import DAMAGE, is_dicom, quiet, read_header, text, texts
+from samreg.io.dicom_headers import DAMAGE, is_dicom, number, quiet, read_header, text, texts
 
 MAX_FILES = 100_000
 
@@ -72,11 +74,17 @@ class Series:
 
     @property
     def line(self) -> str:
-        """One line for lists: modality, description, number of images, UID."""
-        described = text(self.headers[0], "SeriesDescription")[:64]
-        what = "".join(c for c in described if c.isprintable()) or "no description"
-        kind = self.modality or "no modality"
-        return f"{kind} '{what}', {count(len(self.headers), 'image')}, UID {self.series_uid or 'missing'}"
+        """One line for lists: modality, images, series number, end of the UID, UID.
+
+        No description: it is free text that may hold names, and refusals travel.
+        """
+        kind = self.modality if re.fullmatch(r"[A-Z0-9_ ]{1,16}", self.modality) else "no modality"
+        with quiet():
+            series_number = number(self.headers[0], "SeriesNumber")
+        numbered = "no series number" if series_number is None else f"series number {series_number:.0f}"
+        uid = self.series_uid
+        named = f"UID ending {uid[-8:]}: {uid}" if uid else "no UID"
+        return f"{kind}, {count(len(self.headers), 'image')}, {numbered}, {named}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +113,10 @@ class Folder:
         """What was skipped, or an empty text."""
         parts = []
         if self.skipped:
-            parts.append(f"{count(self.skipped, 'file')} not DICOM")
+            parts.append(f"{count(self.skipped, 'file')} skipped, not DICOM")
         if self.links:
             parts.append(f"{count(self.links, 'symbolic link')} not followed")
-        return ", ".join(parts)
+        return "; ".join(parts)
 
 
 def is_localizer(header: Dataset) -> bool:
@@ -125,14 +133,16 @@ def find_series(folder: Path | str) -> Folder:
     """The DICOM series in a folder and its sub-folders, from headers alone.
 
     Files without the DICOM prefix are counted and skipped; symbolic links inside the folder are
-    counted and not followed. A single file is taken as a folder with that file alone.
+    counted and not followed. A file of zero bytes is a lost image, not junk. A single file is taken
+    as a folder with that file alone.
 
     Args:
         folder: Folder, or one DICOM file.
 
     Raises:
-        InputRefused: `no-such-path`; `unreadable-file` if a DICOM file's header is damaged;
-            `size-limit` if there are more than `MAX_FILES` files.
+        InputRefused: `no-such-path`; `unreadable-file` if a DICOM file's header is damaged or a
+            file is empty; `no-uid` if a DICOM file has no SeriesInstanceUID; `size-limit` if there are
+            more than `MAX_FILES` files.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -141,8 +151,8 @@ def find_series(folder: Path | str) -> Folder:
         )
     groups: dict[str, list[tuple[Dataset, Path]]] = {}
     skipped = links = 0
-    for number, path in enumerate(_walk(folder) if folder.is_dir() else iter([folder])):
-        if number >= MAX_FILES:
+    for n, path in enumerate(_walk(folder) if folder.is_dir() else iter([folder])):
+        if n >= MAX_FILES:
             raise InputRefused(
                 f"the folder holds more than {MAX_FILES} files",
                 "the files of one study",
@@ -157,9 +167,10 @@ def find_series(folder: Path | str) -> Folder:
             header = _header(path)
             if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
                 skipped += 1
-            elif "SeriesInstanceUID" not in header:
-                # Every image has one: the file was cut within its header.
-                raise _unreadable(path)
+            elif not text(header, "SeriesInstanceUID"):
+                # Every image has one. Elements come in order of their tags: without later ones the file was cut.
+                cut = max(header.keys(), default=0) < (tag_for_keyword("SeriesInstanceUID") or 0)
+                raise _unreadable(path) if cut else no_uid(path, "SeriesInstanceUID")
             else:
                 groups.setdefault(text(header, "SeriesInstanceUID"), []).append((header, path))
     found = Folder(folder, (), skipped, links)
@@ -183,9 +194,13 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _readable(path: Path) -> bool:
     try:
-        return is_dicom(path)
+        empty = path.stat().st_size == 0
+        readable = is_dicom(path)
     except OSError as error:
         raise _unreadable(path) from error
+    if empty:
+        raise _unreadable(path, "is empty (0 bytes)")
+    return readable
 
 
 def _header(path: Path) -> Dataset:
@@ -196,10 +211,20 @@ def _header(path: Path) -> Dataset:
         raise _unreadable(path) from error
 
 
-def _unreadable(path: Path) -> InputRefused:
+def no_uid(path: Path, keyword: str) -> InputRefused:
+    """An image that DICOM objects cannot refer to."""
+    return InputRefused(
+        f"'{path.name}' has no {keyword}",
+        f"a {keyword} in each image, so that DICOM objects can refer to it",
+        "Anonymise again with new UIDs instead of empty ones, or convert the series to NIfTI.",
+        reason="no-uid",
+    )
+
+
+def _unreadable(path: Path, why: str = "cannot be read") -> InputRefused:
     # A damaged slice must not be skipped: at the end of a stack nobody would miss it.
     return InputRefused(
-        f"'{path.name}' cannot be read",
+        f"'{path.name}' {why}",
         "a whole file that may be read",
         "Export the series again, or remove the file if it does not belong to it.",
         reason="unreadable-file",

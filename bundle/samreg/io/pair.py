@@ -40,7 +40,7 @@ def read_pair(
 
     Returns:
         The fixed and the moving volume. `notes` holds `patient_check` where it was overridden or
-        was not possible (one image is not DICOM).
+        was not possible (one image is not DICOM), and `identical` where the voxels are the same.
 
     Raises:
         UsageError: An option that does not fit the formats.
@@ -61,8 +61,8 @@ def read_pair(
     ]
     if volumes[0].grid.is_2d != volumes[1].grid.is_2d:
         raise _mixed_dimensions(*(("2D" if v.grid.is_2d else "3D") for v in volumes))
-    if volumes[0].grid.same_as(volumes[1].grid) and np.array_equal(volumes[0].voxels, volumes[1].voxels):
-        note = note | {"identical": "fixed and moving hold the same voxels on the same grid"}
+    if np.array_equal(volumes[0].voxels, volumes[1].voxels):
+        note = note | {"identical": "Both images hold the same voxels: is one a copy of the other?"}
     first, second = (replace(v, notes={**v.notes, **note}) for v in volumes)
     return first, second
 

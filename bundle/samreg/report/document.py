@@ -14,9 +14,9 @@ import numpy as np
 
 from samreg import __version__
 from samreg.errors import SamregError, UsageError
+from samreg.report.images import image_json, with_notes
 
 if TYPE_CHECKING:
-    from samreg.geometry import Volume
     from samreg.result import RegistrationResult
 
 SCHEMA_VERSION = "1.0"
@@ -35,7 +35,7 @@ def report_json(
         result: What was found. Of its provenance, "versions" and "hashes" (of "config", "weights",
             "fixed", "moving") have fields of their own; hashes that are missing are computed.
         objects: What was written, e.g. {"transform": "transform.h5", "reg": "dicom/reg.dcm"}.
-        warnings: Sentences for the reader.
+        warnings: Sentences for the reader; the notes of both images are added.
 
     Returns:
         Plain JSON values that satisfy `report.schema.json`.
@@ -49,8 +49,8 @@ def report_json(
         "fallbacks": list(result.fallbacks),
         "method": result.config.method,
         "roles": result.roles,
-        "fixed": _image(result.fixed),
-        "moving": _image(result.moving),
+        "fixed": image_json(result.fixed),
+        "moving": image_json(result.moving),
         "transform": {
             "direction": "fixed points to moving points",
             "frame": "LPS",
@@ -80,7 +80,7 @@ def report_json(
         "peak_memory_mb": round(float(result.peak_memory_mb), 1),
         "device": result.device,
         "objects": dict(objects or {}),
-        "warnings": list(warnings),
+        "warnings": with_notes(warnings, result.fixed, result.moving),
     }
     provenance = dict(result.provenance)
     document["versions"] |= provenance.pop("versions", {})
@@ -172,18 +172,6 @@ def _blank() -> dict[str, Any]:
         "provenance": {},
         "objects": {},
         "warnings": [],
-    }
-
-
-def _image(volume: Volume) -> dict[str, Any]:
-    return {
-        "name": volume.name,
-        "modality": volume.modality,
-        "shape": volume.grid.shape,
-        "spacing_mm": [round(float(s), 6) for s in volume.grid.spacing_mm],
-        "frame_of_reference_uid": volume.frame_of_reference_uid,
-        "series_uid": volume.source.series_uid if volume.source else None,
-        "notes": dict(volume.notes),
     }
 
 

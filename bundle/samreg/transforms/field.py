@@ -50,6 +50,7 @@ class DisplacementField(Transform):
         Raises:
             UsageError: The iteration does not settle: the field folds.
         """
+        tolerance_mm = min(tolerance_mm, 1e-2 * float(self.grid.spacing_mm.min()))
         longest = float(np.linalg.norm(self.vectors, axis=-1).max())
         grid = self.grid.padded(longest)
         target = grid_points(grid)

@@ -63,7 +63,11 @@ class Rigid(Affine):
     def __init__(self, moving_from_fixed: Matrix4) -> None:
         super().__init__(moving_from_fixed)
         if not self.is_rigid:
-            raise UsageError("a matrix that is not a rotation", "orthonormal columns", "Use Affine, or `nearest_rigid`")
+            raise UsageError(
+                "a matrix that is not a rotation",
+                "orthonormal columns",
+                "Use Affine, or make it one with `nearest_rotation`",
+            )
 
 
 def is_orthonormal(matrix: np.ndarray, tolerance: float = ORTHONORMAL_TOLERANCE) -> bool:
