@@ -193,11 +193,12 @@ class _Registration:
         identity = Affine.identity()
         before = judge.evidence(identity)
         stages = _Stages("identity", identity, before)
-        if rigid is not None:
+        supported = self.labels is not None or len(pairs) >= config.quality.min_pairs
+        if not supported:
+            self.fallbacks.append(f"{config.transform} → identity: {len(pairs)} regions pair up, too few to support it")
+        elif rigid is not None:
             self._consider(stages, judge, "rigid", rigid_transform(rigid.moving_from_fixed))
-        if not self.labels and len(pairs) < config.quality.min_pairs:
-            self.fallbacks.append(f"no transform finer than {stages.kind} was tried: {len(pairs)} regions pair up")
-        elif config.transform in ("affine", "deformable"):
+        if supported and config.transform in ("affine", "deformable"):
             affine = self._timed("affine", lambda: self._affine(images, stages, pairs))
             if affine is not None:
                 self._consider(stages, judge, "affine", affine)
