@@ -7,7 +7,8 @@ import logging
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, get_args
@@ -37,8 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code (see `EXIT_CODES`).
     """
     args = build_parser().parse_args(argv)
-    _set_up_logging(args)
     previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with _logging(args):
+            return _run(args)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         return int(args.run(args))
     except SamregError as error:
@@ -51,8 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("samreg: interrupted; nothing was written.\n")
         return 130
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -235,7 +241,9 @@ def _device(text: str) -> str:
     return text
 
 
-def _set_up_logging(args: argparse.Namespace) -> None:
+@contextmanager
+def _logging(args: argparse.Namespace) -> Iterator[None]:
+    # Undone at the end: whoever calls `main` in its own process keeps its own logging.
     level = logging.WARNING
     if getattr(args, "quiet", False):
         level = logging.ERROR
@@ -244,9 +252,14 @@ def _set_up_logging(args: argparse.Namespace) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("samreg: %(message)s"))
     logger = logging.getLogger("samreg")
-    logger.handlers[:] = [handler]
-    logger.propagate = False
+    before = logger.handlers[:], logger.propagate, logger.level
+    logger.handlers[:], logger.propagate = [handler], False
     logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.propagate = before[0], before[1]
+        logger.setLevel(before[2])
 
 
 def _plain_failure(error: OSError | MemoryError) -> str:

@@ -1,6 +1,7 @@
 """`samreg register`: what it writes, what it says, and how it ends."""
 
 import json
+import logging
 import signal
 from pathlib import Path
 
@@ -80,6 +81,14 @@ def test_files_that_are_not_dicom_give_no_dicom(study: Path, tmp_path: Path, ins
 def test_quiet_says_nothing(study: Path, tmp_path: Path, instant, capsys):
     assert register(study, tmp_path / "out", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("talk", ["--quiet", "--verbose"])
+def test_a_caller_in_process_keeps_its_own_logging(study: Path, tmp_path: Path, instant, talk):
+    logger = logging.getLogger("samreg")
+    before = logger.handlers[:], logger.propagate, logger.level
+    register(study, tmp_path / "out", talk)
+    assert (logger.handlers, logger.propagate, logger.level) == before
 
 
 def test_progress_is_one_line_for_each_stage_in_a_pipe(study: Path, tmp_path: Path, instant, capsys):
