@@ -101,13 +101,14 @@ def evaluate(args: Namespace) -> int:
 
 def locate(args: Namespace) -> int:
     """Print the region under a point, and its counterpart."""
-    from samreg import io, pipeline
+    from samreg import io
+    from samreg.locate import locate as locate_region
 
     config = config_from(args)
     workflow.check_inputs(args.fixed, args.moving)
     workflow.check_config(config)
     fixed, moving = io.read_pair(args.fixed, args.moving, **_pair_options(args))
-    _say(pipeline.locate(fixed, moving, np.asarray(args.point, float), config))
+    _say(locate_region(fixed, moving, np.asarray(args.point, float), config))
     return 0
 
 

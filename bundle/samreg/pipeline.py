@@ -32,6 +32,7 @@ from samreg.estimation.rigid import (
     field_scale,
     fit_linear,
     fit_rigid,
+    in_plane,
     mirror_ratio,
     plain_starts,
 )
@@ -40,12 +41,13 @@ from samreg.geometry import Volume, finest_spacing_mm
 from samreg.matching import link_slices, match, match_labels, similarity, with_held_out
 from samreg.preprocess import body_mask, contrast_matched, mask_on, working_volume
 from samreg.proposals.base import Proposer
+from samreg.proposals.labels import GivenLabels
 from samreg.quality import Evidence, Judge, Judged, better, gate, scale_is_plausible
 from samreg.registry import ENCODERS, PROPOSERS, find
 from samreg.registry import load as load_entry
 from samreg.result import RegistrationResult
 from samreg.rois import RoiPairs, RoiSet
-from samreg.transforms import Affine, Rigid, Transform, compose, nearest_rotation
+from samreg.transforms import Affine, Rigid, Transform, compose
 from samreg.types import Labels, Mask, TransformKind
 
 logger = logging.getLogger(__name__)
@@ -104,50 +106,6 @@ def register(
     return _Registration(fixed, moving, config, labels, on_progress or (lambda stage, share: None)).run()
 
 
-def locate(
-    fixed: Volume | str | Path, moving: Volume | str | Path, point_lps: np.ndarray, config: Config | None = None
-) -> dict[str, Any]:
-    """The region under a point of the fixed image, and its counterpart in the moving one.
-
-    Args:
-        point_lps: [3] LPS mm in the fixed image.
-
-    Returns:
-        The point, the mapped point, the status of the registration, and the pair as in `pairs.json`.
-
-    Raises:
-        InputRefused: The point is outside the fixed image, or no paired region lies under it.
-    """
-    result = register(fixed, moving, config)
-    point = np.asarray(point_lps, np.float64).reshape(1, 3)
-    if not result.fixed.grid.contains(point)[0]:
-        raise InputRefused(
-            f"point {point[0].tolist()} lies outside the fixed image",
-            "LPS millimetres within its field of view",
-            "Check the coordinates (RAS values need the signs of x and y changed).",
-            reason="point-outside",
-        )
-    voxel = np.round(result.fixed.grid.index(point)[0]).astype(int)
-    voxel = np.clip(voxel, 0, np.asarray(result.fixed.grid.shape) - 1)
-    under = [p for p in result.pairs if p.fixed.contains(voxel)]
-    if not under:
-        raise InputRefused(
-            f"no paired region lies under point {point[0].tolist()}",
-            "a point inside one of the paired regions (rois_fixed.nii.gz of `samreg register`)",
-            "Map the point itself with `samreg apply-points`.",
-            reason="no-region",
-        )
-    chosen = min(under, key=lambda p: p.fixed.count)
-    pairs = result.pairs.as_json()["pairs"]
-    return {
-        "point_lps_mm": point[0].tolist(),
-        "mapped_point_lps_mm": result.transform.map_points(point)[0].tolist(),
-        "status": result.quality.status,
-        "reasons": list(result.quality.reasons),
-        "pair": next(p for p in pairs if p["id"] == chosen.id),
-    }
-
-
 @dataclass(frozen=True, eq=False)
 class _Side:
     """One image with what was found in it.
@@ -197,7 +155,7 @@ class _Registration:
         if not supported:
             self.fallbacks.append(f"{config.transform} → identity: {len(pairs)} regions pair up, too few to support it")
         elif rigid is not None:
-            self._consider(stages, judge, "rigid", rigid_transform(rigid.moving_from_fixed))
+            self._consider(stages, judge, "rigid", Rigid.nearest(rigid.moving_from_fixed))
         if supported and config.transform in ("affine", "deformable"):
             affine = self._timed("affine", lambda: self._affine(images, stages, pairs))
             if affine is not None:
@@ -270,14 +228,14 @@ class _Registration:
     def _side(self, image: Volume, labels: Labels | None, on_progress: Callable[[float], None]) -> _Side:
         working = working_volume(image, REGIONS_MM * field_scale(self.fixed, self.moving))
         body = body_mask(working)
-        if labels is not None:
-            return _Side(image, working, body, RoiSet.from_labels(labels, image.grid), None)
-        proposer, source = self._proposer(), working
-        if self.config.proposals.proposer == "sam":
-            source = image
-        on_source = body if source is working else mask_on(body, working.grid, source.grid)
+        on_image = labels is not None or self.config.proposals.proposer == "sam"
+        source = image if on_image else working
+        on_source = mask_on(body, working.grid, source.grid) if on_image else body
+        proposer = GivenLabels(labels) if labels is not None else self._proposer()
         rois = proposer.propose(source, on_source, self.config.proposals, on_progress=lambda s: on_progress(0.9 * s))
-        prototypes = pool(self.encoder.encode(self._encoded(image, working)), rois)
+        prototypes = None
+        if labels is None:
+            prototypes = pool(self.encoder.encode(self._encoded(image, working)), rois)
         on_progress(1.0)
         return _Side(image, working, body, rois, prototypes)
 
@@ -328,7 +286,7 @@ class _Registration:
         """
         pairs = free
         if self.labels is None and rigid is not None:
-            aligned = rigid_transform(rigid.moving_from_fixed)
+            aligned = Rigid.nearest(rigid.moving_from_fixed)
             pairs = self._match(fixed, moving, aligned)
             free = self._match(fixed, moving, aligned, anywhere=True)
         if any(p.fixed.is_2d for p in pairs) and not self.fixed.grid.is_2d:
@@ -349,14 +307,14 @@ class _Registration:
                 return None
             matrix = found[0]
             for _ in range(PAIR_ROUNDS):
-                pairs = self._match(fixed, moving, rigid_transform(matrix))
+                pairs = self._match(fixed, moving, Rigid.nearest(matrix))
                 points = pairs.fixed.centroids_lps(), pairs.moving.centroids_lps()
                 if len(pairs) >= 4:
                     matrix = irls(matrix, *points, pairs.confidences, tolerance / 2)
-            return LinearFit(_in_plane(matrix, self.fixed, self.moving), float("nan"), "pairs")
+            return LinearFit(in_plane(matrix, self.fixed, self.moving), float("nan"), "pairs")
         starts = edge_starts(images) + plain_starts(images)
         if found is not None:
-            starts.insert(0, Start("pairs", _in_plane(found[0], self.fixed, self.moving)))
+            starts.insert(0, Start("pairs", in_plane(found[0], self.fixed, self.moving)))
         fit = fit_rigid(images, starts, on_progress=lambda share: self.report("rigid", 0.9 * share))
         if not self.fixed.grid.is_2d:
             self.mirrored = mirror_ratio(images, fit.moving_from_fixed)
@@ -474,32 +432,10 @@ class _Stages:
         self.reached[kind] = transform
 
 
-def rigid_transform(matrix: np.ndarray) -> Rigid:
-    """A matrix that is rigid up to rounding, as Rigid."""
-    exact = np.array(matrix)
-    exact[:3, :3] = nearest_rotation(exact[:3, :3])
-    return Rigid(exact)
-
-
 def _matrix(transform: Transform) -> np.ndarray:
     if not isinstance(transform, Affine):
         raise UsageError(f"a {type(transform).__name__}", "a linear transform")
     return transform.moving_from_fixed
-
-
-def _in_plane(matrix: np.ndarray, fixed: Volume, moving: Volume) -> np.ndarray:
-    """For single pictures, the part of a rigid matrix within the plane, and the step from plane to plane."""
-    if not fixed.grid.is_2d:
-        return matrix
-    normal = fixed.grid.direction[:, 2]
-    within = np.eye(3) - np.outer(normal, normal)
-    out = np.eye(4)
-    out[:3, :3] = nearest_rotation(within @ matrix[:3, :3] @ within + np.outer(normal, normal))
-    centre = fixed.grid.centre_lps
-    moved = matrix[:3, :3] @ centre + matrix[:3, 3]
-    step = normal * (normal @ (moving.grid.centre_lps - centre))
-    out[:3, 3] = centre + within @ (moved - centre) + step - out[:3, :3] @ centre
-    return out
 
 
 def _body(image: Volume, spacing_mm: float) -> Volume:

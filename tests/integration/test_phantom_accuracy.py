@@ -7,9 +7,10 @@ import pytest
 
 from samreg import phantoms
 from samreg.config import Config
+from samreg.locate import locate
 from samreg.metrics import evaluate_labels
 from samreg.phantoms import Phantom
-from samreg.pipeline import locate, register
+from samreg.pipeline import register
 from samreg.result import RegistrationResult
 from samreg.transforms import Affine
 from samreg.workflow import configured

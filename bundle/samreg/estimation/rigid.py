@@ -14,7 +14,7 @@ from samreg.estimation.mutual_information import PointSamples
 from samreg.estimation.search import global_search, tilts
 from samreg.geometry import Grid, Volume
 from samreg.preprocess import mask_on, working_volume
-from samreg.transforms import about_centre
+from samreg.transforms import about_centre, nearest_rotation
 from samreg.types import Matrix4
 
 logger = logging.getLogger(__name__)
@@ -211,3 +211,18 @@ def _distinct(ended: list[tuple[float, Matrix4, str]], pair: ImagePair) -> list[
 
 def _centroid(body: Volume) -> np.ndarray:
     return body.grid.lps(np.argwhere(body.voxels > 0).mean(0)[None])[0]
+
+
+def in_plane(matrix: np.ndarray, fixed: Volume, moving: Volume) -> np.ndarray:
+    """For single pictures, the part of a rigid matrix within the plane, and the step from plane to plane."""
+    if not fixed.grid.is_2d:
+        return matrix
+    normal = fixed.grid.direction[:, 2]
+    within = np.eye(3) - np.outer(normal, normal)
+    out = np.eye(4)
+    out[:3, :3] = nearest_rotation(within @ matrix[:3, :3] @ within + np.outer(normal, normal))
+    centre = fixed.grid.centre_lps
+    moved = matrix[:3, :3] @ centre + matrix[:3, 3]
+    step = normal * (normal @ (moving.grid.centre_lps - centre))
+    out[:3, 3] = centre + within @ (moved - centre) + step - out[:3, :3] @ centre
+    return out

@@ -66,8 +66,15 @@ class Rigid(Affine):
             raise UsageError(
                 "a matrix that is not a rotation",
                 "orthonormal columns",
-                "Use Affine, or make it one with `nearest_rotation`",
+                "Use Affine, or make it one with `Rigid.nearest`",
             )
+
+    @classmethod
+    def nearest(cls, moving_from_fixed: Matrix4) -> Rigid:
+        """Of a matrix [4, 4] that is rigid up to rounding: its rotation made exact, its translation kept."""
+        exact = np.array(moving_from_fixed, np.float64)
+        exact[:3, :3] = nearest_rotation(exact[:3, :3])
+        return cls(exact)
 
 
 def is_orthonormal(matrix: np.ndarray, tolerance: float = ORTHONORMAL_TOLERANCE) -> bool:
