@@ -1,6 +1,7 @@
 """dciodvfy finds no error in our objects; Orthanc and dcmtk store and return them unchanged."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -23,7 +24,7 @@ NAMES = ("reg", "dreg", "seg_fixed", "seg_moving")
 
 
 def tool(name: str) -> str:
-    path = shutil.which(name)
+    path = shutil.which(name, path=os.environ["PATH"] + os.pathsep + "/usr/sbin")  # Debian's place of servers
     if path is None:
         pytest.skip(f"{name} is not installed")
     return path

@@ -34,6 +34,7 @@ ROOMS = (
     ("report",),
     ("outputs",),
     ("pipeline",),
+    ("locate",),
     ("workflow",),
     ("cli", "cli_commands", "cli_progress"),
 )
