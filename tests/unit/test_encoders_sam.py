@@ -12,8 +12,8 @@ import torch
 
 from samreg.config import ProposalConfig
 from samreg.encoders import create_encoder, pool
-from samreg.encoders.sam_slices import SamSlices
-from samreg.encoders.sam_weights import load_sam
+from samreg.sam.slices import SamSlices
+from samreg.sam.loading import load_sam
 from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume
 from samreg.proposals import create_proposer
@@ -216,7 +216,7 @@ def test_points_and_masks_share_the_slice_geometry(folder, volume):
 
 def test_everything_mode_keeps_its_limits(folder, volume, monkeypatch):
     """The decoder is replaced by one that draws a disc of 20 mm around each point."""
-    from samreg.encoders.sam_slices import EncodedVolume
+    from samreg.sam.slices import EncodedVolume
 
     def discs(self, k, points_ij):
         centres = torch.as_tensor((points_ij + 0.5) * self.pixels_per_voxel / 4)

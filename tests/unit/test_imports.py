@@ -23,6 +23,7 @@ ROOMS = (
     ("phantoms", "tables"),
     ("io",),
     ("preprocess",),
+    ("sam",),
     ("encoders",),
     ("proposals",),
     ("matching",),

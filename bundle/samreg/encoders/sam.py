@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from samreg.encoders.base import Features, OnProgress
-from samreg.encoders.sam_slices import SamSlices
+from samreg.sam.slices import SamSlices
 from samreg.errors import UsageError
 from samreg.geometry import Volume
 

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from samreg.config import ProposalConfig
-from samreg.encoders.sam_slices import EncodedVolume, SamSlices
+from samreg.sam.slices import EncodedVolume, SamSlices
 from samreg.geometry import Volume
 from samreg.proposals.base import OnProgress
 from samreg.proposals.filters import size_limits, without_overlap

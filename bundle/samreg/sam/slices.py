@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from samreg.encoders.sam_weights import load_sam
+from samreg.sam.loading import load_sam
 from samreg.geometry import Grid, Volume, sample
 
 _MEAN = (123.675, 116.28, 103.53)  # ImageNet, of intensities 0..255, as SAM was trained
@@ -28,7 +28,7 @@ class SamSlices:
     """One loaded model and the embeddings of the last volumes.
 
     Args:
-        weights: See `samreg.encoders.sam_weights.load_sam`.
+        weights: See `samreg.sam.loading.load_sam`.
         device: Where the model runs; bfloat16 on a GPU, else float32.
 
     Raises:
