@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from samreg.encoders.base import Features, OnProgress
-from samreg.sam.slices import SamSlices
 from samreg.errors import UsageError
 from samreg.geometry import Volume
+from samreg.sam.slices import SamSlices
 
 
 class SamEncoder:
@@ -18,6 +18,7 @@ class SamEncoder:
     Args:
         weights: A transformers folder or an original checkpoint.
         device: Where the model runs.
+        variant: Row of the SAM family; None: told from the files.
 
     Attributes:
         slices: The model and its embeddings; everything mode shares it, so each slice is encoded once.
@@ -26,10 +27,12 @@ class SamEncoder:
         UsageError: There are no weights, or they cannot be used.
     """
 
-    def __init__(self, *, weights: str | Path | None = None, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, *, weights: str | Path | None = None, device: torch.device | str = "cpu", variant: str | None = None
+    ) -> None:
         if weights is None:
             raise UsageError("encoder 'sam' without weights", "a file or folder", "Give it with --weights.")
-        self.slices = SamSlices(weights, device)
+        self.slices = SamSlices(weights, device, variant)
 
     @property
     def weights_hash(self) -> str:

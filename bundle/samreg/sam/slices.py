@@ -30,15 +30,17 @@ class SamSlices:
     Args:
         weights: See `samreg.sam.loading.load_sam`.
         device: Where the model runs; bfloat16 on a GPU, else float32.
+        variant: Row of the family; None: told from the files.
 
     Raises:
         UsageError: The weights cannot be used.
     """
 
-    def __init__(self, weights: str | Path, device: torch.device | str = "cpu") -> None:
-        model, self.weights_hash = load_sam(weights)
+    def __init__(self, weights: str | Path, device: torch.device | str = "cpu", variant: str | None = None) -> None:
+        loaded = load_sam(weights, variant)
+        self.variant, self.weights_hash = loaded.variant, loaded.weights_hash
         self.device = torch.device(device)
-        self.model = model.to(self.device)
+        self.model = loaded.model.to(self.device)
         self._volumes: OrderedDict[str, EncodedVolume] = OrderedDict()
 
     def of(self, volume: Volume) -> EncodedVolume:
