@@ -82,6 +82,7 @@ TOP = {
     "transform": "The finest transform asked for.",
     "encoder": "Features that regions are matched by.",
     "weights": "File or folder of the encoder's weights.",
+    "variant": "Row of the SAM family; none: told from the file.",
     "device": "auto, cpu, cuda or cuda:N.",
     "seed": "Of the random choices.",
 }

@@ -19,6 +19,7 @@ import torch
 
 import samreg
 from samreg.config import Config
+from samreg.encoders import create_encoder
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
 from samreg.errors import InputRefused, UsageError
@@ -43,7 +44,7 @@ from samreg.preprocess import body_mask, contrast_matched, mask_on, working_volu
 from samreg.proposals.base import Proposer
 from samreg.proposals.labels import GivenLabels
 from samreg.quality import Evidence, Judge, Judged, better, gate, scale_is_plausible
-from samreg.registry import ENCODERS, PROPOSERS, find
+from samreg.registry import PROPOSERS, find
 from samreg.registry import load as load_entry
 from samreg.result import RegistrationResult
 from samreg.rois import RoiPairs, RoiSet
@@ -139,8 +140,8 @@ class _Registration:
     def run(self) -> RegistrationResult:
         config = self.config
         self.device = _device(config.device)
-        self.encoder: Encoder = load_entry(find(ENCODERS, config.encoder, "encoder"))(
-            weights=config.weights, device=self.device
+        self.encoder: Encoder = create_encoder(
+            config.encoder, weights=config.weights, variant=config.variant, device=self.device
         )
         images = self._timed("prepare", self._image_pair)
         fixed, moving = self._timed("regions", self._sides)
@@ -254,7 +255,8 @@ class _Registration:
             return made(self.encoder.slices)  # type: ignore[attr-defined]
         from samreg.encoders.sam import SamEncoder
 
-        return made(SamEncoder(weights=self.config.weights, device=self.device).slices)
+        chosen = {"weights": self.config.weights, "variant": self.config.variant}
+        return made(SamEncoder(**chosen, device=self.device).slices)
 
     def _match(self, fixed: _Side, moving: _Side, aligned: Transform | None, *, anywhere: bool = False) -> RoiPairs:
         """Pairs of regions.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from samreg.config import Config
 from samreg.errors import InputRefused, SamregError, UsageError
 from samreg.registry import ENCODERS, PROPOSERS, find
+from samreg.sam.family import variant as family_row
 
 if TYPE_CHECKING:
     from samreg.geometry import Volume
@@ -159,14 +160,18 @@ def check_config(config: Config, *, labelled: bool = False) -> None:
         labelled: Label maps are given, so no proposer is needed.
 
     Raises:
-        UsageError: An unknown encoder or proposer; weights missing, superfluous or not there; a
-            device that is not there.
+        UsageError: An unknown encoder, proposer or variant; weights missing, superfluous or not
+            there; a device that is not there.
     """
     encoder = find(ENCODERS, config.encoder, "encoder")
     if config.weights is not None and not encoder.needs_weights:
         raise UsageError(f"weights for the {encoder.name} encoder", "none", _without_weights())
     if config.weights is not None and not (config.weights and Path(config.weights).exists()):
         raise UsageError(f"weights '{config.weights}' do not exist", "a file or folder", reason="weights-missing")
+    if config.variant is not None:
+        family_row(config.variant)
+        if config.weights is None:
+            raise UsageError(f"variant '{config.variant}' without weights", "both", "Give the weights with --weights.")
     needing = [("encoder", encoder)]
     if not labelled:
         proposer = find(PROPOSERS, config.proposals.proposer, "proposer")

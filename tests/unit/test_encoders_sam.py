@@ -12,12 +12,12 @@ import torch
 
 from samreg.config import ProposalConfig
 from samreg.encoders import create_encoder, pool
-from samreg.sam.slices import SamSlices
-from samreg.sam.loading import load_sam
 from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume
 from samreg.proposals import create_proposer
 from samreg.rois import Roi, RoiSet
+from samreg.sam.loading import load_sam
+from samreg.sam.slices import SamSlices
 from tests.tiny_sam import tiny_sam
 
 IMAGE = 128  # pixels of the tiny model; 8 x 8 cells

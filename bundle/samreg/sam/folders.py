@@ -40,11 +40,11 @@ _CONFIGS: Mapping[Architecture, str] = {
     "edgetam": "EdgeTamConfig",
     "sam3_tracker": "Sam3TrackerConfig",
 }
-# Where the whole SAM 3 keeps the parts of its tracker.
-_SAM3: Renames = [
+# Where the whole SAM 3 keeps the parts of its tracker; alone it is saved with both prefixes.
+_SAM3_TRACKER: Renames = [(r"^tracker_model\.", "")]
+_SAM3_ENCODER: Renames = [
     (r"^detector_model\.vision_encoder\.backbone\.", "vision_encoder.backbone."),
     (r"^tracker_neck\.", "vision_encoder.neck."),
-    (r"^tracker_model\.", ""),
 ]
 # Other parts could fetch something when they are built.
 _PARTS = re.compile(r"(sam|sam_hq|sam2|sam3|edgetam)(_\w+)?|timm_wrapper")
@@ -72,7 +72,7 @@ def plan_of_folder(folder: Path, tensors: dict[str, Tensor]) -> Plan:
         values = values.get("tracker_config") or {}
         values.pop("model_type", None)
     if architecture == "sam3_tracker":
-        tensors = rename(tensors, _SAM3)
+        tensors = rename(rename(tensors, _SAM3_TRACKER), _SAM3_ENCODER)
     _check_parts(folder, values)
     if architecture == "edgetam":
         _check_timm(folder)

@@ -88,6 +88,10 @@ def _empty(plan: Plan, path: Path) -> Any:
             from samreg.sam.tiny_vit import TinyViT
 
             model.vision_encoder = TinyViT(original_mobile.encoder_shape(plan.tensors))
+        if plan.architecture == "sam_hq":
+            from samreg.sam.hq_decoder import HqMaskDecoder
+
+            model.mask_decoder = HqMaskDecoder(model.config.mask_decoder_config)
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, ZeroDivisionError) as error:
         raise refused(path, f"has a configuration that no model can have ({type(error).__name__})") from error
     return model

@@ -1,0 +1,169 @@
+"""Tiny models of the authors' own classes, and their checkpoints; for processes of `tests.oracle`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+WIDTH = 32
+Answer = tuple[list[Tensor], Tensor, Tensor]  # embeddings, masks [3 or 1, y, x] of a point, their scores
+
+
+def randomised(model: torch.nn.Module) -> Any:
+    """The model in eval mode with its parameters and statistics drawn anew."""
+    random = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data = 0.2 * torch.randn(parameter.shape, generator=random)
+    for name, values in model.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            values.copy_(0.5 + torch.rand(values.shape, generator=random))
+    return model.train().eval()  # tables that some of them make on that occasion are made anew
+
+
+def parts(package: Any, encoder: Any, decoder: Any, size: int, width: int) -> Any:
+    """The Sam class of segment_anything, or of segment_anything_hq, around an encoder."""
+    cells = size // 16
+    prompts = package.PromptEncoder(width, (cells, cells), (size, size), 4)
+    return randomised(package.Sam(encoder, prompts, decoder, [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]))
+
+
+def vit(package: Any, size: int) -> Any:
+    return package.ImageEncoderViT(
+        img_size=size, embed_dim=WIDTH, depth=2, num_heads=2, out_chans=WIDTH, use_rel_pos=True, window_size=4,
+        global_attn_indexes=[1], mlp_ratio=2.0, norm_layer=lambda n: torch.nn.LayerNorm(n, eps=1e-6),
+    )  # fmt: skip
+
+
+def decoder_of(package: Any, width: int, kind: str = "MaskDecoder", **more: Any) -> Any:
+    transformer = package.TwoWayTransformer(2, width, 8, 48)
+    return getattr(package, kind)(transformer_dim=width, transformer=transformer, iou_head_hidden_dim=24, **more)
+
+
+def sam(size: int = 128) -> Any:
+    from segment_anything import modeling
+
+    return parts(modeling, vit(modeling, size), decoder_of(modeling, WIDTH), size, WIDTH)
+
+
+def sam_hq(size: int = 128) -> Any:
+    from segment_anything_hq import modeling
+
+    return parts(
+        modeling, vit(modeling, size), decoder_of(modeling, WIDTH, "MaskDecoderHQ", vit_dim=WIDTH), size, WIDTH
+    )
+
+
+def mobile(widths: tuple[int, ...] = (8, 16, 20, 320), depths: tuple[int, ...] = (1, 1, 2, 1)) -> Any:
+    """HQ-SAM's copy of the encoder; its input of 1024 pixels, last width and embedding's channels are fixed."""
+    from segment_anything import modeling
+    from segment_anything_hq.modeling import TinyViT
+
+    encoder = TinyViT(
+        img_size=1024, embed_dims=list(widths), depths=list(depths), num_heads=[2, 4, 5, 10],
+        window_sizes=[7, 7, 14, 7], drop_path_rate=0.0, layer_lr_decay=0.8,
+    )  # fmt: skip
+    return parts(modeling, encoder, decoder_of(modeling, 256), 1024, 256)
+
+
+def sam2(stages: tuple[int, ...] = (1, 2, 7, 2), size: int = 128) -> Any:
+    """The published encoders by their stages, eight channels wide."""
+    from sam2.modeling import memory_attention, memory_encoder
+    from sam2.modeling.backbones.hieradet import Hiera
+    from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
+    from sam2.modeling.position_encoding import PositionEmbeddingSine
+    from sam2.modeling.sam.transformer import RoPEAttention
+    from sam2.modeling.sam2_base import SAM2Base
+
+    settings = {  # of the configurations in the authors' package
+        (1, 2, 7, 2): {"global_att_blocks": (5, 7, 9), "window_pos_embed_bkg_spatial_size": (7, 7)},
+        (1, 2, 11, 2): {"global_att_blocks": (7, 10, 13), "window_pos_embed_bkg_spatial_size": (7, 7)},
+        (2, 3, 16, 3): {"num_heads": 2},
+        (2, 6, 36, 4): {
+            "num_heads": 2,
+            "global_att_blocks": (23, 33, 43),
+            "window_pos_embed_bkg_spatial_size": (7, 7),
+            "window_spec": (8, 4, 16, 8),
+        },
+    }[stages]
+    trunk = Hiera(embed_dim=8, stages=stages, **settings)
+    neck = FpnNeck(
+        PositionEmbeddingSine(WIDTH), WIDTH, trunk.channel_list, fpn_top_down_levels=[2, 3], fpn_interp_model="nearest"
+    )
+
+    def attention(**more: Any) -> Any:
+        return RoPEAttention(
+            feat_sizes=[8, 8], embedding_dim=WIDTH, num_heads=1, downsample_rate=1, dropout=0.1, **more
+        )
+
+    layer = memory_attention.MemoryAttentionLayer(
+        "relu", attention(rope_k_repeat=True, kv_in_dim=64), WIDTH, 64, 0.1, False, True, False, attention()
+    )
+    encoder = memory_encoder.MemoryEncoder(
+        64,
+        memory_encoder.MaskDownSampler(WIDTH, kernel_size=3, stride=2, padding=1),
+        memory_encoder.Fuser(memory_encoder.CXBlock(WIDTH), 1),
+        PositionEmbeddingSine(64),
+        WIDTH,
+    )
+    names = (
+        "use_mask_input_as_output_without_sam", "directly_add_no_mem_embed", "no_obj_embed_spatial",
+        "use_high_res_features_in_sam", "multimask_output_in_sam", "iou_prediction_use_sigmoid",
+        "use_obj_ptrs_in_encoder", "add_tpos_enc_to_obj_ptrs", "proj_tpos_enc_in_obj_ptrs", "pred_obj_scores",
+        "pred_obj_scores_mlp", "fixed_no_obj_ptr", "use_mlp_for_obj_ptr_proj",
+    )  # fmt: skip
+    memory = memory_attention.MemoryAttention(WIDTH, True, layer, 1)
+    model = SAM2Base(ImageEncoder(trunk, neck, scalp=1), memory, encoder, image_size=size, **dict.fromkeys(names, True))
+    return randomised(model)
+
+
+def save(model: Any, path: Path, *, under: str | None = None, **more: Tensor) -> Path:
+    """The model as its authors save it: a table of tensors, for some under a key."""
+    tensors = {**model.state_dict(), **more}
+    torch.save({under: tensors} if under else tensors, path)
+    return path
+
+
+def answer_of(model: Any, pixels: Tensor, point: Tensor) -> Answer:
+    """What an original model makes of an image [1, 3, y, x] and a point [2] (x, y) in its pixels."""
+    prompt = point[None, None], torch.ones(1, 1, dtype=torch.int)
+    if hasattr(model, "sam_mask_decoder"):
+        *fine, coarse = model.forward_image(pixels)["backbone_fpn"]
+        coarse = coarse + model.no_mem_embed.transpose(1, 2)[..., None]
+        sparse, dense = model.sam_prompt_encoder(prompt, None, None)
+        dense_pe = model.sam_prompt_encoder.get_dense_pe()
+        masks, scores, *_ = model.sam_mask_decoder(coarse, dense_pe, sparse, dense, True, False, fine)
+        return [*fine, coarse], masks[0], scores[0]
+    out = model.image_encoder(pixels)
+    embedding, early = out if isinstance(out, tuple) else (out, None)
+    sparse, dense = model.prompt_encoder(prompt, None, None)
+    decoder, dense_pe = model.mask_decoder, model.prompt_encoder.get_dense_pe()
+    if hasattr(decoder, "hf_token"):
+        masks, scores = decoder(embedding, dense_pe, sparse, dense, False, False, early)
+    else:
+        masks, scores = decoder(embedding, dense_pe, sparse, dense, True)
+    return [embedding], masks[0], scores[0]
+
+
+def answer_of_ours(model: Any, pixels: Tensor, point: Tensor) -> Answer:
+    """The same of a model that samreg loaded."""
+    made = model.get_image_embeddings(pixels)
+    given: dict[str, Any] = {"image_embeddings": made, "multimask_output": True}
+    embeddings = made if isinstance(made, list) else [made]
+    if type(model).__name__ == "SamHQModel":
+        given = {"image_embeddings": made[0], "intermediate_embeddings": made[1], "multimask_output": False}
+        embeddings = [made[0]]
+    out = model(input_points=point[None, None, None], **given)
+    return embeddings, out.pred_masks[0, 0], out.iou_scores[0, 0]
+
+
+def differences(model: Any, loaded: Any) -> list[float]:
+    """Greatest differences of embeddings, masks and scores, as a share of the greatest value of each."""
+    size = loaded.variant.image_size
+    pixels = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
+    point = torch.tensor([0.3, 0.6]) * size
+    theirs, ours = answer_of(model, pixels, point), answer_of_ours(loaded.model, pixels, point)
+    pairs = [*zip(theirs[0], ours[0], strict=True), (theirs[1], ours[1]), (theirs[2], ours[2])]
+    return [float((a - b).abs().max() / a.abs().max()) for a, b in pairs]
