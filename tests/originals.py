@@ -77,6 +77,7 @@ def sam2(stages: tuple[int, ...] = (1, 2, 7, 2), size: int = 128) -> Any:
     from sam2.modeling.sam.transformer import RoPEAttention
     from sam2.modeling.sam2_base import SAM2Base
 
+    stages = tuple(stages)
     settings = {  # of the configurations in the authors' package
         (1, 2, 7, 2): {"global_att_blocks": (5, 7, 9), "window_pos_embed_bkg_spatial_size": (7, 7)},
         (1, 2, 11, 2): {"global_att_blocks": (7, 10, 13), "window_pos_embed_bkg_spatial_size": (7, 7)},

@@ -62,7 +62,7 @@ def fetch(variant: Variant, folder: Path, *, url: str | None = None, on_progress
     address = url or variant.source
     if not variant.file and url is None:
         address += "/resolve/main"
-    if urlsplit(address).scheme not in _SCHEMES:
+    if _scheme(address) not in _SCHEMES:
         raise UsageError(f"address '{address}'", "one that starts with https:// or file://")
     target = folder / (variant.file or variant.hub.rpartition("/")[2])
     if target.exists():
@@ -98,7 +98,7 @@ def _download(address: str, file: Path, report: OnProgress) -> str:
     got = 0
     try:
         with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer, file.open("wb") as out:
-            if urlsplit(answer.geturl()).scheme not in _SCHEMES:
+            if _scheme(answer.geturl()) not in _SCHEMES:
                 raise SamregError(
                     f"{address} leads to an address without encryption", "https", reason="download-failed"
                 )
@@ -113,6 +113,13 @@ def _download(address: str, file: Path, report: OnProgress) -> str:
     if size and got != size:
         raise _failed(address, f"{got} of {size} bytes came")
     return digest.hexdigest()
+
+
+def _scheme(address: str) -> str:
+    try:
+        return urlsplit(address).scheme
+    except ValueError:
+        return ""
 
 
 def _failed(address: str, why: str) -> SamregError:

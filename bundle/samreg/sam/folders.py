@@ -63,7 +63,7 @@ def plan_of_folder(folder: Path, tensors: dict[str, Tensor]) -> Plan:
     """
     values = read_json(folder / "config.json")
     kind = values.pop("model_type", None)
-    if kind not in _ARCHITECTURES:
+    if not isinstance(kind, str) or kind not in _ARCHITECTURES:
         raise refused(folder, f"holds a model of type {kind!r}")
     architecture = _ARCHITECTURES[kind]
     if architecture == "mobile_sam":
