@@ -1,12 +1,10 @@
-"""The authors' own packages, which a test runs in a process of its own.
+"""Other projects' own code as oracle, in a process of its own.
 
-`make test` installs them beside the environment, not into it: they need torchvision, and transformers
-takes another way wherever it finds one.
+It needs torchvision, which cannot be imported beside the CPU build of torch from PyPI (its compiled part
+is for another build), and in whose presence transformers cannot be imported either. So it lies in a folder
+aside (`make test` puts it there), and the two operators that are looked up at import are made by hand.
 """
 
-from __future__ import annotations
-
-import importlib.util
 import os
 import subprocess
 import sys
@@ -14,64 +12,45 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-FOLDER = Path(os.environ.get("SAMREG_ORACLE", Path(sys.prefix) / "oracle"))
+ORACLE = Path(os.environ.get("SAMREG_ORACLE", Path(sys.prefix) / "oracle"))
+START = """
+import runpy, sys, torch
+library = torch.library.Library("torchvision", "DEF")
+library.define("nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
+library.define("qnms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
 
-# torchvision's compiled part does not load beside a torch for CPUs from elsewhere; only the schema of
-# nms is asked for on import. SAM 2 asks for hydra and iopath, and uses neither here.
-_PREAMBLE = """
-import sys, types
-import torch
+def nms(boxes, scores, iou_threshold):
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    order, kept = scores.argsort(descending=True, stable=True), []
+    while len(order):
+        first, rest = order[0], order[1:]
+        kept.append(first)
+        low = torch.maximum(boxes[first, :2], boxes[rest, :2])
+        high = torch.minimum(boxes[first, 2:], boxes[rest, 2:])
+        common = (high - low).clamp(min=0).prod(1)
+        order = rest[~(common / (area[first] + area[rest] - common) > iou_threshold)]
+    return torch.stack(kept) if kept else order
 
-_library = torch.library.Library("torchvision", "DEF")
-for _name in ("nms", "qnms"):
-    _library.define(_name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-
-def _stub(name, **values):
-    sys.modules[name] = module = types.ModuleType(name)
-    vars(module).update(values)
-
-
-class _Hydra:
-    instance = classmethod(lambda cls: cls())
-    is_initialized = lambda self: True
-
-
-_stub("hydra", initialize_config_module=None)
-_stub("hydra.core")
-_stub("hydra.core.global_hydra", GlobalHydra=_Hydra)
-_stub("iopath")
-_stub("iopath.common")
-_stub("iopath.common.file_io", g_pathmgr=None)
-torch.manual_seed(0)
-torch.set_grad_enabled(False)
+library.impl("nms", nms, "CPU")
+import torchvision.extension, torchvision.ops.boxes
+torchvision.ops.boxes._assert_has_ops = lambda: None
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__")
 """
 
 
-def needs(*packages: str) -> None:
-    """Skip the test if one of the authors' packages is not there."""
-    for package in packages:
-        if not (FOLDER / package).is_dir():
-            pytest.skip(f"{package} is not in {FOLDER.name}/: make test installs it")
+def run_beside_torchvision(module: str, *arguments: object, needs: tuple[str, ...] = ()) -> str:
+    """Run a module of this folder where the oracles can be imported, and return what it prints.
 
-
-def run(code: str, *arguments: object, timeout_s: int = 300) -> str:
-    """Runs Python code that may import the authors' packages, samreg and tests; returns what it prints.
-
-    Args:
-        code: Sees torch, and `sys.argv[1:]`.
-        arguments: For `sys.argv`.
-        timeout_s: The test fails beyond it.
+    The test is skipped where they, or those of `needs`, are not installed.
     """
-    paths = [str(FOLDER), str(ROOT / "bundle"), str(ROOT)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-c", _PREAMBLE + code, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env=environment)
+    for package in ("torchvision", *needs):
+        if not (ORACLE / package).is_dir():
+            pytest.skip(f"{package} is not installed in {ORACLE} (`make test` installs it)")
+    here = Path(__file__).parent
+    paths = [ORACLE, here, here.parent, here.parent / "bundle"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    command = [sys.executable, "-c", START, module, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
-
-
-def is_installed(package: str) -> bool:
-    """Whether the test's own process can import a package."""
-    return importlib.util.find_spec(package) is not None

@@ -1,15 +1,24 @@
-"""Tiny models of the authors' own classes, and their checkpoints; for processes of `tests.oracle`."""
+"""Tiny models of the authors' own classes, and what samreg makes of their checkpoints (see tests/oracle.py).
+
+python originals.py FOLDER KIND ROWS [convert]
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from samreg.sam.converting import convert
+from samreg.sam.model import PromptableModel
+
 WIDTH = 32
-Answer = tuple[list[Tensor], Tensor, Tensor]  # embeddings, masks [3 or 1, y, x] of a point, their scores
+Answer = tuple[list[Tensor], Tensor, Tensor]  # embeddings [c, y, x], masks [3 or 1, y, x] of a point, their scores
 
 
 def randomised(model: torch.nn.Module) -> Any:
@@ -70,6 +79,7 @@ def mobile(widths: tuple[int, ...] = (8, 16, 20, 320), depths: tuple[int, ...] =
 
 def sam2(stages: tuple[int, ...] = (1, 2, 7, 2), size: int = 128) -> Any:
     """The published encoders by their stages, eight channels wide."""
+    without_hydra()
     from sam2.modeling import memory_attention, memory_encoder
     from sam2.modeling.backbones.hieradet import Hiera
     from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
@@ -78,7 +88,7 @@ def sam2(stages: tuple[int, ...] = (1, 2, 7, 2), size: int = 128) -> Any:
     from sam2.modeling.sam2_base import SAM2Base
 
     stages = tuple(stages)
-    settings = {  # of the configurations in the authors' package
+    settings: dict[str, Any] = {  # of the configurations in the authors' package
         (1, 2, 7, 2): {"global_att_blocks": (5, 7, 9), "window_pos_embed_bkg_spatial_size": (7, 7)},
         (1, 2, 11, 2): {"global_att_blocks": (7, 10, 13), "window_pos_embed_bkg_spatial_size": (7, 7)},
         (2, 3, 16, 3): {"num_heads": 2},
@@ -120,6 +130,20 @@ def sam2(stages: tuple[int, ...] = (1, 2, 7, 2), size: int = 128) -> Any:
     return randomised(model)
 
 
+def without_hydra() -> None:
+    """SAM 2's package asks for hydra and iopath on import, and uses neither here."""
+
+    class Hydra:
+        instance = classmethod(lambda cls: cls())
+        is_initialized = staticmethod(lambda: True)
+
+    for name in ("hydra", "hydra.core", "hydra.core.global_hydra", "iopath", "iopath.common", "iopath.common.file_io"):
+        sys.modules.setdefault(name, ModuleType(name))
+    vars(sys.modules["hydra"])["initialize_config_module"] = None
+    vars(sys.modules["hydra.core.global_hydra"])["GlobalHydra"] = Hydra
+    vars(sys.modules["iopath.common.file_io"])["g_pathmgr"] = None
+
+
 def save(model: Any, path: Path, *, under: str | None = None, **more: Tensor) -> Path:
     """The model as its authors save it: a table of tensors, for some under a key."""
     tensors = {**model.state_dict(), **more}
@@ -127,44 +151,56 @@ def save(model: Any, path: Path, *, under: str | None = None, **more: Tensor) ->
     return path
 
 
+@torch.no_grad()
 def answer_of(model: Any, pixels: Tensor, point: Tensor) -> Answer:
     """What an original model makes of an image [1, 3, y, x] and a point [2] (x, y) in its pixels."""
     prompt = point[None, None], torch.ones(1, 1, dtype=torch.int)
     if hasattr(model, "sam_mask_decoder"):
-        *fine, coarse = model.forward_image(pixels)["backbone_fpn"]
+        fine, half, coarse = model.forward_image(pixels)["backbone_fpn"]
         coarse = coarse + model.no_mem_embed.transpose(1, 2)[..., None]
         sparse, dense = model.sam_prompt_encoder(prompt, None, None)
         dense_pe = model.sam_prompt_encoder.get_dense_pe()
-        masks, scores, *_ = model.sam_mask_decoder(coarse, dense_pe, sparse, dense, True, False, fine)
-        return [*fine, coarse], masks[0], scores[0]
+        masks, scores, *_ = model.sam_mask_decoder(coarse, dense_pe, sparse, dense, True, False, [fine, half])
+        return [coarse[0], half[0], fine[0]], masks[0], scores[0]
     out = model.image_encoder(pixels)
     embedding, early = out if isinstance(out, tuple) else (out, None)
     sparse, dense = model.prompt_encoder(prompt, None, None)
     decoder, dense_pe = model.mask_decoder, model.prompt_encoder.get_dense_pe()
-    if hasattr(decoder, "hf_token"):
-        masks, scores = decoder(embedding, dense_pe, sparse, dense, False, False, early)
-    else:
-        masks, scores = decoder(embedding, dense_pe, sparse, dense, True)
-    return [embedding], masks[0], scores[0]
+    more = (False, early) if hasattr(decoder, "hf_token") else ()
+    masks, scores = decoder(embedding, dense_pe, sparse, dense, True, *more)
+    return [embedding[0]], masks[0], scores[0]
 
 
-def answer_of_ours(model: Any, pixels: Tensor, point: Tensor) -> Answer:
+def answer_of_ours(model: PromptableModel, pixels: Tensor, point: Tensor) -> Answer:
     """The same of a model that samreg loaded."""
-    made = model.get_image_embeddings(pixels)
-    given: dict[str, Any] = {"image_embeddings": made, "multimask_output": True}
-    embeddings = made if isinstance(made, list) else [made]
-    if type(model).__name__ == "SamHQModel":
-        given = {"image_embeddings": made[0], "intermediate_embeddings": made[1], "multimask_output": False}
-        embeddings = [made[0]]
-    out = model(input_points=point[None, None, None], **given)
-    return embeddings, out.pred_masks[0, 0], out.iou_scores[0, 0]
+    encoded = model.encode(pixels)[0]
+    fine = encoded.fine if len(encoded.fine) == 2 else ()  # HQ-SAM's is not the encoder's alone
+    masks = model.masks_at_points(model.image_side(encoded), point[None])
+    return [encoded.embedding, *fine], masks.logits, masks.iou
 
 
-def differences(model: Any, loaded: Any) -> list[float]:
+def differences(model: Any, ours: PromptableModel) -> list[float]:
     """Greatest differences of embeddings, masks and scores, as a share of the greatest value of each."""
-    size = loaded.variant.image_size
-    pixels = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
-    point = torch.tensor([0.3, 0.6]) * size
-    theirs, ours = answer_of(model, pixels, point), answer_of_ours(loaded.model, pixels, point)
-    pairs = [*zip(theirs[0], ours[0], strict=True), (theirs[1], ours[1]), (theirs[2], ours[2])]
-    return [float((a - b).abs().max() / a.abs().max()) for a, b in pairs]
+    pixels = torch.randn(1, 3, ours.image_size, ours.image_size, generator=torch.Generator().manual_seed(1))
+    point = torch.tensor([0.3, 0.6]) * ours.image_size
+    a, b = answer_of(model, pixels, point), answer_of_ours(ours, pixels, point)
+    pairs = [*zip(a[0], b[0], strict=True), (a[1], b[1]), (a[2], b[2])]
+    return [float((one - other).abs().max() / one.abs().max()) for one, other in pairs]
+
+
+def main(folder: str, kind: str, rows: str, then: str = "") -> None:
+    """Prints, for each of `rows`, its variant, image size and differences; "convert": of the converted weights."""
+    for file, settings in json.loads(rows):
+        under, adapters = settings.pop("under", None), settings.pop("adapters", False)
+        model = globals()[kind](**settings)
+        more = {"image_encoder.blocks.0.Adapter.channel.0.weight": torch.ones(3)} if adapters else {}
+        path = save(model, Path(folder) / file, under=under, **more)
+        if then == "convert":
+            path = Path(folder) / "converted"
+            convert(Path(folder) / file, path)
+        ours = PromptableModel(path)
+        sys.stdout.write(json.dumps([ours.variant.name, ours.image_size, differences(model, ours)]) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,8 +1,13 @@
-"""A tiny random checkpoint of every row of the SAM family, in the format of a Hugging Face folder."""
+"""A tiny random checkpoint of every row of the SAM family, in the format of a Hugging Face folder.
+
+python tiny_family.py NAME FOLDER    # writes one, loads it, and asks it for masks
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,7 @@ import torch
 
 from samreg.sam.family import FAMILY
 from samreg.sam.identify import MARKER
+from samreg.sam.model import PromptableModel
 from tests.tiny_sam import tiny_sam
 
 SIZE = 128  # pixels of the input, 8 x 8 cells; SAM 3 has 112 pixels in cells of 14
@@ -21,7 +27,7 @@ DECODER = {"hidden_size": CHANNELS, "mlp_dim": 32, "iou_head_hidden_dim": 16}
 def tiny(name: str, folder: Path) -> Path:
     """Writes a checkpoint of this row that encodes images and answers prompts, and returns its folder.
 
-    EdgeTAM needs timm (see `tests.oracle`); without it the test is skipped.
+    EdgeTAM needs timm, so a process of its own (see tests/oracle.py); without it the test is skipped.
     """
     row = FAMILY[name]
     model = {
@@ -153,3 +159,24 @@ def save_mobile(model: Any, folder: Path) -> None:
     save_file(tensors, folder / "model.safetensors")
     size = model.config.prompt_encoder_config.image_size
     (folder / "config.json").write_text(json.dumps({"model_type": "mobile_sam", "image_size": size}))
+
+
+def main(name: str, folder: str | Path) -> None:
+    """What must hold for every row."""
+    ours = PromptableModel(tiny(name, Path(folder)))
+    size, cells = ours.image_size, 8
+    assert ours.variant == dataclasses.replace(FAMILY[name], image_size=size)
+    assert size == cells * ours.cell_size
+    assert not ours.model.training
+    assert {p.dtype for p in ours.model.parameters()} == {torch.float32}
+    assert not any(p.requires_grad for p in ours.model.parameters())
+    encoded = ours.encode(torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0)))[0]
+    assert encoded.embedding.shape[-2:] == (cells, cells)
+    masks = ours.masks_at_points(ours.image_side(encoded), torch.tensor([[30.0, 40.0]]))
+    assert masks.logits.shape == (1 if name.startswith("sam-hq") else 3, 4 * cells, 4 * cells)
+    assert masks.logits.isfinite().all()
+    assert masks.logits.std() > 0
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

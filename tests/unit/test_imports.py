@@ -18,7 +18,7 @@ ROOMS = (
     ("geometry",),
     ("transforms",),
     ("rois",),
-    ("config",),
+    ("config", "device"),
     ("registry",),
     ("phantoms", "tables"),
     ("io",),

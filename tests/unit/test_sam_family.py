@@ -19,27 +19,13 @@ from samreg.sam import folders, identify
 from samreg.sam.family import FAMILY, variant
 from samreg.sam.identify import MARKER
 from samreg.sam.loading import load_sam
-from tests import oracle
-from tests.tiny_family import tiny, tiny_sam2, tiny_sam3
+from tests import tiny_family
+from tests.oracle import run_beside_torchvision
+from tests.tiny_family import tiny_sam2, tiny_sam3
 from tests.tiny_sam import tiny_sam
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_TIMM = [name for name in FAMILY if name != "edgetam"]
-
-ANSWERS = """
-import sys, tempfile
-from pathlib import Path
-import torch
-from samreg.sam.loading import load_sam
-from tests.originals import answer_of_ours
-from tests.tiny_family import tiny
-
-loaded = load_sam(tiny("edgetam", Path(tempfile.mkdtemp()) / "folder"))
-size = loaded.variant.image_size
-embeddings, masks, scores = answer_of_ours(loaded.model, torch.randn(1, 3, size, size), torch.tensor([30.0, 40.0]))
-print(loaded.variant.name, size, *(tuple(e.shape) for e in embeddings), tuple(masks.shape))
-assert masks.isfinite().all()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -88,30 +74,13 @@ def test_the_family_is_read_without_torch():
     assert run.stdout.strip() == "[]"
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("name", WITHOUT_TIMM)
 def test_every_row_loads_its_own_class_and_answers_a_prompt(name, tmp_path):
-    from tests.originals import answer_of_ours
-
-    loaded = load_sam(tiny(name, tmp_path / "folder"))
-    size, cells = loaded.variant.image_size, 8
-    assert loaded.variant == dataclasses.replace(FAMILY[name], image_size=size)
-    assert size == cells * loaded.patch_size
-    assert not loaded.model.training
-    assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
-    assert not any(p.requires_grad for p in loaded.model.parameters())
-    pixels = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    embeddings, masks, scores = answer_of_ours(loaded.model, pixels, torch.tensor([30.0, 40.0]))
-    assert embeddings[-1].shape[-2:] == (cells, cells)
-    assert masks.shape[-2:] == (4 * cells, 4 * cells)
-    assert len(scores) in (1, 3)
-    assert masks.isfinite().all()
-    assert masks.std() > 0
+    tiny_family.main(name, tmp_path / "folder")
 
 
 def test_edgetam_loads_where_timm_is(tmp_path):
-    oracle.needs("timm", "torchvision")
-    assert oracle.run(ANSWERS).split("\n")[0] == ("edgetam 128 (1, 4, 32, 32) (1, 8, 16, 16) (1, 32, 8, 8) (3, 32, 32)")
+    run_beside_torchvision("tiny_family", "edgetam", tmp_path / "folder", needs=("timm",))
 
 
 def test_edgetam_without_timm_says_what_to_install(tmp_path, monkeypatch):

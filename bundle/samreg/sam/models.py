@@ -1,4 +1,9 @@
-"""Models of each architecture from a configuration and tensors; nothing is left at a random value."""
+"""Models of each architecture from a configuration and tensors; nothing is left at a random value.
+
+Their encoders, prompts and modules are used, not their `forward`: in transformers 5.23 that of SamHQModel
+upscales the image embedding as it was before the two-way transformer, rows and columns exchanged, and so
+gives other masks than the authors' code. `samreg.sam.decoder` agrees with the authors.
+"""
 
 from __future__ import annotations
 
@@ -88,10 +93,6 @@ def _empty(plan: Plan, path: Path) -> Any:
             from samreg.sam.tiny_vit import TinyViT
 
             model.vision_encoder = TinyViT(original_mobile.encoder_shape(plan.tensors))
-        if plan.architecture == "sam_hq":
-            from samreg.sam.hq_decoder import HqMaskDecoder
-
-            model.mask_decoder = HqMaskDecoder(model.config.mask_decoder_config)
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, ZeroDivisionError) as error:
         raise refused(path, f"has a configuration that no model can have ({type(error).__name__})") from error
     return model
