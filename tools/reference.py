@@ -58,7 +58,7 @@ def _option(action: argparse.Action) -> str:
         value = ""
     elif isinstance(value, tuple):
         value = " ".join(value)
-    elif action.choices is not None:
+    elif action.choices is not None and value is None:
         value = "{" + ",".join(map(str, action.choices)) + "}"
     name = " ".join(filter(None, (", ".join(action.option_strings), value)))
     need = " (required)" if action.required and action.option_strings else ""

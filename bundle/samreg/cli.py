@@ -168,7 +168,9 @@ def _add_weights(commands: Any) -> None:
     p = _command(actions, "fetch", "download weights from where they are published", _WEIGHTS)
     p.add_argument("name", choices=tuple(FAMILY), metavar="NAME", help="row of the SAM family")
     p.add_argument("-o", "--out", type=_path, required=True, metavar="DIR", help="folder to put them in")
-    p.add_argument("--url", help="the file at another place (https, file); of a repository, the folder of its files")
+    p.add_argument(
+        "--url", metavar="URL", help="the file at another place (https, file); of a repository, the folder of its files"
+    )
     p.add_argument("--quiet", action="store_true", help="no progress")
 
 
