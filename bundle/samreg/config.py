@@ -28,6 +28,7 @@ class ProposalConfig:
         max_rois: At most this many regions of an image, best score first.
         points_per_side, pred_iou, stability: SAM everything mode: points along each side of the body's
             box, and the least predicted IoU and stability of a mask.
+        max_box_iou: Of two masks whose boxes share more, everything mode keeps the one of greater predicted IoU.
         refill: What the masks leave uncovered gets points of its own, twice as dense.
         points_per_batch: Points decoded together on a GPU; halved where memory does not allow it.
     """
@@ -42,6 +43,7 @@ class ProposalConfig:
     points_per_side: int = 16
     pred_iou: float = 0.88
     stability: float = 0.90
+    max_box_iou: float = 0.7
     refill: bool = False
     points_per_batch: int = 64
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,33 +22,39 @@ from samreg.types import Mask
 logger = logging.getLogger(__name__)
 
 STABILITY_OFFSET = 1.0  # logits by which the threshold is moved up and down
-BOX_IOU = 0.7  # boxes that share more are one mask
+STABILITY_MARGIN = 0.2  # by which the stability at the decoder's resolution may differ
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Masks of one slice at the decoder's resolution.
+    """Masks of one slice.
 
     Attributes:
-        logits: [n, y, x].
+        masks: bool [n, i, j] on the voxels.
         iou, stability: [n] predicted, and of the mask when its threshold moves.
     """
 
-    logits: Tensor
+    masks: Tensor
     iou: Tensor
     stability: Tensor
 
     def __len__(self) -> int:
         return len(self.iou)
 
+    @property
+    def scores(self) -> np.ndarray:
+        """[n] predicted IoU times stability, 0..1."""
+        return (self.iou * self.stability).clamp(0, 1).cpu().numpy()
+
     def select(self, chosen: Tensor) -> Candidates:
         """Those at these positions, or where this is true."""
-        return Candidates(self.logits[chosen], self.iou[chosen], self.stability[chosen])
+        return Candidates(self.masks[chosen], self.iou[chosen], self.stability[chosen])
 
-    def and_more(self, more: Candidates) -> Candidates:
-        """These and others of the same slice."""
-        pairs = ((self.logits, more.logits), (self.iou, more.iou), (self.stability, more.stability))
-        return Candidates(*(torch.cat(pair) for pair in pairs))
+    @staticmethod
+    def joined(parts: Sequence[Candidates]) -> Candidates:
+        """All candidates of one slice."""
+        fields = ((p.masks, p.iou, p.stability) for p in parts)
+        return Candidates(*(torch.cat(field) for field in zip(*fields, strict=True)))
 
 
 class SamEverything:
@@ -70,8 +77,8 @@ class SamEverything:
         for k in range(volume.grid.shape[2]):
             if body[:, :, k].any():
                 image = encoded.prompted(k)
-                masks, scores = _on_voxels(image, everything(image, body[:, :, k], config, decoding))
-                masks &= body[:, :, k]
+                candidates = everything(image, body[:, :, k], config, decoding)
+                masks, scores = candidates.masks.cpu().numpy() & body[:, :, k], candidates.scores
                 area = masks.sum((1, 2))
                 keep = np.flatnonzero((area >= smallest) & (area <= largest[k]))
                 found = [Roi.from_mask(masks[n][:, :, None], offset=(0, 0, k), score=float(scores[n])) for n in keep]
@@ -109,14 +116,15 @@ class Decoding:
                 self._halve(len(batch), error)
                 continue
             done += len(batch)
-        return Candidates(
-            *(torch.cat(field) for field in zip(*((p.logits, p.iou, p.stability) for p in parts), strict=True))
-        )
+        return Candidates.joined(parts)
 
     def _good(self, image: PromptedSlice, points_ij: np.ndarray) -> Candidates:
-        masks = image.at_points(points_ij, min_iou=self._config.pred_iou)
-        found = Candidates(masks.logits, masks.iou, _stability(masks.logits))
-        return found.select(found.stability >= self._config.stability)
+        found = image.at_points(points_ij, min_iou=self._config.pred_iou)
+        # What is clearly unstable at the decoder's resolution is not brought to the voxels.
+        chosen = _stability(found.logits) >= self._config.stability - STABILITY_MARGIN
+        fine = image.on_voxels(found.logits[chosen])
+        candidates = Candidates(fine > 0, found.iou[chosen], _stability(fine))
+        return candidates.select(candidates.stability >= self._config.stability)
 
     def _halve(self, tried: int, error: torch.OutOfMemoryError) -> None:
         if tried <= 1:
@@ -139,21 +147,14 @@ def everything(image: PromptedSlice, body: np.ndarray, config: ProposalConfig, d
         body: [i, j] where points are set.
         config: Points along each side of the body's box, and whether what they leave uncovered gets its own.
     """
-    found = _distinct(decoding(image, _points(body, config.points_per_side)))
-    if config.refill:
-        covered, _ = _on_voxels(image, found)
-        left = body & ~covered.any(0)
-        if left.any():
-            points = _points(body, 2 * config.points_per_side)
-            i, j = np.rint(points).astype(int).T
-            found = _distinct(found.and_more(decoding(image, points[left[i, j]])))
+    found = _distinct(decoding(image, _points(body, config.points_per_side)), config.max_box_iou)
+    left = body & ~found.masks.any(0).cpu().numpy()
+    if config.refill and left.any():
+        points = _points(body, 2 * config.points_per_side)
+        i, j = np.rint(points).astype(int).T
+        more = decoding(image, points[left[i, j]])
+        found = _distinct(Candidates.joined([found, more]), config.max_box_iou)
     return found
-
-
-def _on_voxels(image: PromptedSlice, found: Candidates) -> tuple[np.ndarray, np.ndarray]:
-    """Masks [n, i, j], and their scores [n]."""
-    scores = (found.iou * found.stability).clamp(0, 1).cpu().numpy()
-    return (image.on_voxels(found.logits) > 0).cpu().numpy(), scores
 
 
 def _points(body: np.ndarray, per_side: int) -> np.ndarray:
@@ -169,35 +170,30 @@ def _points(body: np.ndarray, per_side: int) -> np.ndarray:
 
 
 def _stability(logits: Tensor) -> Tensor:
-    """[n] IoU of the masks [n, y, x] at a higher and at a lower threshold; the inner lies in the outer."""
+    """[n] IoU of the masks [n, ...] at a higher and at a lower threshold; the inner lies in the outer."""
     inner = (logits > STABILITY_OFFSET).sum((1, 2))
     outer = (logits > -STABILITY_OFFSET).sum((1, 2))
     return inner / outer.clamp_min(1)
 
 
-def _distinct(found: Candidates) -> Candidates:
+def _distinct(found: Candidates, max_box_iou: float) -> Candidates:
     """The best candidates whose boxes are distinct (non-maximum suppression), greatest predicted IoU first."""
-    boxes = _boxes(found.logits > 0).cpu().numpy()
-    iou = found.iou.cpu().numpy()
-    low, high = boxes[:, :2], boxes[:, 2:]
+    low, high = (corner.cpu().numpy() for corner in _boxes(found.masks))
     area = (high - low).prod(1)
     kept: list[int] = []
-    for n in np.argsort(-iou, kind="stable"):
-        if area[n] == 0:
-            continue
+    for n in np.argsort(-found.iou.cpu().numpy(), kind="stable"):
         common = np.clip(np.minimum(high[kept], high[n]) - np.maximum(low[kept], low[n]), 0, None).prod(1)
-        if not (common > BOX_IOU * (area[kept] + area[n] - common)).any():
+        if area[n] and not (common > max_box_iou * (area[kept] + area[n] - common)).any():
             kept.append(int(n))
     return found.select(torch.tensor(kept, dtype=torch.long, device=found.iou.device))
 
 
-def _boxes(masks: Tensor) -> Tensor:
-    """[n, 4] first row, first column, and those after the last, of masks [n, y, x]; zeros if empty."""
-    out = []
-    for axis in (2, 1):
-        line = masks.any(axis).byte()
-        some = line.any(1)
-        out.append(line.argmax(1) * some)
-        out.append((line.shape[1] - line.flip(1).argmax(1)) * some)
-    y0, y1, x0, x1 = out
-    return torch.stack([y0, x0, y1, x1], 1)
+def _boxes(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """First index, and that after the last, of masks [n, i, j]: [n, 2] each; equal for an empty mask."""
+    low, high = [], []
+    for other in (2, 1):
+        line = masks.any(other).byte()
+        filled = line.any(1)
+        low.append(line.argmax(1) * filled)
+        high.append((line.shape[1] - line.flip(1).argmax(1)) * filled)
+    return torch.stack(low, 1), torch.stack(high, 1)

@@ -82,6 +82,9 @@ class Decoder:
         self._parts = model.mask_decoder
         layers = self._parts.transformer.layers
         self._layers = list(layers)
+        for layer in layers:  # as the published models were trained; transformers has 1e-6 for some of them
+            for norm in (layer.layer_norm1, layer.layer_norm2, layer.layer_norm3, layer.layer_norm4):
+                norm.eps = 1e-5
         self._to_image = [_Attention(layer.cross_attn_token_to_image) for layer in layers]
         self._from_image = [_Attention(layer.cross_attn_image_to_token) for layer in layers]
         self._final = _Attention(self._parts.transformer.final_attn_token_to_image)

@@ -43,11 +43,6 @@ class PromptableModel:
         """Side in pixels of what a cell of the embedding covers."""
         return self.image_size // int(self.model.prompt_encoder.image_embedding_size[0])
 
-    @property
-    def has_fine_features(self) -> bool:
-        """The decoder needs more of a slice than its embedding."""
-        return self.variant.architecture not in ("sam", "mobile_sam")
-
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> list[Encoded]:
         """Embeddings of slices.

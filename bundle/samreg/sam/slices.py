@@ -27,7 +27,7 @@ _NORMALISATION = {  # mean and standard deviation of intensities in 0..1
 _WINDOW = (0.5, 99.5)  # percentiles of the volume that become 0 and 1
 _VOLUMES_KEPT = 2
 _AHEAD_ON_GPU = 4  # slices encoded together
-_FINE_KEPT = 8  # slices
+_WHOLE_KEPT = 8  # slices ready for prompts; of the others the embedding alone, as float16
 
 
 class SamSlices:
@@ -52,11 +52,7 @@ class SamSlices:
 
 
 class EncodedVolume:
-    """The slices (axis k) of one volume as a model sees them.
-
-    Embeddings are kept as float16, and everything is made from what is kept, so that a result does
-    not depend on whether a slice was encoded now or earlier.
-    """
+    """The slices (axis k) of one volume as a model sees them."""
 
     def __init__(self, model: PromptableModel, volume: Volume) -> None:
         self._model = model
@@ -108,11 +104,9 @@ class EncodedVolume:
         ahead = _AHEAD_ON_GPU if self._model.device.type == "cuda" else 1
         wanted = [n for n in range(k, self._volume.grid.shape[2]) if n == k or n not in self._embeddings][:ahead]
         for n, encoded in zip(wanted, self._model.encode(torch.stack([self._pixels(n) for n in wanted])), strict=True):
-            kept = Encoded(encoded.embedding.half(), tuple(f.half() for f in encoded.fine))
-            self._embeddings[n] = kept.embedding
-            self._whole[n] = kept
-        # What the decoder adds at high resolution takes several times the memory of the embedding.
-        while self._model.has_fine_features and len(self._whole) > _FINE_KEPT:
+            self._embeddings[n] = encoded.embedding.half()
+            self._whole[n] = encoded
+        while len(self._whole) > _WHOLE_KEPT:
             self._whole.popitem(last=False)
 
     def _pixels(self, k: int) -> Tensor:
@@ -178,7 +172,7 @@ class PromptedSlice:
         return torch.as_tensor((np.asarray(points_ij) + 0.5) * scale, dtype=torch.float32)
 
     def _within(self, masks: Masks) -> Masks:
-        width, height = (math.ceil(pixels * self._low_per_pixel) for pixels in self._size_xy)
+        width, height = (math.ceil(pixels * self._low_per_pixel + 0.5) for pixels in self._size_xy)
         return replace(masks, logits=masks.logits[:, :height, :width])
 
 
