@@ -127,6 +127,7 @@ class Config:
     transform: TransformChoice = "deformable"
     encoder: str = "handcrafted"
     weights: str | None = None
+    variant: str | None = None
     device: str = "auto"
     seed: int = 0
     proposals: ProposalConfig = field(default_factory=ProposalConfig)

@@ -19,6 +19,7 @@ class SamEncoder:
     Args:
         weights: A transformers folder or an original checkpoint.
         device: Where the model runs.
+        variant: Row of the SAM family; None: told from the files.
 
     Attributes:
         slices: The model and its embeddings; everything mode shares it, so each slice is encoded once.
@@ -27,10 +28,12 @@ class SamEncoder:
         UsageError: There are no weights, or they cannot be used.
     """
 
-    def __init__(self, *, weights: str | Path | None = None, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, *, weights: str | Path | None = None, device: torch.device | str = "cpu", variant: str | None = None
+    ) -> None:
         if weights is None:
             raise UsageError("encoder 'sam' without weights", "a file or folder", "Give it with --weights.")
-        self.slices = SamSlices(PromptableModel(weights, device))
+        self.slices = SamSlices(PromptableModel(weights, device, variant))
 
     @property
     def weights_hash(self) -> str:

@@ -12,7 +12,6 @@ from torch.nn.functional import gelu
 
 from samreg.sam.attention import attend_in_strips
 from samreg.sam.decoder import Decoder, Encoded, ImageSide, Masks
-from samreg.sam.family import FAMILY
 from samreg.sam.loading import load_sam
 
 
@@ -22,16 +21,17 @@ class PromptableModel:
     Args:
         weights: See `samreg.sam.loading.load_sam`.
         device: Where the model runs.
+        variant: Row of the family; None: told from the files.
 
     Raises:
         UsageError: The weights cannot be used.
     """
 
-    def __init__(self, weights: str | Path, device: torch.device | str = "cpu") -> None:
-        model, self.weights_hash = load_sam(weights)
-        self.variant = FAMILY["sam-vit-b"]
+    def __init__(self, weights: str | Path, device: torch.device | str = "cpu", variant: str | None = None) -> None:
+        loaded = load_sam(weights, variant)
+        self.variant, self.weights_hash = loaded.variant, loaded.weights_hash
         self.device = torch.device(device)
-        self.model: Any = model.to(self.device)
+        self.model: Any = loaded.model.to(self.device)
         if self.device.type == "cpu":
             attend_in_strips(self.model)
         self.decoder = Decoder(self.model)
