@@ -230,6 +230,7 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
     p.add_argument("--encoder", choices=tuple(registry.ENCODERS), help="features that regions are matched by")
     p.add_argument("--weights", metavar="PATH", help="file or folder of the encoder's weights")
     _add_variant(p)
+    p.add_argument("--cache", metavar="DIR", help="keep what a SAM model makes of a slice here for the next time")
     p.add_argument("--preset", choices=workflow.presets(), help="configuration shipped with samreg")
     p.add_argument("--config", type=_path, metavar="FILE", help="YAML or JSON configuration, over the preset")
     p.add_argument("--device", type=_device, metavar="auto|cpu|cuda[:N]", help="where to compute (default auto)")
@@ -244,7 +245,7 @@ def config_from(args: argparse.Namespace) -> Config:
     """
     from samreg import workflow
 
-    keys = ("transform", "encoder", "weights", "variant", "device", "seed")
+    keys = ("transform", "encoder", "weights", "variant", "device", "cache", "seed")
     options = {key: getattr(args, key) for key in keys}
     return workflow.configured(method=args.method, preset=args.preset, file=args.config, **options)
 

@@ -119,6 +119,10 @@ class Config:
     `method` is the name of the preset the other values are from; to choose one, use
     `samreg.configured(method="samreg")`, which reads them.
 
+    Attributes:
+        weights, variant: Of a SAM model: file or folder, and its row of the family (None: told from them).
+        cache, cache_gb: Folder that keeps what a SAM model makes of a slice, and its size in 10⁹ bytes.
+
     Raises (from `load`, `with_values`):
         UsageError: An unknown key, a wrong type, or a value out of range.
     """
@@ -129,6 +133,8 @@ class Config:
     weights: str | None = None
     variant: str | None = None
     device: str = "auto"
+    cache: str | None = None
+    cache_gb: float = 20.0
     seed: int = 0
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
@@ -137,8 +143,8 @@ class Config:
 
     @property
     def hash(self) -> str:
-        """Twelve hex digits of the SHA-256 of the configuration (device and weights' path left out)."""
-        values = {k: v for k, v in asdict(self).items() if k not in ("device", "weights")}
+        """Twelve hex digits of the SHA-256 of the configuration (without device, weights' path and cache)."""
+        values = {k: v for k, v in asdict(self).items() if k not in ("device", "weights", "cache", "cache_gb")}
         return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def with_values(self, values: Mapping[str, Any]) -> Config:

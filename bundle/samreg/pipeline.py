@@ -42,11 +42,12 @@ from samreg.estimation.robust import irls, ransac_rigid
 from samreg.geometry import Volume, finest_spacing_mm
 from samreg.matching import link_slices, match, match_labels, similarity, with_held_out
 from samreg.preprocess import body_mask, contrast_matched, mask_on, working_volume
-from samreg.proposals import Proposer, create_proposer
+from samreg.proposals import create_proposer
 from samreg.proposals.labels import GivenLabels
 from samreg.quality import Evidence, Judge, Judged, better, gate, scale_is_plausible
 from samreg.result import RegistrationResult
 from samreg.rois import RoiPairs, RoiSet
+from samreg.sam.cache import SliceCache
 from samreg.transforms import Affine, Rigid, Transform, compose
 from samreg.types import Labels, Mask, TransformKind
 
@@ -139,8 +140,9 @@ class _Registration:
     def run(self) -> RegistrationResult:
         config = self.config
         self.device = find_device(config.device)
+        cache = SliceCache(config.cache, config.cache_gb) if config.cache is not None else None
         self.encoder: Encoder = create_encoder(
-            config.encoder, weights=config.weights, variant=config.variant, device=self.device
+            config.encoder, weights=config.weights, variant=config.variant, device=self.device, cache=cache
         )
         images = self._timed("prepare", self._image_pair)
         fixed, moving = self._timed("regions", self._sides)
@@ -231,7 +233,11 @@ class _Registration:
         on_image = labels is not None or self.config.proposals.proposer == "sam"
         source = image if on_image else working
         on_source = mask_on(body, working.grid, source.grid) if on_image else body
-        proposer = GivenLabels(labels) if labels is not None else self._proposer()
+        proposer = (
+            GivenLabels(labels)
+            if labels is not None
+            else create_proposer(self.config.proposals.proposer, encoder=self.encoder)
+        )
         rois = proposer.propose(source, on_source, self.config.proposals, on_progress=lambda s: on_progress(0.9 * s))
         self.fallbacks += [note for note in rois.notes if note not in self.fallbacks]
         prototypes = None
@@ -243,14 +249,6 @@ class _Registration:
     def _encoded(self, image: Volume, working: Volume) -> Volume:
         """What the encoder reads: a model its own slices, handcrafted features the working image."""
         return image if self.config.encoder == "sam" else working
-
-    def _proposer(self) -> Proposer:
-        name, encoder = self.config.proposals.proposer, self.encoder
-        if name == "sam" and self.config.encoder != "sam":
-            from samreg.encoders.sam import SamEncoder
-
-            encoder = SamEncoder(weights=self.config.weights, variant=self.config.variant, device=self.device)
-        return create_proposer(name, encoder=encoder)
 
     def _match(self, fixed: _Side, moving: _Side, aligned: Transform | None, *, anywhere: bool = False) -> RoiPairs:
         """Pairs of regions.

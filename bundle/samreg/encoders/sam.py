@@ -9,6 +9,7 @@ import torch
 from samreg.encoders.base import Features, OnProgress
 from samreg.errors import UsageError
 from samreg.geometry import Volume
+from samreg.sam.cache import SliceCache
 from samreg.sam.model import PromptableModel
 from samreg.sam.slices import SamSlices
 
@@ -20,6 +21,7 @@ class SamEncoder:
         weights: A transformers folder or an original checkpoint.
         device: Where the model runs.
         variant: Row of the SAM family; None: told from the files.
+        cache: Keeps embeddings and masks for the next time.
 
     Attributes:
         slices: The model and its embeddings; everything mode shares it, so each slice is encoded once.
@@ -29,11 +31,16 @@ class SamEncoder:
     """
 
     def __init__(
-        self, *, weights: str | Path | None = None, device: torch.device | str = "cpu", variant: str | None = None
+        self,
+        *,
+        weights: str | Path | None = None,
+        device: torch.device | str = "cpu",
+        variant: str | None = None,
+        cache: SliceCache | None = None,
     ) -> None:
         if weights is None:
             raise UsageError("encoder 'sam' without weights", "a file or folder", "Give it with --weights.")
-        self.slices = SamSlices(PromptableModel(weights, device, variant))
+        self.slices = SamSlices(PromptableModel(weights, device, variant), cache)
 
     @property
     def weights_hash(self) -> str:
