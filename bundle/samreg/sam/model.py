@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu
 
+from samreg.sam.attention import attend_in_strips
 from samreg.sam.decoder import Decoder, Encoded, ImageSide, Masks
 from samreg.sam.loading import load_sam
 
@@ -31,6 +32,8 @@ class PromptableModel:
         self.variant, self.weights_hash = loaded.variant, loaded.weights_hash
         self.device = torch.device(device)
         self.model: Any = loaded.model.to(self.device)
+        if self.device.type == "cpu":
+            attend_in_strips(self.model)
         self.decoder = Decoder(self.model)
 
     @property
