@@ -146,7 +146,8 @@ class _Registration:
         fixed, moving = self._timed("regions", self._sides)
         free = self._timed("match", lambda: self._match(fixed, moving, None))
         rigid = self._timed("rigid", lambda: self._rigid(images, fixed, moving, free))
-        pairs, free = self._timed("pairs", lambda: self._pairs(fixed, moving, free, rigid))
+        aligned = None if rigid is None else Rigid.nearest(rigid.moving_from_fixed)
+        pairs, free = self._timed("pairs", lambda: self._pairs(fixed, moving, free, aligned))
         judge = Judge(fixed.working, moving.working, fixed.body, pairs.held_out, finest_spacing_mm(self.fixed.grid))
         identity = Affine.identity()
         before = judge.evidence(identity)
@@ -158,8 +159,17 @@ class _Registration:
             self._consider(stages, judge, "rigid", Rigid.nearest(rigid.moving_from_fixed))
         if supported and config.transform in ("affine", "deformable"):
             affine = self._timed("affine", lambda: self._affine(images, stages, pairs))
-            if affine is not None:
+            if affine is not None and (self.labels is not None or not config.estimation.dense):
                 self._consider(stages, judge, "affine", affine)
+            elif affine is not None:
+                # Pairs chosen under the rigid estimate speak for it: those that the affine one chooses have a say too.
+                own, own_free = self._timed("pairs", lambda: self._pairs(fixed, moving, free, affine))
+                both = replace(judge, held_out=_both(judge.held_out, own.held_out))
+                stages.evidence = both.evidence(stages.transform)
+                if self._consider(stages, both, "affine", affine):
+                    pairs, free, judge = own, own_free, replace(judge, held_out=own.held_out)
+                    before = judge.evidence(identity)
+                stages.evidence = judge.evidence(stages.transform)
             if config.transform == "deformable":
                 self._timed("deformable", lambda: self._deformable(images, stages, pairs, judge))
         quality, inverse = self._timed("quality", lambda: self._quality(stages, judge, pairs, free, rigid, before))
@@ -187,7 +197,7 @@ class _Registration:
         self.report(stage, 0.0)
         started = perf_counter()
         out = work()
-        self.timings[stage] = perf_counter() - started
+        self.timings[stage] = self.timings.get(stage, 0.0) + perf_counter() - started
         self.report(stage, 1.0)
         return out
 
@@ -278,15 +288,16 @@ class _Registration:
         where = None if anywhere else aligned
         return match(fixed.rois, moving.rois, alike, settings, aligned=where, max_distance_mm=reach)
 
-    def _pairs(self, fixed: _Side, moving: _Side, free: RoiPairs, rigid: LinearFit | None) -> tuple[RoiPairs, RoiPairs]:
-        """The pairs that lie together under the rigid estimate, linked across slices, some held out.
+    def _pairs(
+        self, fixed: _Side, moving: _Side, free: RoiPairs, aligned: Transform | None
+    ) -> tuple[RoiPairs, RoiPairs]:
+        """The pairs that lie together under a linear estimate, linked across slices, some held out.
 
         Beside them those that appearance alone makes, now that the contrasts are comparable: they
         tell a right alignment from a wrong one.
         """
         pairs = free
-        if self.labels is None and rigid is not None:
-            aligned = Rigid.nearest(rigid.moving_from_fixed)
+        if self.labels is None and aligned is not None:
             pairs = self._match(fixed, moving, aligned)
             free = self._match(fixed, moving, aligned, anywhere=True)
         if any(p.fixed.is_2d for p in pairs) and not self.fixed.grid.is_2d:
@@ -430,6 +441,10 @@ class _Stages:
     def accept(self, kind: TransformKind, transform: Transform, evidence: Evidence) -> None:
         self.kind, self.transform, self.evidence = kind, transform, evidence
         self.reached[kind] = transform
+
+
+def _both(one: RoiPairs, other: RoiPairs) -> RoiPairs:
+    return replace(one, pairs=one.pairs + other.pairs)
 
 
 def _matrix(transform: Transform) -> np.ndarray:
