@@ -48,10 +48,8 @@ def body_mask(volume: Volume) -> Mask:
     if high <= low:
         return np.ones(volume.grid.shape, bool)
     values = ((volume.voxels - low) / (high - low)).clip(0, 1)
-    border = _border_values(values)
-    counts, edges = np.histogram(border, 32, (0, 1))
-    background = edges[counts.argmax()] + 0.5 / 32
-    if 0.2 < background < 0.8 or counts.max() < 0.2 * border.size:
+    background = background_value(values)
+    if background is None:
         return np.ones(volume.grid.shape, bool)
     contrast = np.sqrt(np.abs(values - background))
     sigma = [
@@ -63,6 +61,20 @@ def body_mask(volume: Volume) -> Mask:
         mask[:, :, k] = ndimage.binary_fill_holes(mask[:, :, k])
     share = mask.mean()
     return mask if 0.01 < share < 0.97 else np.ones(volume.grid.shape, bool)
+
+
+def background_value(values: np.ndarray) -> float | None:
+    """The commonest value of the border, if it is the darkest or brightest of the image; else None.
+
+    Args:
+        values: [i, j, k], the robust range of the image brought to 0..1.
+    """
+    border = _border_values(values)
+    counts, edges = np.histogram(border, 32, (0, 1))
+    background = float(edges[counts.argmax()] + 0.5 / 32)
+    if 0.2 < background < 0.8 or counts.max() < 0.2 * border.size:
+        return None
+    return background
 
 
 def mask_on(mask: Mask, source: Grid, target: Grid) -> Mask:
