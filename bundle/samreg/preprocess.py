@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from samreg.geometry import Grid, Volume, resample
-from samreg.transforms import Transform
+from samreg.transforms import Affine, Transform, nearest_rotation
 from samreg.types import Mask
 
 CONTRAST_BINS = 64
@@ -75,6 +75,29 @@ def background_value(values: np.ndarray) -> float | None:
     if 0.2 < background < 0.8 or counts.max() < 0.2 * border.size:
         return None
     return background
+
+
+def turned_like(moving: Volume, fixed: Grid, aligned: Affine) -> Volume:
+    """The moving image on a grid of its own space that lies as the fixed one does under a rough alignment.
+
+    Features that know directions (MIND-SSC) compare only between images that lie alike.
+
+    Returns:
+        The image itself if its axes lie within 10° of the fixed ones; else the whole of it at the fixed
+        spacing, with the median of its border around it.
+    """
+    direction = nearest_rotation(aligned.moving_from_fixed[:3, :3]) @ fixed.direction
+    if np.abs(np.linalg.norm(direction - moving.grid.direction, axis=0)).max() < 2 * np.sin(np.deg2rad(5)):
+        return moving
+    n = np.asarray(moving.grid.shape)
+    corners = moving.grid.lps(np.array(list(np.ndindex(2, 2, 2))) * (n - 1)) @ direction
+    low, high = corners.min(0), corners.max(0)
+    shape = np.round((high - low) / fixed.spacing_mm).astype(int) + 1
+    if moving.grid.is_2d:
+        shape[2] = 1
+    grid = Grid.from_axes(shape, fixed.spacing_mm, direction @ low, direction)
+    border = float(np.median(_border_values(moving.voxels)))
+    return replace(moving, voxels=resample(moving.voxels, moving.grid, grid, outside=border), grid=grid)
 
 
 def mask_on(mask: Mask, source: Grid, target: Grid) -> Mask:
