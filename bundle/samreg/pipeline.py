@@ -296,9 +296,7 @@ class _Registration:
         where = None if anywhere else aligned
         return match(fixed.rois, moving.rois, alike, settings, aligned=where, max_distance_mm=reach)
 
-    def _pairs(
-        self, fixed: _Side, moving: _Side, free: RoiPairs, aligned: Affine | None
-    ) -> tuple[RoiPairs, RoiPairs]:
+    def _pairs(self, fixed: _Side, moving: _Side, free: RoiPairs, aligned: Affine | None) -> tuple[RoiPairs, RoiPairs]:
         """The pairs that lie together under a linear estimate, linked across slices, some held out.
 
         Beside them those that appearance alone makes, now that the contrasts are comparable: they
