@@ -54,7 +54,7 @@ class PointTable:
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"points '{path}' cannot be read ({error})", "a CSV file") from error
         header = rows.pop(0) if rows and _is_header(rows[0], axes) else None
-        meaning = f"{' '.join(axes)} ({what})"
+        meaning = f"{', '.join(axes[:-1])} and {axes[-1]} ({what})"
         columns = tuple(range(len(axes))) if header is None else _columns(header, path, axes, meaning)
         if not rows:
             raise UsageError(f"'{path}' holds no points", f"a row of {meaning} for each point")
@@ -136,7 +136,7 @@ def _columns(header: tuple[str, ...], path: Path, axes: Sequence[str], meaning: 
     if missing:
         raise UsageError(f"points '{path}' have the columns {', '.join(header)}", f"columns named {meaning}")
     if any(names.count(axis) > 1 for axis in axes):
-        raise UsageError(f"points '{path}' have the columns {', '.join(header)}", f"one column each of {meaning}")
+        raise UsageError(f"points '{path}' have the columns {', '.join(header)}", f"one column {', one '.join(axes)}")
     return tuple(names.index(axis) for axis in axes)
 
 
@@ -150,7 +150,10 @@ def _numbers(rows: list[tuple[str, ...]], columns: tuple[int, ...], path: Path, 
     for n, row in enumerate(rows):
         cells = [row[c] if c < len(row) else "" for c in columns]
         if not all(map(_is_number, cells)):
-            raise UsageError(f"row {n + first} of '{path}' is '{','.join(row)}'", f"finite numbers {meaning}")
+            raise UsageError(
+                f"row {n + first} of '{path}' is '{','.join(row)}'",
+                f"{'two' if len(columns) == 2 else 'three'} finite numbers {meaning}",
+            )
         points[n] = [float(cell) for cell in cells]
         if np.abs(points[n]).max() > MAX_COORDINATE_MM:
             raise UsageError(

@@ -194,7 +194,7 @@ def test_landmarks_in_pixels_are_scored_beside_the_identity(tmp_path: Path, caps
     ("moving", "options", "code", "said"),
     [
         ("x,y\n30,4\n", (), 3, "outside the image's 20 x 30 pixels"),
-        ("x,z\n1,4\n", (), 2, "columns named x y (pixels)"),
+        ("x,z\n1,4\n", (), 2, "columns named x and y (pixels)"),
         ("1,2,3\n", (), 2, "has 3 fields"),
         ("x,y\n1,4\n", ("--landmarks-in", "mm"), 2, "images without landmarks in pixels"),
     ],
