@@ -181,21 +181,6 @@ def write_outputs(result: RegistrationResult, out: Path) -> dict[str, Any]:
     return report
 
 
-def write_refusal(error: SamregError, out: Path) -> dict[str, Any]:
-    """Leave `report.json` with the reason in a folder, and nothing else.
-
-    Returns:
-        The contents of `report.json`.
-
-    Raises:
-        UsageError: The folder holds other files or cannot be written.
-    """
-    with OutputFolder(out) as output:
-        report = refusal_file(error, output.folder)
-        output.commit()
-    return report
-
-
 def write_files(result: RegistrationResult, folder: Path) -> dict[str, Any]:
     """Write every file of a result into an existing folder; the contents of `report.json` come back."""
     started = perf_counter()
@@ -263,11 +248,7 @@ def write_reports(
     from samreg.report import report_json, write_json, write_report
 
     files = {name.split(".")[0]: name for name in RESULT_FILES if not name.startswith("report.")}
-    warnings = [
-        *loosened(result.config.quality),
-        *notes,
-        *(w for image in (result.fixed, result.moving) for w in image.notes.values()),
-    ]
+    warnings = [*loosened(result.config.quality), *notes]
     report = report_json(result, objects={**files, **objects, "report": "report.html"}, warnings=warnings)
     write_report(result, warped, folder / "report.html", report=report)
     write_json(report, folder / "report.json")

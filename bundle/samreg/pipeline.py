@@ -19,6 +19,8 @@ import torch
 
 import samreg
 from samreg.config import Config
+from samreg.device import find_device
+from samreg.encoders import create_encoder
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
 from samreg.errors import InputRefused, UsageError
@@ -40,11 +42,9 @@ from samreg.estimation.robust import irls, ransac_rigid
 from samreg.geometry import Volume, finest_spacing_mm
 from samreg.matching import link_slices, match, match_labels, similarity, with_held_out
 from samreg.preprocess import body_mask, contrast_matched, mask_on, turned_like, working_volume
-from samreg.proposals.base import Proposer
+from samreg.proposals import Proposer, create_proposer
 from samreg.proposals.labels import GivenLabels
 from samreg.quality import Evidence, Judge, Judged, better, gate, scale_is_plausible
-from samreg.registry import ENCODERS, PROPOSERS, find
-from samreg.registry import load as load_entry
 from samreg.result import RegistrationResult
 from samreg.rois import RoiPair, RoiPairs, RoiSet
 from samreg.transforms import Affine, Rigid, Transform, compose
@@ -139,9 +139,9 @@ class _Registration:
 
     def run(self) -> RegistrationResult:
         config = self.config
-        self.device = _device(config.device)
-        self.encoder: Encoder = load_entry(find(ENCODERS, config.encoder, "encoder"))(
-            weights=config.weights, device=self.device
+        self.device = find_device(config.device)
+        self.encoder: Encoder = create_encoder(
+            config.encoder, weights=config.weights, variant=config.variant, device=self.device
         )
         images = self._timed("prepare", self._image_pair)
         fixed, moving = self._timed("regions", self._sides)
@@ -250,6 +250,7 @@ class _Registration:
         on_source = mask_on(body, working.grid, source.grid) if on_image else body
         proposer = GivenLabels(labels) if labels is not None else self._proposer()
         rois = proposer.propose(source, on_source, self.config.proposals, on_progress=lambda s: on_progress(0.9 * s))
+        self.fallbacks += [note for note in rois.notes if note not in self.fallbacks]
         prototypes = None
         if labels is None:
             prototypes = pool(self.encoder.encode(self._encoded(image, working)), rois)
@@ -261,17 +262,12 @@ class _Registration:
         return image if self.config.encoder == "sam" else working
 
     def _proposer(self) -> Proposer:
-        name = self.config.proposals.proposer
-        if name == "labels":
-            raise UsageError("proposer 'labels' without label maps", "--fixed-rois and --moving-rois")
-        made = load_entry(find(PROPOSERS, name, "proposer"))
-        if name != "sam":
-            return made()
-        if self.config.encoder == "sam":
-            return made(self.encoder.slices)  # type: ignore[attr-defined]
-        from samreg.encoders.sam import SamEncoder
+        name, encoder = self.config.proposals.proposer, self.encoder
+        if name == "sam" and self.config.encoder != "sam":
+            from samreg.encoders.sam import SamEncoder
 
-        return made(SamEncoder(weights=self.config.weights, device=self.device).slices)
+            encoder = SamEncoder(weights=self.config.weights, variant=self.config.variant, device=self.device)
+        return create_proposer(name, encoder=encoder)
 
     def _match(self, fixed: _Side, moving: _Side, aligned: Affine | None, *, anywhere: bool = False) -> RoiPairs:
         """Pairs of regions.
@@ -481,16 +477,6 @@ def _body_size_mm(side: _Side) -> float:
     grid = side.working.grid
     axes = list(grid.active_axes)
     return float((side.body.sum() * np.prod(grid.spacing_mm[axes])) ** (1 / len(axes)))
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device '{name}' is not there", "auto, cpu, or cuda[:N] of this machine") from error
-    return name
 
 
 def _peak_memory_mb() -> float:

@@ -77,6 +77,23 @@ def find(table: Mapping[str, Entry], name: str, what: str) -> Entry:
     return table[name]
 
 
+def find_proposer(name: str, *, labelled: bool = False) -> Entry:
+    """The proposer of this name.
+
+    Args:
+        labelled: Label maps are given.
+
+    Raises:
+        UsageError: There is none, or it needs label maps.
+    """
+    entry = find(PROPOSERS, name, "proposer")
+    if name == "labels" and not labelled:
+        raise UsageError(
+            "proposer 'labels' without a label map", "one for each image", "Give --fixed-rois and --moving-rois."
+        )
+    return entry
+
+
 def load(entry: Entry) -> Any:
     """The class or function behind an entry.
 

@@ -95,8 +95,7 @@ class Roi:
         """The region on another grid of the same space, its edges interpolated; None if it vanishes there."""
         if source.same_as(target, 1e-6):
             return self
-        corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-        edges = target.index(source.lps(np.asarray(self.start) + corners * self.shape - 0.5))
+        edges = target.index(source.corners(self.start, self.shape))
         low = np.clip(np.floor(edges.min(0)), 0, np.asarray(target.shape) - 1).astype(int)
         high = np.clip(np.ceil(edges.max(0)) + 1, low + 1, target.shape).astype(int)
         ijk = source.index(target.crop(low, high).points()) - np.asarray(self.start)
@@ -122,10 +121,15 @@ class Roi:
 
 @dataclass(frozen=True, eq=False)
 class RoiSet:
-    """Regions of one image on one grid. Regions may overlap."""
+    """Regions of one image on one grid. Regions may overlap.
+
+    Attributes:
+        notes: What its maker had to do otherwise than asked.
+    """
 
     grid: Grid
     rois: tuple[Roi, ...]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rois)

@@ -17,8 +17,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from samreg.config import Config
+from samreg.device import find_device
 from samreg.errors import InputRefused, SamregError, UsageError
-from samreg.registry import ENCODERS, PROPOSERS, find
+from samreg.registry import ENCODERS, find, find_proposer
+from samreg.sam.family import variant as family_row
 
 if TYPE_CHECKING:
     from samreg.geometry import Volume
@@ -167,19 +169,20 @@ def check_config(config: Config, *, labelled: bool = False) -> None:
         raise UsageError(f"weights for the {encoder.name} encoder", "none", _without_weights())
     if config.weights is not None and not (config.weights and Path(config.weights).exists()):
         raise UsageError(f"weights '{config.weights}' do not exist", "a file or folder", reason="weights-missing")
+    if config.variant is not None:
+        family_row(config.variant)
+        if config.weights is None:
+            raise UsageError(f"variant '{config.variant}' without weights", "both", "Give the weights with --weights.")
     needing = [("encoder", encoder)]
     if not labelled:
-        proposer = find(PROPOSERS, config.proposals.proposer, "proposer")
-        if proposer.name == "labels":
-            raise UsageError("proposer 'labels' without label maps", "--fixed-rois and --moving-rois")
-        needing.append(("proposer", proposer))
+        needing.append(("proposer", find_proposer(config.proposals.proposer)))
     for what, entry in needing:
         if entry.needs_weights and config.weights is None:
             raise UsageError(
                 f"{what} '{entry.name}' without weights", "a file or folder", "Give it with --weights",
                 reason="weights-missing",
             )  # fmt: skip
-    _check_device(config.device)
+    find_device(config.device)
 
 
 def picture_spacings(paths: Iterable[Path], given: Sequence[float] | None) -> list[Sequence[float] | None]:
@@ -208,17 +211,6 @@ def _check(job: Job) -> None:
 def _without_weights() -> str:
     names = " or ".join(f"'{e.name}'" for e in ENCODERS.values() if e.needs_weights)
     return f"Leave out the weights or choose {names}"
-
-
-def _check_device(name: str) -> None:
-    if name in ("auto", "cpu"):
-        return
-    import torch
-
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device '{name}' is not there", "auto, cpu, or cuda[:N] of this machine") from error
 
 
 def load(job: Job) -> Inputs:

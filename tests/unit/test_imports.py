@@ -18,7 +18,7 @@ ROOMS = (
     ("geometry",),
     ("transforms",),
     ("rois",),
-    ("config",),
+    ("config", "device"),
     ("registry",),
     ("phantoms", "tables"),
     ("io",),
@@ -37,7 +37,7 @@ ROOMS = (
     ("pipeline",),
     ("locate",),
     ("workflow",),
-    ("cli", "cli_commands", "cli_progress"),
+    ("cli", "cli_commands", "cli_progress", "cli_weights"),
 )
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 FORBIDDEN = ("holoscan", "monai.deploy", "operators", "app")
@@ -93,7 +93,7 @@ def test_the_core_never_imports_what_stands_above_the_library():
             assert not any(name == f or name.startswith(f + ".") for f in FORBIDDEN), f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["info", "--json"], ["register", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["info", "--json"], ["register", "--help"], ["weights", "list"]])
 def test_the_command_answers_without_torch(arguments: list[str]):
     code = (
         "import sys\nfrom samreg import cli\n"

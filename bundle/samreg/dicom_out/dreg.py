@@ -100,9 +100,8 @@ def sampled_field(
 def probe_points(grid: Grid, count: int = 20_000) -> Points:
     """Points [n, 3] LPS mm spread at random over the field of view, and its eight corners."""
     rng = np.random.default_rng(0)
-    shape = np.asarray(grid.shape)
-    corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * shape - 0.5
-    return grid.lps(np.concatenate([rng.uniform(-0.5, shape - 0.5, (count, 3)), corners]))
+    inside = rng.uniform(-0.5, np.asarray(grid.shape) - 0.5, (count, 3))
+    return np.concatenate([grid.lps(inside), grid.corners()])
 
 
 def _enclosing_grid(fixed: Grid, spacing: float) -> Grid:

@@ -150,8 +150,7 @@ def _folds(vectors: np.ndarray, spacing: np.ndarray) -> bool:
 
 
 def _encloses(grid: Grid, fixed: Grid) -> bool:
-    corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * np.asarray(fixed.shape) - 0.5
-    ijk = grid.index(fixed.lps(corners))
+    ijk = grid.index(fixed.corners())
     return bool((ijk >= -1e-6).all() and (ijk <= np.asarray(grid.shape) - 1 + 1e-6).all())
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from samreg.encoders.base import Features, OnProgress
 from samreg.encoders.mind import mind_ssc
 from samreg.errors import UsageError
-from samreg.geometry import Grid, Volume, gaussian_smooth
+from samreg.geometry import Grid, Volume, finest_spacing_mm, gaussian_smooth
 from samreg.preprocess import background_value
 
 # In units of the finest spacing, so that pictures of any scale and thin stacks are served alike.
@@ -65,8 +65,8 @@ class Handcrafted:
 
 def _dilation(grid: Grid) -> list[int]:
     """The same distance in mm along all axes, at least one voxel, so that all stacks give the same channels."""
-    distance_mm = MIND_DISTANCE * grid.spacing_mm[list(grid.active_axes)].min()
-    return [max(1, round(float(distance_mm / s))) for s in grid.spacing_mm]
+    distance_mm = MIND_DISTANCE * finest_spacing_mm(grid)
+    return [max(1, round(distance_mm / float(s))) for s in grid.spacing_mm]
 
 
 def _normalised(voxels: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def _normalised(voxels: Tensor) -> Tensor:
 
 def _statistics(image: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Local mean and deviation at each scale [4, i, j, k], and the foreground bool [i, j, k]."""
-    finest = grid.spacing_mm[list(grid.active_axes)].min()
+    finest = finest_spacing_mm(grid)
     out = []
     for scale in STATISTICS_SCALES:
         mean, square = gaussian_smooth(torch.cat([image, image**2]), scale * finest / grid.spacing_mm)

@@ -12,7 +12,7 @@ from torch import Tensor
 from samreg.config import EstimationConfig
 from samreg.encoders.mind import mind_ssc
 from samreg.estimation.patches import RoiPatches, roi_loss
-from samreg.geometry import Grid, Volume, index_points, inside, resample, sample
+from samreg.geometry import Grid, Volume, finest_spacing_mm, index_points, inside, resample, sample
 from samreg.preprocess import on_grid
 from samreg.transforms import Transform, VelocityField, integrate_velocity
 from samreg.types import Mask
@@ -193,7 +193,7 @@ class _DenseTerm:
 
 def _dilation(grid: Grid) -> list[int]:
     """The same distance along all axes, at least one voxel."""
-    distance = 2 * float(grid.spacing_mm[list(grid.active_axes)].min())
+    distance = 2 * finest_spacing_mm(grid)
     return [max(1, round(distance / float(s))) for s in grid.spacing_mm]
 
 

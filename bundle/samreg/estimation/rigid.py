@@ -12,7 +12,7 @@ import numpy as np
 from samreg.estimation.linear import Level, LinearKind, make_level, refine
 from samreg.estimation.mutual_information import PointSamples
 from samreg.estimation.search import global_search, tilts
-from samreg.geometry import Grid, Volume
+from samreg.geometry import Grid, Volume, transform_points
 from samreg.preprocess import mask_on, working_volume
 from samreg.transforms import about_centre, nearest_rotation
 from samreg.types import Matrix4
@@ -167,10 +167,8 @@ def mirror_ratio(pair: ImagePair, moving_from_fixed: Matrix4) -> float:
         moving_body=_mapped(pair.moving_body, mirror),
     )
     starts = edge_starts(other, best=2) + plain_starts(other)
-    best = max(
-        refine(s.moving_from_fixed, other.coarse, "rigid", pair.fixed.grid, max_iterations=40)[1] for s in starts
-    )
-    found = refine(moving_from_fixed, pair.coarse, "rigid", pair.fixed.grid, max_iterations=40)[1]
+    best = max(_coarse_fit(other, s.moving_from_fixed)[1] for s in starts)
+    found = _coarse_fit(pair, moving_from_fixed)[1]
     return best / found if found > 0 else float("inf")
 
 
@@ -201,9 +199,7 @@ def _distinct(ended: list[tuple[float, Matrix4, str]], pair: ImagePair) -> list[
     points = pair.coarse.points[::50].double().cpu().numpy()
     kept: list[tuple[float, Matrix4, str]] = []
     for entry in ended:
-        apart = [
-            np.linalg.norm(points @ (entry[1] - k[1])[:3, :3].T + (entry[1] - k[1])[:3, 3], axis=1).mean() for k in kept
-        ]
+        apart = [np.linalg.norm(transform_points(entry[1] - k[1], points), axis=1).mean() for k in kept]
         if all(distance > 5.0 * pair.scale for distance in apart):
             kept.append(entry)
     return kept
@@ -222,7 +218,7 @@ def in_plane(matrix: np.ndarray, fixed: Volume, moving: Volume) -> np.ndarray:
     out = np.eye(4)
     out[:3, :3] = nearest_rotation(within @ matrix[:3, :3] @ within + np.outer(normal, normal))
     centre = fixed.grid.centre_lps
-    moved = matrix[:3, :3] @ centre + matrix[:3, 3]
+    moved = transform_points(matrix, centre)
     step = normal * (normal @ (moving.grid.centre_lps - centre))
     out[:3, 3] = centre + within @ (moved - centre) + step - out[:3, :3] @ centre
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from samreg.geometry import transform_points
 from samreg.transforms import nearest_rotation
 from samreg.types import Matrix4, Points
 
@@ -38,7 +39,7 @@ def affine_from_points(
     share = weights / weights.sum()
     centre_fixed = share @ fixed
     x = fixed - centre_fixed
-    residual = moving - (fixed @ prior[:3, :3].T + prior[:3, 3])
+    residual = moving - transform_points(prior, fixed)
     shift = share @ residual
     scatter = (x * share[:, None]).T @ x
     change = np.linalg.solve(scatter + ridge_mm**2 * np.eye(3), (x * share[:, None]).T @ (residual - shift)).T
@@ -117,4 +118,4 @@ def _congruent(a: Points, b: Points, tolerance_mm: float) -> bool:
 
 
 def _residuals(matrix: Matrix4, fixed: Points, moving: Points) -> np.ndarray:
-    return np.linalg.norm(fixed @ matrix[:3, :3].T + matrix[:3, 3] - moving, axis=1)
+    return np.linalg.norm(transform_points(matrix, fixed) - moving, axis=1)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from samreg.errors import UsageError
 from samreg.types import Matrix4, Points, Points_ijk
 
+_CUBE = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -133,6 +135,10 @@ class Grid:
         k = np.arange(self.shape[2], dtype=np.float64)[None, None, :, None] * a[:3, 2]
         return i + (j + (k + a[:3, 3]))
 
+    def corners(self, start: Sequence[int] = (0, 0, 0), shape: Sequence[int] | None = None) -> Points:
+        """LPS mm of the eight corners [8, 3] of the grid or of a box within it, voxel edges included."""
+        return self.lps(np.asarray(start) + _CUBE * (self.shape if shape is None else shape) - 0.5)
+
     def with_spacing(self, spacing_mm: Sequence[float] | np.ndarray) -> Grid:
         """The same field of view (to within half a voxel) at another spacing, centre kept.
 
@@ -171,14 +177,12 @@ class Grid:
         """True if both grids have the same shape and no voxel centre differs by more than the tolerance."""
         if self.shape != other.shape:
             return False
-        corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (np.asarray(self.shape) - 1)
+        corners = _CUBE * (np.asarray(self.shape) - 1)
         return bool(np.abs(self.lps(corners) - other.lps(corners)).max() <= tolerance_mm)
 
     def bounding_grid(self, spacing_mm: float, margin_mm: float = 0.0) -> Grid:
         """The axis-aligned (LPS) isotropic grid that covers this one."""
-        n = np.asarray(self.shape)
-        ijk = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * n - 0.5
-        corners = self.lps(ijk)
+        corners = self.corners()
         low, high = corners.min(0) - margin_mm, corners.max(0) + margin_mm
         shape = np.maximum(1, np.ceil((high - low) / spacing_mm - 1e-6)).astype(int)
         origin = (low + high) / 2 - spacing_mm * (shape - 1) / 2

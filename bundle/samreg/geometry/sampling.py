@@ -130,7 +130,7 @@ def _smooth_for(image: Tensor, source: Grid, target: Grid) -> Tensor:
     return gaussian_smooth(image, sigmas)
 
 
-def gaussian_smooth(image: Tensor, sigmas_vox: Sequence[float]) -> Tensor:
+def gaussian_smooth(image: Tensor, sigmas_vox: Sequence[float] | np.ndarray) -> Tensor:
     """Separable Gaussian smoothing of [c, i, j, k] with a sigma in voxels per axis; borders repeat."""
     for axis, sigma in enumerate(sigmas_vox):
         if sigma < 0.2 or image.shape[axis + 1] == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from samreg.encoders import Encoder
 from samreg.errors import UsageError
 from samreg.proposals.base import Proposer
-from samreg.registry import PROPOSERS, find, load
+from samreg.registry import find_proposer, load
 from samreg.types import Labels
 
 __all__ = ["Proposer", "create_proposer"]
@@ -25,17 +25,13 @@ def create_proposer(name: str, *, encoder: Encoder | None = None, labels: Labels
     Example:
         >>> rois = create_proposer("superpixels").propose(volume, body, ProposalConfig())
     """
-    entry = find(PROPOSERS, name, "proposer")
+    entry = find_proposer(name, labelled=labels is not None)
     if name == "sam":
         slices = getattr(encoder, "slices", None)
         if slices is None:
             raise UsageError("proposer 'sam' without the SAM encoder", "encoder 'sam'", "Choose --encoder sam.")
         proposer: Proposer = load(entry)(slices)
     elif name == "labels":
-        if labels is None:
-            raise UsageError(
-                "proposer 'labels' without a label map", "one for each image", "Give --fixed-rois and --moving-rois."
-            )
         proposer = load(entry)(labels)
     else:
         proposer = load(entry)()

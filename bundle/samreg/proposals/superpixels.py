@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from samreg.config import ProposalConfig
-from samreg.geometry import Grid, Volume, gaussian_smooth
+from samreg.geometry import Grid, Volume, finest_spacing_mm, gaussian_smooth
 from samreg.proposals.base import OnProgress
 from samreg.proposals.blobs import blobs
 from samreg.proposals.filters import size_limits, without_overlap
@@ -71,8 +71,7 @@ def _normalised(voxels: Voxels, body: Mask) -> Voxels:
 
 def _smoothed(image: Voxels, inside: Mask, grid: Grid, scale: float) -> Voxels:
     """Gaussian smoothing that does not look outside the body; sigma in units of the finest spacing."""
-    active = list(grid.active_axes)
-    sigmas = scale * grid.spacing_mm[active].min() / grid.spacing_mm
+    sigmas = scale * finest_spacing_mm(grid) / grid.spacing_mm
     both = torch.from_numpy(np.stack([np.where(inside, image, 0), inside]).astype(np.float32))
     value, weight = gaussian_smooth(both, sigmas).numpy()
     return value / np.maximum(weight, 1e-3)

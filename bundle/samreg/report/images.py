@@ -60,13 +60,8 @@ def _whose(name: str) -> str:
 
 
 def with_notes(warnings: Iterable[str], fixed: Volume, moving: Volume) -> list[str]:
-    """Warnings, then the notes of both images, each once and with the image that it is about.
-
-    Args:
-        warnings: Sentences for the reader; bare notes of the images among them are left out.
-    """
-    bare = {*fixed.notes.values(), *moving.notes.values()}
-    sentences = [w for w in warnings if w not in bare]
+    """Warnings, then the notes of both images, each once and with the image that it is about."""
+    sentences = list(warnings)
     for role, volume in (("Fixed", fixed), ("Moving", moving)):
         for key, note in volume.notes.items():
             whole = OF_BOTH[key] if key in OF_BOTH else f"{role}: {THINGS.get(key, '{}')}"

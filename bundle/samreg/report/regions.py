@@ -78,21 +78,15 @@ def _on_slice(point: np.ndarray, grid: Grid, normal: np.ndarray) -> np.ndarray:
 
 
 def _span(grid: Grid, roi: Roi, normal: np.ndarray) -> tuple[float, float]:
-    along = _corners(grid, roi) @ normal
+    along = grid.corners(roi.start, roi.shape) @ normal
     return float(along.min()), float(along.max())
-
-
-def _corners(grid: Grid, roi: Roi) -> np.ndarray:
-    """LPS mm of the eight corners [8, 3] of a region's box, voxel edges included."""
-    unit = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    return grid.lps(np.asarray(roi.start) + unit * np.asarray(roi.shape) - 0.5)
 
 
 def _outline(view: View, grid: Grid, roi: Roi) -> tuple[str, float, float] | None:
     """SVG path of a region on a view and where its number stands; None where the plane misses it."""
     from skimage.measure import approximate_polygon, find_contours
 
-    at = view.grid.index(_corners(grid, roi))
+    at = view.grid.index(grid.corners(roi.start, roi.shape))
     if at[:, 2].min() > 0 or at[:, 2].max() < 0:
         return None
     low = np.maximum(np.floor(at[:, :2].min(0)) - 2, 0).astype(int)

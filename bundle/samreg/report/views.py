@@ -179,8 +179,7 @@ def letters(direction: np.ndarray) -> str:
 
 def _view(name: str, grid: Grid, middle: np.ndarray, axes: np.ndarray, *, lettered: bool = True) -> View:
     """The plane through `middle` along `axes` (right, down, normal in columns) that covers the grid."""
-    n = np.asarray(grid.shape)
-    corners = grid.lps(np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * n - 0.5) @ axes
+    corners = grid.corners() @ axes
     low, high = corners.min(0), corners.max(0)
     step = float((high - low)[:2].max()) / PIXELS
     shape = np.maximum(2, np.round((high - low)[:2] / step)).astype(int)

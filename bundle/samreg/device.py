@@ -1,0 +1,28 @@
+"""The device to compute on."""
+
+from __future__ import annotations
+
+from samreg.errors import UsageError
+
+
+def find_device(name: str) -> str:
+    """The device of this name; "auto" is a GPU where there is one.
+
+    Raises:
+        UsageError: There is no such device on this machine.
+
+    Example:
+        >>> find_device("cpu")
+        'cpu'
+    """
+    if name == "cpu":
+        return name
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"device '{name}' is not there", "auto, cpu, or cuda[:N] of this machine") from error
+    return name
