@@ -129,10 +129,17 @@ def _add_evaluate(commands: Any) -> None:
     _add_transform(p)
     p.add_argument("--fixed-labels", type=_path, metavar="A", help="label map of the fixed image")
     p.add_argument("--moving-labels", type=_path, metavar="B", help="label map of the moving image, same numbers")
-    p.add_argument("--fixed-landmarks", type=_path, metavar="CSV", help="columns x, y, z in LPS mm, and name")
+    p.add_argument("--fixed-landmarks", type=_path, metavar="CSV", help="columns x, y, z, and name")
     p.add_argument(
         "--moving-landmarks", type=_path, metavar="CSV", help="the same names; without names, the same order"
     )
+    p.add_argument(
+        "--landmarks-in", choices=("mm", "pixels"), default="mm",
+        help="LPS mm, or pixels counted from 0 (columns x, y; a stack also z) of the images below",
+    )  # fmt: skip
+    p.add_argument("--fixed", type=_path, metavar="FIXED", help="image that the fixed landmarks were set on in pixels")
+    p.add_argument("--moving", type=_path, metavar="MOVING", help="likewise for the moving landmarks")
+    _add_pixel_spacing(p)
     p.add_argument("-o", "--out", type=_path, required=True, metavar="metrics.json", help="the scores")
     _add_talk(p)
 

@@ -90,13 +90,32 @@ def evaluate(args: Namespace) -> int:
     from samreg.outputs import check_file
     from samreg.report import write_json
 
-    keys = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
+    keys = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "fixed", "moving")
     given = {key: getattr(args, key) for key in keys}
     check_file(args.out, [args.transform, *(path for path in given.values() if path is not None)])
-    scores = workflow.evaluate(args.transform, **given)
+    scores = workflow.evaluate(
+        args.transform, **given, landmarks_in=args.landmarks_in, pixel_spacing_mm=args.pixel_spacing
+    )
     with _whole(args.out) as path:
         write_json({"samreg": __version__, **scores}, path)
+    if not args.quiet:
+        sys.stdout.write("\n".join(_gain(scores)) + "\n")
     return 0
+
+
+def _gain(scores: dict[str, Any]) -> Iterator[str]:
+    """The scores in words, each without the transform and with it."""
+    if labels := scores.get("labels"):
+        before, after = labels["before"]["mean"], labels["mean"]
+        yield f"labels, mean of {len(labels['labels'])}: before → after"
+        yield f"  Dice                 {before['dice']:.3f} → {after['dice']:.3f}"
+        yield f"  HD95 [mm]            {before['hd95_mm']:.2f} → {after['hd95_mm']:.2f}"
+    if landmarks := scores.get("landmarks"):
+        before = landmarks["before"]
+        yield f"landmark error, {landmarks['count']} landmarks: before → after"
+        for key, unit, scale in (("tre_mm", "mm", 1), ("tre_px", "pixels", 1), ("relative_tre", "% of diagonal", 100)):
+            for name, value in landmarks.get(key, {}).items():
+                yield f"  {name + ' [' + unit + ']':<22} {scale * before[key][name]:.4g} → {scale * value:.4g}"
 
 
 def locate(args: Namespace) -> int:

@@ -41,12 +41,12 @@ from samreg.estimation.rigid import (
 from samreg.estimation.robust import irls, ransac_rigid
 from samreg.geometry import Volume, finest_spacing_mm
 from samreg.matching import link_slices, match, match_labels, similarity, with_held_out
-from samreg.preprocess import body_mask, contrast_matched, mask_on, working_volume
+from samreg.preprocess import body_mask, contrast_matched, mask_on, turned_like, working_volume
 from samreg.proposals import create_proposer
 from samreg.proposals.labels import GivenLabels
 from samreg.quality import Evidence, Judge, Judged, better, gate, scale_is_plausible
 from samreg.result import RegistrationResult
-from samreg.rois import RoiPairs, RoiSet
+from samreg.rois import RoiPair, RoiPairs, RoiSet
 from samreg.sam.cache import SliceCache
 from samreg.transforms import Affine, Rigid, Transform, compose
 from samreg.types import Labels, Mask, TransformKind
@@ -62,6 +62,7 @@ PAIR_TOLERANCE_MM = 10.0
 FREE_PAIRS = 150
 MIN_VOXELS = 8
 PAIR_ROUNDS = 3
+FINER = 4.0  # times the detail of pictures: stained sections agree in their outlines, not at a distance
 STIFFER = 4.0  # times the smoothness weight, where the first velocity field is not better
 
 
@@ -148,7 +149,8 @@ class _Registration:
         fixed, moving = self._timed("regions", self._sides)
         free = self._timed("match", lambda: self._match(fixed, moving, None))
         rigid = self._timed("rigid", lambda: self._rigid(images, fixed, moving, free))
-        pairs, free = self._timed("pairs", lambda: self._pairs(fixed, moving, free, rigid))
+        aligned = None if rigid is None else Rigid.nearest(rigid.moving_from_fixed)
+        pairs, free = self._timed("pairs", lambda: self._pairs(fixed, moving, free, aligned))
         judge = Judge(fixed.working, moving.working, fixed.body, pairs.held_out, finest_spacing_mm(self.fixed.grid))
         identity = Affine.identity()
         before = judge.evidence(identity)
@@ -160,10 +162,25 @@ class _Registration:
             self._consider(stages, judge, "rigid", Rigid.nearest(rigid.moving_from_fixed))
         if supported and config.transform in ("affine", "deformable"):
             affine = self._timed("affine", lambda: self._affine(images, stages, pairs))
-            if affine is not None:
+            witnesses = pairs
+            if affine is not None and (self.labels is not None or not config.estimation.dense):
                 self._consider(stages, judge, "affine", affine)
+            elif affine is not None:
+                # Pairs chosen under one estimate speak for it. So both choose when the two are compared, and what
+                # goes beyond the affine one is weighed by pairs that it did not choose.
+                own, own_free = self._timed("pairs", lambda: self._pairs(fixed, moving, free, affine))
+                both = replace(judge, held_out=_joined(pairs.held_out, own.held_out))
+                stages.evidence = both.evidence(stages.transform)
+                if self._consider(stages, both, "affine", affine):
+                    pairs, free, witnesses = own, own_free, pairs
+                    judge = replace(judge, held_out=pairs.held_out)
+                    before = judge.evidence(identity)
             if config.transform == "deformable":
-                self._timed("deformable", lambda: self._deformable(images, stages, pairs, judge))
+                apart = replace(judge, held_out=witnesses.held_out)
+                stages.evidence = apart.evidence(stages.transform)
+                fitted = _without(pairs.fitted, witnesses.held_out)
+                self._timed("deformable", lambda: self._deformable(images, stages, fitted, apart))
+            stages.evidence = judge.evidence(stages.transform)
         quality, inverse = self._timed("quality", lambda: self._quality(stages, judge, pairs, free, rigid, before))
         return RegistrationResult(
             fixed=self.fixed,
@@ -189,7 +206,7 @@ class _Registration:
         self.report(stage, 0.0)
         started = perf_counter()
         out = work()
-        self.timings[stage] = perf_counter() - started
+        self.timings[stage] = self.timings.get(stage, 0.0) + perf_counter() - started
         self.report(stage, 1.0)
         return out
 
@@ -250,7 +267,7 @@ class _Registration:
         """What the encoder reads: a model its own slices, handcrafted features the working image."""
         return image if self.config.encoder == "sam" else working
 
-    def _match(self, fixed: _Side, moving: _Side, aligned: Transform | None, *, anywhere: bool = False) -> RoiPairs:
+    def _match(self, fixed: _Side, moving: _Side, aligned: Affine | None, *, anywhere: bool = False) -> RoiPairs:
         """Pairs of regions.
 
         Args:
@@ -266,21 +283,21 @@ class _Registration:
         if aligned is not None and self.config.encoder == "handcrafted":
             # Intensity statistics compare only once both images have one contrast.
             image = contrast_matched(moving.working, fixed.working, aligned, fixed.body)
+            image = turned_like(image, fixed.working.grid, aligned)
             prototypes = pool(self.encoder.encode(image), moving.rois)
         alike = similarity(fixed.prototypes, prototypes)
         reach = settings.max_distance_mm or 0.1 * _body_size_mm(fixed)
         where = None if anywhere else aligned
         return match(fixed.rois, moving.rois, alike, settings, aligned=where, max_distance_mm=reach)
 
-    def _pairs(self, fixed: _Side, moving: _Side, free: RoiPairs, rigid: LinearFit | None) -> tuple[RoiPairs, RoiPairs]:
-        """The pairs that lie together under the rigid estimate, linked across slices, some held out.
+    def _pairs(self, fixed: _Side, moving: _Side, free: RoiPairs, aligned: Affine | None) -> tuple[RoiPairs, RoiPairs]:
+        """The pairs that lie together under a linear estimate, linked across slices, some held out.
 
         Beside them those that appearance alone makes, now that the contrasts are comparable: they
         tell a right alignment from a wrong one.
         """
         pairs = free
-        if self.labels is None and rigid is not None:
-            aligned = Rigid.nearest(rigid.moving_from_fixed)
+        if self.labels is None and aligned is not None:
             pairs = self._match(fixed, moving, aligned)
             free = self._match(fixed, moving, aligned, anywhere=True)
         if any(p.fixed.is_2d for p in pairs) and not self.fixed.grid.is_2d:
@@ -314,7 +331,7 @@ class _Registration:
             self.mirrored = mirror_ratio(images, fit.moving_from_fixed)
         return fit
 
-    def _affine(self, images: ImagePair, stages: _Stages, pairs: RoiPairs) -> Transform | None:
+    def _affine(self, images: ImagePair, stages: _Stages, pairs: RoiPairs) -> Affine | None:
         start = _matrix(stages.transform)
         if self.config.estimation.dense:
             return Affine(fit_linear(images, start, "affine", stages.kind).moving_from_fixed)
@@ -326,20 +343,20 @@ class _Registration:
         tolerance = PAIR_TOLERANCE_MM * images.scale
         return Affine(irls(start, *points, fitted.confidences, tolerance, kind="affine"))
 
-    def _deformable(self, images: ImagePair, stages: _Stages, pairs: RoiPairs, judge: Judge) -> None:
-        """The velocity field, a stiffer one if that is not better, else none."""
+    def _deformable(self, images: ImagePair, stages: _Stages, fitted: RoiPairs, judge: Judge) -> None:
+        """The velocity field; if that is not better, for pictures one from finer detail, a stiffer one; else none."""
         settings = self.config.estimation
         settings = replace(
             settings,
             finest_spacing_mm=settings.finest_spacing_mm * min(1.0, images.scale),
             similarity_weight=settings.similarity_weight if settings.dense else 0.0,
         )
-        fitted = pairs.fitted
         if not settings.dense and len(fitted) < 1:
             self.fallbacks.append(f"deformable → {stages.kind}: no pair to fit")
             return
         patches = RoiPatches.of(fitted, margin_mm(settings), self.device) if len(fitted) else None
-        for stiffer in (1.0, STIFFER):
+        ladder = ((1.0, 1.0), (1.0, FINER), (STIFFER, 1.0)) if self.fixed.grid.is_2d else ((1.0, 1.0), (STIFFER, 1.0))
+        for stiffer, detail in ladder:
             flow = fit_velocity(
                 stages.transform,
                 self.fixed,
@@ -347,6 +364,7 @@ class _Registration:
                 images.fixed_body,
                 patches,
                 replace(settings, smoothness_weight=stiffer * settings.smoothness_weight),
+                detail=detail,
                 seed=self.config.seed,
                 device=self.device,
                 on_progress=lambda share: self.report("deformable", share),
@@ -424,6 +442,20 @@ class _Stages:
     def accept(self, kind: TransformKind, transform: Transform, evidence: Evidence) -> None:
         self.kind, self.transform, self.evidence = kind, transform, evidence
         self.reached[kind] = transform
+
+
+def _joined(one: RoiPairs, other: RoiPairs) -> RoiPairs:
+    return replace(one, pairs=one.pairs + other.pairs)
+
+
+def _without(pairs: RoiPairs, others: RoiPairs) -> RoiPairs:
+    """The pairs that are not among the others."""
+
+    def places(pair: RoiPair) -> tuple[object, ...]:
+        return tuple((roi.start, roi.shape, roi.count) for roi in (pair.fixed, pair.moving))
+
+    known = {places(pair) for pair in others}
+    return pairs.select(places(pair) not in known for pair in pairs)
 
 
 def _matrix(transform: Transform) -> np.ndarray:

@@ -38,10 +38,17 @@ class FieldLevel:
     roi_share: float
 
 
-def levels(config: EstimationConfig) -> list[FieldLevel]:
-    """Three levels, each at half the spacing of the one before."""
+def levels(config: EstimationConfig, detail: float = 1.0) -> list[FieldLevel]:
+    """Three levels, each at half the spacing of the one before.
+
+    Args:
+        detail: Divides the spacing of the images, not that of the velocity's grid.
+    """
     fine = config.finest_spacing_mm
-    return [FieldLevel(f * fine / 2, f * fine, f * fine / 2.5, share) for f, share in ((4, 1.0), (2, 0.5), (1, 0.1))]
+    return [
+        FieldLevel(f * fine / (2 * detail), f * fine, f * fine / 2.5, share)
+        for f, share in ((4, 1.0), (2, 0.5), (1, 0.1))
+    ]
 
 
 def fit_velocity(
@@ -52,6 +59,7 @@ def fit_velocity(
     patches: RoiPatches | None,
     config: EstimationConfig,
     *,
+    detail: float = 1.0,
     seed: int = 0,
     device: str = "cpu",
     on_progress: Callable[[float], None] | None = None,
@@ -65,13 +73,14 @@ def fit_velocity(
         start: Linear transform to begin with.
         fixed_body: Body mask as a volume of 0 and 1.
         patches: The fitted pairs; None or empty: dense similarity alone.
+        detail: How much finer than usual the images are compared; the reach shrinks as much.
 
     Returns:
         The velocity field in the fixed image's space.
     """
     velocity: Tensor | None = None
     previous: Grid | None = None
-    plan = levels(config)
+    plan = levels(config, detail)
     generator = torch.Generator().manual_seed(seed)
     for number, level in enumerate(plan):
         grid = control_grid(fixed.grid, level.control_mm)
@@ -117,8 +126,9 @@ def _descend(
     flat = torch.as_tensor(fixed.direction[:, 2]).to(velocity) if fixed.is_2d else None
     stiffness = _stiffness(grid).to(velocity)
     parameter = velocity.clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([parameter], lr=0.06 * level.control_mm)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.iterations, 0.006 * level.control_mm)
+    step = 0.12 * level.image_mm  # longer ones would leap over what is compared
+    optimiser = torch.optim.Adam([parameter], lr=step)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.iterations, 0.1 * step)
     for _ in range(config.iterations):
         v = _within_plane(parameter * window, flat)
         u = integrate_velocity(v, grid, SQUARINGS)
