@@ -60,8 +60,8 @@ class MatchingConfig:
         similarity_threshold: ε of SAMReg (Eq. 7), on similarities as above.
         max_pairs: K, at most this many pairs.
         max_pairs_of: What K counts: pairs of the "image", or of each "slice" of the fixed image (2D regions).
-        adaptive: ε and K from the margins between best and second-best similarities of this very image pair;
-            then `similarity_threshold` has no say, and `max_pairs` is an upper bound.
+        adaptive: ε and K from this very image pair: a pair must lie above its best rival by more than wrong partners
+            differ among each other. `similarity_threshold` then has no say, and `max_pairs` is an upper bound.
         assignment: "greedy" (Eq. 7: the greatest score first, each region once), "optimal" (the one-to-one pairs of
             greatest total score), "one_to_many" (a region in as many pairs as pass ε), or "hybrid" (regions whose
             segmentation is less sure than the median of their image may be in several pairs, others in one).

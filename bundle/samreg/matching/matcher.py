@@ -9,7 +9,7 @@ import numpy as np
 
 from samreg.config import MatchingConfig
 from samreg.errors import InputRefused
-from samreg.matching.adaptive import adapted
+from samreg.matching.adaptive import least_margin
 from samreg.matching.agreement import agreement
 from samreg.matching.assignment import assign, margins
 from samreg.matching.groups import groups_of
@@ -58,7 +58,7 @@ def match(
             found.append((RoiPair(0, fixed.rois[n], moving.rois[m], float(similarity[n, m]), confidence), n, m))
     if config.rank_by == "confidence":
         found.sort(key=lambda entry: -entry[0].confidence)
-    chosen = _selected(found, evidence.max_pairs, config.max_pairs_of == "slice")
+    chosen = _selected(found, config.max_pairs, config.max_pairs_of == "slice")
     groups = groups_of([(("fixed", n), ("moving", m)) for _, n, m in chosen])
     pairs = (replace(p, id=i, group=g) for i, ((p, _, _), g) in enumerate(zip(chosen, groups, strict=True), 1))
     return RoiPairs(fixed.grid, moving.grid, tuple(pairs))
@@ -93,7 +93,6 @@ class _Evidence:
         score: What pairs are assigned by; 0 where two regions may not pair.
         margin: Of the score, above the best rival.
         placed: The place took part in the score.
-        max_pairs: K.
     """
 
     similarity: np.ndarray
@@ -101,7 +100,6 @@ class _Evidence:
     score: np.ndarray
     margin: np.ndarray
     placed: bool
-    max_pairs: int
 
     @staticmethod
     def of(
@@ -120,15 +118,14 @@ class _Evidence:
         if config.shape_weight:
             score = score * shape_similarity(fixed, moving) ** config.shape_weight
         score[~within_slices(fixed, moving, aligned, config)] = 0.0
-        max_pairs = config.max_pairs
         if config.adaptive:
-            least, count = adapted(score)
-            score[score <= least] = 0.0
-            max_pairs = min(max_pairs, count)
+            margin = margins(score)
+            score = np.where(margin > least_margin(score), score, 0.0)
         else:
             score[similarity <= config.similarity_threshold] = 0.0
+            margin = margins(score)
         normalised = (similarity + 1) / 2 if config.similarity == "cosine" else similarity
-        return _Evidence(normalised, dice, score, margins(score), placed, max_pairs)
+        return _Evidence(normalised, dice, score, margin, placed)
 
     def confidence(self, n: int, m: int) -> float:
         """Probability that the combination is right."""
