@@ -136,7 +136,8 @@ def _descend(
             points = patches.draw(POINTS_PER_ROI, generator)
             mapped = start.map_tensor(_moved(points, u, grid))
             each = roi_loss(*patches.distances(points, mapped), level.softness_mm)
-            loss = loss + config.roi_weight * _of_pairs(each, patches.weights, level, direct and dense is None)
+            published = direct and dense is None
+            loss = loss + config.roi_weight * pair_loss(each, patches.weights, level.roi_share, as_published=published)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -144,10 +145,10 @@ def _descend(
         yield _within_plane(parameter * window, flat).detach()
 
 
-def _of_pairs(each: Tensor, weights: Tensor, level: FieldLevel, as_published: bool) -> Tensor:
+def pair_loss(each: Tensor, weights: Tensor, roi_share: float, *, as_published: bool) -> Tensor:
     """The pairs' losses [n] as one: their sum (Eq. 10), or their mean on the scale of the dense similarity."""
     total = (each * weights).sum()
-    return total if as_published else level.roi_share * ROI_SCALE * total / weights.sum()
+    return total if as_published else roi_share * ROI_SCALE * total / weights.sum()
 
 
 # MIND distances are a tenth of what MSE + Dice losses are; equal weights then mean equal say.

@@ -110,6 +110,9 @@ class _Evidence:
         aligned: Transform | None,
         max_distance_mm: float,
     ) -> _Evidence:
+        threshold = config.similarity_threshold
+        if config.similarity == "cosine":
+            similarity, threshold = (similarity + 1) / 2, (threshold + 1) / 2
         score, dice = similarity.copy(), np.zeros_like(similarity)
         placed = aligned is not None and config.position_weight > 0
         if aligned is not None and placed:
@@ -122,10 +125,9 @@ class _Evidence:
             margin = margins(score)
             score = np.where(margin > least_margin(score), score, 0.0)
         else:
-            score[similarity <= config.similarity_threshold] = 0.0
+            score[similarity <= threshold] = 0.0
             margin = margins(score)
-        normalised = (similarity + 1) / 2 if config.similarity == "cosine" else similarity
-        return _Evidence(normalised, dice, score, margin, placed)
+        return _Evidence(similarity, dice, score, margin, placed)
 
     def confidence(self, n: int, m: int) -> float:
         """Probability that the combination is right."""
