@@ -31,7 +31,11 @@ class ProposalConfig:
         overlap_of: Of two superpixels, the one the share is of: "larger" (only near copies go, parts stay beside
             wholes) or "smaller" (the paper). Of SAM's masks always the smaller.
         max_rois: At most this many regions of an image, best score first.
-        points_per_side, pred_iou, stability: SAM everything mode.
+        points_per_side, pred_iou, stability: SAM everything mode: points along each side of the body's
+            box, and the least predicted IoU and stability of a mask.
+        max_box_iou: Of two masks whose boxes share more, everything mode keeps the one of greater predicted IoU.
+        refill: What the masks leave uncovered gets points of its own, twice as dense.
+        points_per_batch: Points decoded together on a GPU; halved where memory does not allow it.
     """
 
     proposer: str = "superpixels"
@@ -49,6 +53,9 @@ class ProposalConfig:
     points_per_side: int = 16
     pred_iou: float = 0.88
     stability: float = 0.90
+    max_box_iou: float = 0.7
+    refill: bool = False
+    points_per_batch: int = 64
 
 
 @dataclass(frozen=True)

@@ -221,6 +221,7 @@ class _Registration:
         on_source = mask_on(body, working.grid, source.grid) if on_image else body
         proposer = GivenLabels(labels) if labels is not None else self._proposer()
         rois = proposer.propose(source, on_source, proposals, on_progress=lambda s: on_progress(0.9 * s))
+        self.fallbacks += [note for note in rois.notes if note not in self.fallbacks]
         prototypes = None
         if labels is None:
             prototypes = pool(self.encoder.encode(self._encoded(image, working)), rois)
