@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from samreg.errors import InputRefused
+from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Grid, Volume
 from samreg.rois import RoiPairs
 from samreg.transforms import Affine, Transform
@@ -57,6 +57,17 @@ def jacobian_measures(determinant: np.ndarray, mask: Mask) -> dict[str, float]:
 def inverse_error_mm(transform: Transform, inverse: Transform, points: Points) -> np.ndarray:
     """Distance [n] of fixed points from where forward and then backward takes them, in mm."""
     return np.linalg.norm(inverse.map_points(transform.map_points(points)) - points, axis=-1)
+
+
+def why_not_invertible(transform: Transform, grid: Grid) -> str:
+    """What keeps a transform from being invertible on a grid, in words; empty if nothing does."""
+    if not float(transform.jacobian_determinant(grid).min()) > 0:
+        return "it folds"
+    try:
+        transform.inverse()
+    except UsageError:
+        return "its inverse does not settle"
+    return ""
 
 
 def target_registration_error_mm(transform: Transform, fixed: Points, moving: Points) -> np.ndarray:

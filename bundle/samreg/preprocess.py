@@ -14,19 +14,23 @@ from samreg.types import Mask
 CONTRAST_BINS = 64
 
 
-def working_volume(volume: Volume, spacing_mm: float, *, max_voxels: int = 4_000_000) -> Volume:
+def working_volume(
+    volume: Volume, spacing_mm: float, *, max_voxels: int = 4_000_000, keep_slices: bool = False
+) -> Volume:
     """The image at about `spacing_mm`, on a grid with the same axes; never finer than the original.
 
     Args:
         max_voxels: The spacing is coarsened until the image has no more voxels than this.
+        keep_slices: The slices (axis k) stay as they are.
 
     Returns:
         A float32 volume whose axes have spacing max(original, `spacing_mm`); outside is the darkest value.
     """
-    grid = volume.grid.with_spacing(np.maximum(volume.grid.spacing_mm, spacing_mm))
-    while grid.size > max_voxels:
+    coarsened = np.array([1.0, 1.0, 0.0 if keep_slices else 1.0])
+    grid = volume.grid.with_spacing(np.maximum(volume.grid.spacing_mm, spacing_mm * coarsened))
+    while grid.size > max_voxels and spacing_mm < float(volume.grid.extent_mm[:2].max()):
         spacing_mm *= 1.1
-        grid = volume.grid.with_spacing(np.maximum(volume.grid.spacing_mm, spacing_mm))
+        grid = volume.grid.with_spacing(np.maximum(volume.grid.spacing_mm, spacing_mm * coarsened))
     return on_grid(volume, grid)
 
 

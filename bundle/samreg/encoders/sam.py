@@ -47,6 +47,11 @@ class SamEncoder:
         """SHA-256 of the weights file."""
         return self.slices.model.weights_hash
 
+    @property
+    def variant(self) -> str:
+        """Row of the SAM family."""
+        return self.slices.model.variant.name
+
     def encode(self, volume: Volume, *, on_progress: OnProgress | None = None) -> Features:
         """float16 [c, x cells, y cells, slices]; the grid holds the centres of the cells."""
         encoded = self.slices.of(volume)
