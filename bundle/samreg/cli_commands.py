@@ -121,8 +121,13 @@ def ablate(args: Namespace) -> int:
     if args.dry_run:
         _say({**plan.as_json(), "missing": folder.missing(plan, again=args.again), "out": str(args.out)})
         return 0
-    with _progress(args) as on_progress:
-        rows = folder.run(plan, again=args.again, on_progress=on_progress)
+    try:
+        with _progress(args) as on_progress:
+            rows = folder.run(plan, again=args.again, on_progress=on_progress)
+    except KeyboardInterrupt:
+        kept = len(plan) - folder.missing(plan)
+        sys.stderr.write(f"samreg: interrupted; {kept} of {len(plan)} runs are kept in {args.out / ablation.RUNS}\n")
+        return 130
     if not args.quiet:
         broken = sum(row["status"] in ablation.BROKEN_OFF for row in rows)
         lost = f", {broken} of them refused or broken off" if broken else ""

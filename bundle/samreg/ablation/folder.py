@@ -57,8 +57,8 @@ class AblationFolder:
             found.append(row)
             if table.get(identity(row)) is not row:
                 table[identity(row)] = row
-                self._write(RUNS, csv_text(list(table.values())))
-        self.kept = list(table.values())
+                self.kept = list(table.values())
+                self._write(RUNS, csv_text(self.kept))
         self._write(SUMMARY, csv_text(summary(found, plan.keys)))
         settings = flat(plan.base)
         head = {key: settings[key] for key in ("method", "transform", "seed") if key not in plan.keys}

@@ -13,7 +13,7 @@ from samreg import __version__
 from samreg.ablation.cases import Case, Evidence, read_cases
 from samreg.ablation.grid import Value, Variant, flat, text_of, variants
 from samreg.config import Config
-from samreg.errors import InputRefused
+from samreg.errors import InputRefused, UsageError
 from samreg.workflow import Inputs, Job, check_config, compute, load
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,14 @@ def planned(
     cases = read_cases(pairs) if isinstance(pairs, Path | str) else tuple(pairs)
     base = base or Config()
     found = variants(base, grid or {})
-    labelled = all(case.fixed_rois is not None for case in cases)
+    unlabelled = next((case.name for case in cases if case.fixed_rois is None), None)
+    labelled = unlabelled is None
     for variant in found:
+        if variant.config.proposals.proposer == "labels" and not labelled:
+            raise UsageError(
+                f"proposer 'labels', but pair '{unlabelled}' has no label maps",
+                "the columns fixed_rois and moving_rois",
+            )
         check_config(variant.config, labelled=labelled)
     return Plan(cases, base, found)
 
