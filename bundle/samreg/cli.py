@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, get_args
@@ -16,6 +17,9 @@ from typing import Any, get_args
 from samreg import __version__
 from samreg.config import Config, TransformChoice
 from samreg.errors import SamregError
+from samreg.sam.family import FAMILY
+
+_WEIGHTS = "samreg.cli_weights"
 
 EXIT_CODES = """\
 exit codes:
@@ -77,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_locate(commands)
     _add_ablate(commands)
+    _add_weights(commands)
     _add_info(commands)
     return parser
 
@@ -166,26 +171,57 @@ def _add_ablate(commands: Any) -> None:
     _add_talk(p)
 
 
+def _add_weights(commands: Any) -> None:
+    group = commands.add_parser(
+        "weights", help="list, fetch, verify and convert SAM weights", description="The weights of the SAM family."
+    )
+    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
+    p = _command(actions, "list", "say which models there are, their licences, and where they are published", _WEIGHTS)
+    p.add_argument("--json", action="store_true", help="for machines")
+
+    p = _command(actions, "verify", "load weights, and compare their hash with the published one", _WEIGHTS)
+    p.add_argument("path", type=_path, metavar="PATH", help="file or folder")
+    _add_variant(p)
+    p.add_argument("--json", action="store_true", help="for machines")
+
+    p = _command(actions, "convert", "write an original checkpoint as a Hugging Face folder", _WEIGHTS)
+    p.add_argument("source", type=_path, metavar="SRC", help="file or folder")
+    p.add_argument("out", type=_path, metavar="DST", help="folder that does not exist yet")
+    _add_variant(p)
+
+    p = _command(actions, "fetch", "download weights from where they are published", _WEIGHTS)
+    p.add_argument("name", choices=tuple(FAMILY), metavar="NAME", help="row of the SAM family")
+    p.add_argument("-o", "--out", type=_path, required=True, metavar="DIR", help="folder to put them in")
+    p.add_argument(
+        "--url", metavar="URL", help="the file at another place (https, file); of a repository, the folder of its files"
+    )
+    p.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _add_variant(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--variant", choices=tuple(FAMILY), metavar="NAME", help="row of the SAM family (default: told from the file)"
+    )
+
+
 def _add_info(commands: Any) -> None:
     p = _command(commands, "info", "say which methods, encoders, presets and weights there are")
     p.add_argument("--json", action="store_true", help="for machines")
 
 
-def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, summary: str, module: str = "samreg.cli_commands") -> argparse.ArgumentParser:
     p: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
     )
-    p.set_defaults(run=_lazily(name.replace("-", "_")))
+    p.set_defaults(run=_lazily(module, name.replace("-", "_")))
     return p
 
 
-def _lazily(name: str) -> Any:
+def _lazily(module: str, name: str) -> Any:
     """A command by its name; its module, and with it torch, loads when the command runs."""
 
     def run(args: argparse.Namespace) -> int:
-        from samreg import cli_commands
-
-        return int(getattr(cli_commands, name)(args))
+        return int(getattr(import_module(module), name)(args))
 
     return run
 
@@ -217,6 +253,7 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
     p.add_argument("--transform", choices=get_args(TransformChoice), help="finest transform (default deformable)")
     p.add_argument("--encoder", choices=tuple(registry.ENCODERS), help="features that regions are matched by")
     p.add_argument("--weights", metavar="PATH", help="file or folder of the encoder's weights")
+    _add_variant(p)
     p.add_argument("--preset", choices=workflow.presets(), help="configuration shipped with samreg")
     p.add_argument("--config", type=_path, metavar="FILE", help="YAML or JSON configuration, over the preset")
     p.add_argument("--device", type=_device, metavar="auto|cpu|cuda[:N]", help="where to compute (default auto)")
@@ -231,7 +268,7 @@ def config_from(args: argparse.Namespace) -> Config:
     """
     from samreg import workflow
 
-    keys = ("transform", "encoder", "weights", "device", "seed")
+    keys = ("transform", "encoder", "weights", "variant", "device", "seed")
     options = {key: getattr(args, key) for key in keys}
     return workflow.configured(method=args.method, preset=args.preset, file=args.config, **options)
 

@@ -146,7 +146,8 @@ def info(args: Namespace) -> int:
         lines += ["", f"{kind}:"]
         for entry in facts[kind]:
             lines.append(f"  {entry['name']:<14}{entry['summary']}{' (needs weights)' * entry['needs_weights']}")
-    lines += ["", f"presets: {', '.join(facts['presets'])}"]
+    lines += ["", f"SAM family: {', '.join(facts['sam_family'])}"]
+    lines += [f"presets: {', '.join(facts['presets'])}"]
     lines += [f"weights: {', '.join(w['file'] for w in facts['weights']) or 'none (none are needed)'}"]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
@@ -155,6 +156,7 @@ def info(args: Namespace) -> int:
 def facts_of_this_installation() -> dict[str, Any]:
     """Version, registry rows, presets and weights; needs neither torch nor weights."""
     from samreg import registry
+    from samreg.sam.family import FAMILY
 
     def rows(entries: Any) -> list[dict[str, Any]]:
         return [{"name": e.name, "summary": e.summary, "needs_weights": e.needs_weights} for e in entries.values()]
@@ -166,6 +168,7 @@ def facts_of_this_installation() -> dict[str, Any]:
         "methods": rows(registry.METHODS),
         "encoders": rows(registry.ENCODERS),
         "proposers": rows(registry.PROPOSERS),
+        "sam_family": list(FAMILY),
         "presets": list(workflow.presets()),
         "weights": [{"file": p.relative_to(models).as_posix(), "bytes": p.stat().st_size} for p in weights],
         "configuration": Config().hash,

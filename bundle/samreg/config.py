@@ -26,7 +26,11 @@ class ProposalConfig:
         min_volume_mm3, max_volume_fraction: Limits of a 3D region; the fraction is of the body.
         max_overlap: A region is dropped if more than this share of it (or it of a better one) is shared.
         max_rois: At most this many regions of an image, best score first.
-        points_per_side, pred_iou, stability: SAM everything mode.
+        points_per_side, pred_iou, stability: SAM everything mode: points along each side of the body's
+            box, and the least predicted IoU and stability of a mask.
+        max_box_iou: Of two masks whose boxes share more, everything mode keeps the one of greater predicted IoU.
+        refill: What the masks leave uncovered gets points of its own, twice as dense.
+        points_per_batch: Points decoded together on a GPU; halved where memory does not allow it.
     """
 
     proposer: str = "superpixels"
@@ -39,6 +43,9 @@ class ProposalConfig:
     points_per_side: int = 16
     pred_iou: float = 0.88
     stability: float = 0.90
+    max_box_iou: float = 0.7
+    refill: bool = False
+    points_per_batch: int = 64
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,7 @@ class Config:
     transform: TransformChoice = "deformable"
     encoder: str = "handcrafted"
     weights: str | None = None
+    variant: str | None = None
     device: str = "auto"
     seed: int = 0
     proposals: ProposalConfig = field(default_factory=ProposalConfig)

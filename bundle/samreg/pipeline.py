@@ -20,6 +20,7 @@ import torch
 import samreg
 from samreg.config import Config
 from samreg.device import find_device
+from samreg.encoders import create_encoder
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
 from samreg.errors import InputRefused, UsageError
@@ -44,8 +45,6 @@ from samreg.preprocess import body_mask, contrast_matched, mask_on, working_volu
 from samreg.proposals import Proposer, create_proposer
 from samreg.proposals.labels import GivenLabels
 from samreg.quality import Evidence, Judge, Judged, better, gate, scale_is_plausible
-from samreg.registry import ENCODERS, find
-from samreg.registry import load as load_entry
 from samreg.result import RegistrationResult
 from samreg.rois import RoiPairs, RoiSet
 from samreg.transforms import Affine, Rigid, Transform, compose
@@ -140,8 +139,8 @@ class _Registration:
     def run(self) -> RegistrationResult:
         config = self.config
         self.device = find_device(config.device)
-        self.encoder: Encoder = load_entry(find(ENCODERS, config.encoder, "encoder"))(
-            weights=config.weights, device=self.device
+        self.encoder: Encoder = create_encoder(
+            config.encoder, weights=config.weights, variant=config.variant, device=self.device
         )
         images = self._timed("prepare", self._image_pair)
         fixed, moving = self._timed("regions", self._sides)
@@ -234,6 +233,7 @@ class _Registration:
         on_source = mask_on(body, working.grid, source.grid) if on_image else body
         proposer = GivenLabels(labels) if labels is not None else self._proposer()
         rois = proposer.propose(source, on_source, self.config.proposals, on_progress=lambda s: on_progress(0.9 * s))
+        self.fallbacks += [note for note in rois.notes if note not in self.fallbacks]
         prototypes = None
         if labels is None:
             prototypes = pool(self.encoder.encode(self._encoded(image, working)), rois)
@@ -249,7 +249,7 @@ class _Registration:
         if name == "sam" and self.config.encoder != "sam":
             from samreg.encoders.sam import SamEncoder
 
-            encoder = SamEncoder(weights=self.config.weights, device=self.device)
+            encoder = SamEncoder(weights=self.config.weights, variant=self.config.variant, device=self.device)
         return create_proposer(name, encoder=encoder)
 
     def _match(self, fixed: _Side, moving: _Side, aligned: Transform | None, *, anywhere: bool = False) -> RoiPairs:

@@ -121,10 +121,15 @@ class Roi:
 
 @dataclass(frozen=True, eq=False)
 class RoiSet:
-    """Regions of one image on one grid. Regions may overlap."""
+    """Regions of one image on one grid. Regions may overlap.
+
+    Attributes:
+        notes: What its maker had to do otherwise than asked.
+    """
 
     grid: Grid
     rois: tuple[Roi, ...]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rois)

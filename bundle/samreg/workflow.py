@@ -20,6 +20,7 @@ from samreg.config import Config
 from samreg.device import find_device
 from samreg.errors import InputRefused, SamregError, UsageError
 from samreg.registry import ENCODERS, find, find_proposer
+from samreg.sam.family import variant as family_row
 
 if TYPE_CHECKING:
     from samreg.geometry import Volume
@@ -168,6 +169,10 @@ def check_config(config: Config, *, labelled: bool = False) -> None:
         raise UsageError(f"weights for the {encoder.name} encoder", "none", _without_weights())
     if config.weights is not None and not (config.weights and Path(config.weights).exists()):
         raise UsageError(f"weights '{config.weights}' do not exist", "a file or folder", reason="weights-missing")
+    if config.variant is not None:
+        family_row(config.variant)
+        if config.weights is None:
+            raise UsageError(f"variant '{config.variant}' without weights", "both", "Give the weights with --weights.")
     needing = [("encoder", encoder)]
     if not labelled:
         needing.append(("proposer", find_proposer(config.proposals.proposer)))

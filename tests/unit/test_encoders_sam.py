@@ -12,12 +12,14 @@ import torch
 
 from samreg.config import ProposalConfig
 from samreg.encoders import create_encoder, pool
-from samreg.sam.slices import SamSlices
-from samreg.sam.loading import load_sam
 from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume
 from samreg.proposals import create_proposer
 from samreg.rois import Roi, RoiSet
+from samreg.sam.decoder import Masks
+from samreg.sam.loading import load_sam
+from samreg.sam.model import PromptableModel
+from samreg.sam.slices import PromptedSlice, SamSlices
 from tests.tiny_sam import tiny_sam
 
 IMAGE = 128  # pixels of the tiny model; 8 x 8 cells
@@ -92,17 +94,17 @@ def test_folder_and_original_checkpoint_give_the_same_model(model, folder, tmp_p
     with torch.no_grad():
         expected = model(pixel_values=pixels, input_points=points)
         for weights in (folder, save_original(model, tmp_path / "sam.pth")):
-            loaded, digest = load_sam(weights)
-            out = loaded(pixel_values=pixels, input_points=points)
+            loaded = load_sam(weights)
+            out = loaded.model(pixel_values=pixels, input_points=points)
             torch.testing.assert_close(out.pred_masks, expected.pred_masks, atol=1e-6, rtol=1e-5)
             torch.testing.assert_close(out.iou_scores, expected.iou_scores, atol=1e-6, rtol=1e-5)
-            assert re.fullmatch("[0-9a-f]{64}", digest)
+            assert re.fullmatch("[0-9a-f]{64}", loaded.weights_hash)
 
 
 def test_weights_hash_is_of_the_file(folder):
     from hashlib import sha256
 
-    assert load_sam(folder)[1] == sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert load_sam(folder).weights_hash == sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def test_adapters_are_left_out_and_wrapped_tables_are_read(model, tmp_path):
@@ -194,21 +196,22 @@ def test_features_do_not_mix_up_the_axes(folder, volume):
 def test_each_slice_is_encoded_once_for_features_and_regions(folder, volume, monkeypatch):
     encoder = create_encoder("sam", weights=folder)
     calls = []
-    inner = encoder.slices.model.get_image_embeddings
-    monkeypatch.setattr(encoder.slices.model, "get_image_embeddings", lambda p: calls.append(1) or inner(p))
+    model = encoder.slices.model.model
+    inner = model.get_image_embeddings
+    monkeypatch.setattr(model, "get_image_embeddings", lambda p: calls.append(len(p)) or inner(p))
     loose = ProposalConfig(proposer="sam", pred_iou=0.0, stability=0.0, points_per_side=3)
     create_proposer("sam", encoder=encoder).propose(volume, np.ones(volume.grid.shape, bool), loose)
     encoder.encode(volume)
-    assert len(calls) == 3
+    assert sum(calls) == 3
 
 
 def test_points_and_masks_share_the_slice_geometry(folder, volume):
     """Logits that are a ramp along x come back as a ramp along i that is zero where expected."""
-    encoded = SamSlices(folder).of(volume)
+    prompted = SamSlices(PromptableModel(folder)).of(volume).prompted(0)
     low = IMAGE // 4
     x = torch.arange(low, dtype=torch.float32) + 0.5  # centres of low-resolution pixels, from the image's edge
-    ramp = (x - 16.0)[:, None].expand(low, low)[None]  # zero in the middle of the long side, between i = 29 and 30
-    on_slice = encoded.on_slice(ramp)[0]
+    ramp = (x - 16.0).expand(24, low)[None]  # zero in the middle of the long side, between i = 29 and 30
+    on_slice = prompted.on_voxels(ramp)[0]
     assert on_slice.shape == volume.grid.shape[:2]
     np.testing.assert_allclose((on_slice[29] + on_slice[30]).numpy(), 0, atol=1e-4)
     np.testing.assert_allclose(np.diff(on_slice[2:-2, 0].numpy()), 32 / 60, atol=1e-4)
@@ -216,17 +219,19 @@ def test_points_and_masks_share_the_slice_geometry(folder, volume):
 
 def test_everything_mode_keeps_its_limits(folder, volume, monkeypatch):
     """The decoder is replaced by one that draws a disc of 20 mm around each point."""
-    from samreg.sam.slices import EncodedVolume
 
-    def discs(self, k, points_ij):
-        centres = torch.as_tensor((points_ij + 0.5) * self.pixels_per_voxel / 4)
+    def discs(self, points_ij, *, min_iou):
+        centres = torch.as_tensor((points_ij + 0.5) * (128 / 60 / 4))
         x = torch.arange(IMAGE // 4) + 0.5
-        distance = torch.hypot(x[:, None] - centres[:, 0, None, None], x[None] - centres[:, 1, None, None])
+        distance = torch.hypot(x - centres[:, 0, None, None], x[:24, None] - centres[:, 1, None, None])
         logits = (10 / 120 * 32 - distance).float()[:, None] * 20  # sharp
-        blurred = torch.zeros_like(logits)  # as large as the image, and unsure
-        return torch.cat([logits, blurred + 0.5, logits], 1), torch.tensor([[0.95, 0.99, 0.5]]).expand(len(logits), 3)
+        unsure = torch.zeros_like(logits) + 0.5  # as large as the image
+        masks = torch.cat([logits, unsure, logits], 1)
+        iou = torch.tensor([[0.95, 0.99, 0.5]]).expand(len(logits), 3)
+        good = iou >= min_iou
+        return Masks(masks[good], iou[good], good.nonzero()[:, 0])
 
-    monkeypatch.setattr(EncodedVolume, "masks", discs)
+    monkeypatch.setattr(PromptedSlice, "at_points", discs)
     body = np.zeros(volume.grid.shape, bool)
     body[5:55, 5:40] = True
     body[:, :, 2] = False

@@ -15,12 +15,19 @@ from samreg.registry import ENCODERS, find, load
 __all__ = ["Encoder", "Features", "create_encoder", "mind_ssc", "pool"]
 
 
-def create_encoder(name: str, *, weights: str | Path | None = None, device: torch.device | str = "cpu") -> Encoder:
+def create_encoder(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    variant: str | None = None,
+    device: torch.device | str = "cpu",
+) -> Encoder:
     """The encoder of this registry name.
 
     Args:
         name: "handcrafted" or "sam".
         weights: Local file or folder, for an encoder that has weights.
+        variant: Row of the SAM family; None: told from the weights.
         device: Where it computes.
 
     Raises:
@@ -34,5 +41,6 @@ def create_encoder(name: str, *, weights: str | Path | None = None, device: torc
         raise UsageError(
             f"encoder '{name}' without weights", "a file or folder", "Give it with --weights.", reason="weights-missing"
         )
-    encoder: Encoder = load(entry)(weights=weights, device=device)
+    of_model = {"variant": variant} if entry.needs_weights else {}
+    encoder: Encoder = load(entry)(weights=weights, device=device, **of_model)
     return encoder

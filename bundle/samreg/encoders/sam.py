@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from samreg.encoders.base import Features, OnProgress
-from samreg.sam.slices import SamSlices
 from samreg.errors import UsageError
 from samreg.geometry import Volume
+from samreg.sam.model import PromptableModel
+from samreg.sam.slices import SamSlices
 
 
 class SamEncoder:
@@ -18,6 +19,7 @@ class SamEncoder:
     Args:
         weights: A transformers folder or an original checkpoint.
         device: Where the model runs.
+        variant: Row of the SAM family; None: told from the files.
 
     Attributes:
         slices: The model and its embeddings; everything mode shares it, so each slice is encoded once.
@@ -26,24 +28,25 @@ class SamEncoder:
         UsageError: There are no weights, or they cannot be used.
     """
 
-    def __init__(self, *, weights: str | Path | None = None, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, *, weights: str | Path | None = None, device: torch.device | str = "cpu", variant: str | None = None
+    ) -> None:
         if weights is None:
             raise UsageError("encoder 'sam' without weights", "a file or folder", "Give it with --weights.")
-        self.slices = SamSlices(weights, device)
+        self.slices = SamSlices(PromptableModel(weights, device, variant))
 
     @property
     def weights_hash(self) -> str:
         """SHA-256 of the weights file."""
-        return self.slices.weights_hash
+        return self.slices.model.weights_hash
 
     def encode(self, volume: Volume, *, on_progress: OnProgress | None = None) -> Features:
         """float16 [c, x cells, y cells, slices]; the grid holds the centres of the cells."""
         encoded = self.slices.of(volume)
-        grid = encoded.grid
-        width, height, count = grid.shape
+        count = volume.grid.shape[2]
         channels = []
         for k in range(count):
-            channels.append(encoded.embedding(k)[:, :height, :width].transpose(1, 2))
+            channels.append(encoded.embedding(k))
             if on_progress:
                 on_progress((k + 1) / count)
-        return Features(grid, torch.stack(channels, -1))
+        return Features(encoded.grid, torch.stack(channels, -1))

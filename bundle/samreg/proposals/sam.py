@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
+import torch
 from torch import Tensor
 
 from samreg.config import ProposalConfig
-from samreg.sam.slices import EncodedVolume, SamSlices
+from samreg.errors import UsageError
 from samreg.geometry import Volume
 from samreg.proposals.base import OnProgress
 from samreg.proposals.filters import size_limits, without_overlap
 from samreg.rois import Roi, RoiSet
+from samreg.sam.slices import PromptedSlice, SamSlices
 from samreg.types import Mask
 
-POINTS_AT_ONCE = 64
+logger = logging.getLogger(__name__)
+
 STABILITY_OFFSET = 1.0  # logits by which the threshold is moved up and down
-BOX_IOU = 0.7  # boxes that share more are one mask
+STABILITY_MARGIN = 0.2  # by which the stability at the decoder's resolution may differ
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Masks of one slice.
+
+    Attributes:
+        masks: bool [n, i, j] on the voxels.
+        iou, stability: [n] predicted, and of the mask when its threshold moves.
+    """
+
+    masks: Tensor
+    iou: Tensor
+    stability: Tensor
+
+    def __len__(self) -> int:
+        return len(self.iou)
+
+    @property
+    def scores(self) -> np.ndarray:
+        """[n] predicted IoU times stability, 0..1."""
+        return (self.iou * self.stability).clamp(0, 1).cpu().numpy()
+
+    def select(self, chosen: Tensor) -> Candidates:
+        """Those at these positions, or where this is true."""
+        return Candidates(self.masks[chosen], self.iou[chosen], self.stability[chosen])
+
+    @staticmethod
+    def joined(parts: Sequence[Candidates]) -> Candidates:
+        """All candidates of one slice."""
+        fields = ((p.masks, p.iou, p.stability) for p in parts)
+        return Candidates(*(torch.cat(field) for field in zip(*fields, strict=True)))
 
 
 class SamEverything:
@@ -33,38 +72,89 @@ class SamEverything:
     ) -> RoiSet:
         encoded = self.slices.of(volume)
         smallest, largest = size_limits(volume.grid, body, config, per_slice=True)
+        decoding = Decoding(config)
         rois: list[Roi] = []
         for k in range(volume.grid.shape[2]):
             if body[:, :, k].any():
-                found = _slice_rois(encoded, k, body[:, :, k], config, smallest, float(largest[k]))
+                image = encoded.prompted(k)
+                candidates = everything(image, body[:, :, k], config, decoding)
+                masks, scores = candidates.masks.cpu().numpy() & body[:, :, k], candidates.scores
+                area = masks.sum((1, 2))
+                keep = np.flatnonzero((area >= smallest) & (area <= largest[k]))
+                found = [Roi.from_mask(masks[n][:, :, None], offset=(0, 0, k), score=float(scores[n])) for n in keep]
                 rois += without_overlap(found, config.max_overlap)
             if on_progress:
                 on_progress((k + 1) / volume.grid.shape[2])
         rois.sort(key=lambda roi: -roi.score)
-        return RoiSet(volume.grid, tuple(rois[: config.max_rois]))
+        return RoiSet(volume.grid, tuple(rois[: config.max_rois]), notes=tuple(decoding.notes))
 
 
-def _slice_rois(
-    encoded: EncodedVolume, k: int, body: np.ndarray, config: ProposalConfig, smallest: float, largest: float
-) -> list[Roi]:
-    points = _points(body, config.points_per_side)
-    masks, scores = [], []
-    for start in range(0, len(points), POINTS_AT_ONCE):
-        logits, iou = encoded.masks(k, points[start : start + POINTS_AT_ONCE])
-        logits, iou = logits.flatten(0, 1), iou.flatten()
-        good = iou >= config.pred_iou
-        logits, iou = logits[good], iou[good]
-        stability = _stability(logits)
-        good = stability >= config.stability
-        # Only what passes is brought to the voxels.
-        fine = (encoded.on_slice(logits[good]) > 0).cpu().numpy() & body
-        area = fine.sum((1, 2))
-        keep = (area >= smallest) & (area <= largest)
-        masks.append(fine[keep])
-        scores.append((iou * stability)[good].clamp(0, 1).cpu().numpy()[keep])
-    mask, score = np.concatenate(masks), np.concatenate(scores)
-    chosen = _distinct_boxes(mask, score)
-    return [Roi.from_mask(mask[n][:, :, None], offset=(0, 0, k), score=float(score[n])) for n in chosen]
+class Decoding:
+    """Points in batches; a batch that does not fit in memory is halved, for good and not in silence.
+
+    Args:
+        config: How many at once, and what they must reach.
+
+    Attributes:
+        notes: What had to be changed.
+    """
+
+    def __init__(self, config: ProposalConfig) -> None:
+        self._config = config
+        self._at_once = config.points_per_batch
+        self.notes: list[str] = []
+
+    def __call__(self, image: PromptedSlice, points_ij: np.ndarray) -> Candidates:
+        """Masks of points [p, 2] that reach the predicted IoU and the stability asked for."""
+        parts: list[Candidates] = []
+        done = 0
+        while done < len(points_ij) or not parts:
+            batch = points_ij[done : done + self._at_once]
+            try:
+                parts.append(self._good(image, batch))
+            except torch.OutOfMemoryError as error:
+                self._halve(len(batch), error)
+                continue
+            done += len(batch)
+        return Candidates.joined(parts)
+
+    def _good(self, image: PromptedSlice, points_ij: np.ndarray) -> Candidates:
+        found = image.at_points(points_ij, min_iou=self._config.pred_iou)
+        # What is clearly unstable at the decoder's resolution is not brought to the voxels.
+        chosen = _stability(found.logits) >= self._config.stability - STABILITY_MARGIN
+        fine = image.on_voxels(found.logits[chosen])
+        candidates = Candidates(fine > 0, found.iou[chosen], _stability(fine))
+        return candidates.select(candidates.stability >= self._config.stability)
+
+    def _halve(self, tried: int, error: torch.OutOfMemoryError) -> None:
+        if tried <= 1:
+            raise UsageError(
+                "the device's memory does not hold the model and one prompt", "a device with more free memory",
+                "Close other programs on it, choose a smaller model, or give --device cpu.", reason="out-of-memory",
+            ) from error  # fmt: skip
+        self._at_once = tried // 2
+        torch.cuda.empty_cache()
+        note = f"everything mode: {tried} points at once did not fit in memory, went on with {self._at_once}"
+        logger.warning(note)
+        self.notes.append(note)
+
+
+def everything(image: PromptedSlice, body: np.ndarray, config: ProposalConfig, decoding: Decoding) -> Candidates:
+    """The distinct masks of one slice, greatest predicted IoU first.
+
+    Args:
+        image: The slice.
+        body: [i, j] where points are set.
+        config: Points along each side of the body's box, and whether what they leave uncovered gets its own.
+    """
+    found = _distinct(decoding(image, _points(body, config.points_per_side)), config.max_box_iou)
+    left = body & ~found.masks.any(0).cpu().numpy()
+    if config.refill and left.any():
+        points = _points(body, 2 * config.points_per_side)
+        i, j = np.rint(points).astype(int).T
+        more = decoding(image, points[left[i, j]])
+        found = _distinct(Candidates.joined([found, more]), config.max_box_iou)
+    return found
 
 
 def _points(body: np.ndarray, per_side: int) -> np.ndarray:
@@ -80,27 +170,30 @@ def _points(body: np.ndarray, per_side: int) -> np.ndarray:
 
 
 def _stability(logits: Tensor) -> Tensor:
-    """[n] IoU of the masks [n, x, y] at a higher and at a lower threshold; the inner lies in the outer."""
+    """[n] IoU of the masks [n, ...] at a higher and at a lower threshold; the inner lies in the outer."""
     inner = (logits > STABILITY_OFFSET).sum((1, 2))
     outer = (logits > -STABILITY_OFFSET).sum((1, 2))
     return inner / outer.clamp_min(1)
 
 
-def _distinct_boxes(masks: np.ndarray, scores: np.ndarray) -> list[int]:
-    """Positions of the best masks [n, i, j] whose boxes are distinct, best score first."""
-    if len(masks) == 0:
-        return []
-    sides = []
-    for axis in (2, 1):
-        line = np.asarray(masks.any(axis))
-        sides += [line.argmax(1), line.shape[1] - line[:, ::-1].argmax(1)]
-    i0, i1, j0, j1 = sides
-    area = (i1 - i0) * (j1 - j0)
+def _distinct(found: Candidates, max_box_iou: float) -> Candidates:
+    """The best candidates whose boxes are distinct (non-maximum suppression), greatest predicted IoU first."""
+    low, high = (corner.cpu().numpy() for corner in _boxes(found.masks))
+    area = (high - low).prod(1)
     kept: list[int] = []
-    for n in np.argsort(-scores, kind="stable"):
-        common_i = np.clip(np.minimum(i1[kept], i1[n]) - np.maximum(i0[kept], i0[n]), 0, None)
-        common_j = np.clip(np.minimum(j1[kept], j1[n]) - np.maximum(j0[kept], j0[n]), 0, None)
-        common = common_i * common_j
-        if not (common > BOX_IOU * (area[kept] + area[n] - common)).any():
+    for n in np.argsort(-found.iou.cpu().numpy(), kind="stable"):
+        common = np.clip(np.minimum(high[kept], high[n]) - np.maximum(low[kept], low[n]), 0, None).prod(1)
+        if area[n] and not (common > max_box_iou * (area[kept] + area[n] - common)).any():
             kept.append(int(n))
-    return kept
+    return found.select(torch.tensor(kept, dtype=torch.long, device=found.iou.device))
+
+
+def _boxes(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """First index, and that after the last, of masks [n, i, j]: [n, 2] each; equal for an empty mask."""
+    low, high = [], []
+    for other in (2, 1):
+        line = masks.any(other).byte()
+        filled = line.any(1)
+        low.append(line.argmax(1) * filled)
+        high.append((line.shape[1] - line.flip(1).argmax(1)) * filled)
+    return torch.stack(low, 1), torch.stack(high, 1)

@@ -1,151 +1,182 @@
-"""A SAM model on the slices of a volume: each slice is encoded once, for features and prompts alike.
+"""A volume as the slices that a SAM model reads: pixels, embeddings, and masks back on voxels.
 
-The only place that knows SAM's pixels: x runs along index i, y along j, both from the image's edge.
+SAM's x runs along index i and its y along j, both from the image's edge; nothing outside this room
+knows its pixels.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from samreg.sam.loading import load_sam
-from samreg.geometry import Grid, Volume, sample
+from samreg.geometry import Grid, Volume
+from samreg.sam.decoder import Encoded, ImageSide, Masks
+from samreg.sam.model import PromptableModel
 
-_MEAN = (123.675, 116.28, 103.53)  # ImageNet, of intensities 0..255, as SAM was trained
-_DEVIATION = (58.395, 57.12, 57.375)
-_WINDOW = (0.5, 99.5)  # percentiles of the volume that become 0 and 255
+_NORMALISATION = {  # mean and standard deviation of intensities in 0..1
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5,) * 3, (0.5,) * 3),
+    "unit": ((0.0,) * 3, (1.0,) * 3),
+}
+_WINDOW = (0.5, 99.5)  # percentiles of the volume that become 0 and 1
 _VOLUMES_KEPT = 2
+_AHEAD_ON_GPU = 4  # slices encoded together
+_WHOLE_KEPT = 8  # slices ready for prompts; of the others the embedding alone, as float16
 
 
 class SamSlices:
-    """One loaded model and the embeddings of the last volumes.
+    """One model and the embeddings of the last volumes.
 
     Args:
-        weights: See `samreg.sam.loading.load_sam`.
-        device: Where the model runs; bfloat16 on a GPU, else float32.
-
-    Raises:
-        UsageError: The weights cannot be used.
+        model: The model.
     """
 
-    def __init__(self, weights: str | Path, device: torch.device | str = "cpu") -> None:
-        model, self.weights_hash = load_sam(weights)
-        self.device = torch.device(device)
-        self.model = model.to(self.device)
+    def __init__(self, model: PromptableModel) -> None:
+        self.model = model
         self._volumes: OrderedDict[str, EncodedVolume] = OrderedDict()
 
     def of(self, volume: Volume) -> EncodedVolume:
         """The slices of a volume; embeddings already made are kept for the last two volumes."""
         key = volume.content_hash
-        encoded = self._volumes.pop(key, None) or EncodedVolume(self, volume)
+        encoded = self._volumes.pop(key, None) or EncodedVolume(self.model, volume)
         self._volumes[key] = encoded
         while len(self._volumes) > _VOLUMES_KEPT:
             self._volumes.popitem(last=False)
         return encoded
 
-    def precision(self) -> AbstractContextManager[Any]:
-        if self.device.type == "cuda":
-            return torch.autocast("cuda", torch.bfloat16)
-        return nullcontext()
-
-    @property
-    def image_size(self) -> int:
-        return int(self.model.config.vision_config.image_size)
-
-    @property
-    def patch_size(self) -> int:
-        return int(self.model.config.vision_config.patch_size)
-
 
 class EncodedVolume:
-    """The slices (axis k) of one volume as SAM sees them."""
+    """The slices (axis k) of one volume as a model sees them."""
 
-    def __init__(self, sam: SamSlices, volume: Volume) -> None:
-        self._sam = sam
+    def __init__(self, model: PromptableModel, volume: Volume) -> None:
+        self._model = model
         self._volume = volume
         self._low, high = (float(p) for p in np.percentile(volume.voxels, _WINDOW))
         self._range = max(high - self._low, 1e-12)
-        # The long side in mm fills the model's image, so that the model sees square pixels.
-        width_mm, height_mm = volume.grid.extent_mm[:2]
-        scale = sam.image_size / max(width_mm, height_mm)
-        self.size_xy = max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
+        size = model.image_size
+        if model.variant.fit == "stretch":
+            self.size_xy = size, size
+        else:
+            # The long side in mm fills the model's input, so that the model sees square pixels.
+            width_mm, height_mm = volume.grid.extent_mm[:2]
+            scale = size / max(width_mm, height_mm)
+            self.size_xy = max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
         self._embeddings: dict[int, Tensor] = {}
+        self._whole: OrderedDict[int, Encoded] = OrderedDict()
 
     @property
     def pixels_per_voxel(self) -> np.ndarray:
-        """[2] SAM pixels per voxel along i and j."""
+        """[2] pixels of the model per voxel along i and j."""
         return np.array(self.size_xy) / np.array(self._volume.grid.shape[:2])
-
-    @property
-    def cells_xy(self) -> tuple[int, int]:
-        """Cells of the embedding that hold a part of the image."""
-        x, y = (-(-length // self._sam.patch_size) for length in self.size_xy)
-        return x, y
 
     @property
     def grid(self) -> Grid:
         """Centres of the embedding's cells; cells of padding alone are left out."""
         grid = self._volume.grid
-        step = np.append(self._sam.patch_size / self.pixels_per_voxel, 1.0)
+        step = np.append(self._model.cell_size / self.pixels_per_voxel, 1.0)
         affine = grid.affine.copy()
         affine[:3, :3] = grid.affine[:3, :3] * step
         affine[:3, 3] = grid.lps(((step - 1) / 2)[None])[0]
-        return Grid((*self.cells_xy, grid.shape[2]), affine)
+        x, y = (-(-length // self._model.cell_size) for length in self.size_xy)
+        return Grid((x, y, grid.shape[2]), affine)
 
-    @torch.no_grad()
     def embedding(self, k: int) -> Tensor:
-        """float16 [c, y, x] of slice k, padding included, on the model's device."""
+        """float16 [c, x cells, y cells] of slice k on `grid`, on the model's device."""
         if k not in self._embeddings:
-            with self._sam.precision():
-                made = self._sam.model.get_image_embeddings(self._pixels(k)[None])[0]
-            self._embeddings[k] = made.half()
-        return self._embeddings[k]
+            self._encode_from(k)
+        x, y, _ = self.grid.shape
+        return self._embeddings[k][:, :y, :x].transpose(1, 2)
 
-    @torch.no_grad()
-    def masks(self, k: int, points_ij: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Three masks for each prompted point.
+    def prompted(self, k: int) -> PromptedSlice:
+        """Slice k, ready for prompts."""
+        if k not in self._whole:
+            self._encode_from(k)
+        return PromptedSlice(self._model, self._model.image_side(self._whole[k]), self._volume.grid, self.size_xy)
 
-        Args:
-            k: The slice.
-            points_ij: [n, 2] continuous voxel indices.
-
-        Returns:
-            Logits float32 [n, 3, x, y] at the model's low resolution, padding included, and the
-            model's own estimate of their IoU, float32 [n, 3].
-        """
-        points = torch.as_tensor((points_ij + 0.5) * self.pixels_per_voxel, dtype=torch.float32)
-        with self._sam.precision():
-            out = self._sam.model(
-                image_embeddings=self.embedding(k)[None].float(),
-                input_points=points.to(self._sam.device)[None, :, None],
-                multimask_output=True,
-            )
-        return out.pred_masks[0].float().transpose(-1, -2), out.iou_scores[0].float()
-
-    def on_slice(self, logits: Tensor) -> Tensor:
-        """Low-resolution logits [n, x, y] at the voxels of a slice [n, i, j]."""
-        width, height = self._volume.grid.shape[:2]
-        low_per_voxel = self.pixels_per_voxel * logits.shape[-1] / self._sam.image_size
-        x, y = (
-            (torch.arange(n, device=logits.device, dtype=torch.float32) + 0.5) * float(step) - 0.5
-            for n, step in zip((width, height), low_per_voxel, strict=True)
-        )
-        points = torch.stack([*torch.meshgrid(x, y, indexing="ij"), torch.zeros(width, height, device=x.device)], -1)
-        return sample(logits[..., None], points)
+    def _encode_from(self, k: int) -> None:
+        """Encode slice k, and on a GPU the next ones with it."""
+        ahead = _AHEAD_ON_GPU if self._model.device.type == "cuda" else 1
+        wanted = [n for n in range(k, self._volume.grid.shape[2]) if n == k or n not in self._embeddings][:ahead]
+        for n, encoded in zip(wanted, self._model.encode(torch.stack([self._pixels(n) for n in wanted])), strict=True):
+            self._embeddings[n] = encoded.embedding.half()
+            self._whole[n] = encoded
+        while len(self._whole) > _WHOLE_KEPT:
+            self._whole.popitem(last=False)
 
     def _pixels(self, k: int) -> Tensor:
         """What the model reads: float32 [3, y, x], padded below and to the right."""
-        values = (self._volume.voxels[:, :, k].T - self._low) / self._range * 255
-        image = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).clamp(0, 255).to(self._sam.device)
+        values = (self._volume.voxels[:, :, k].T - self._low) / self._range
+        image = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).clamp(0, 1).to(self._model.device)
         width, height = self.size_xy
         image = interpolate(image[None, None], size=(height, width), mode="bilinear", antialias=True)[0]
-        mean, deviation = (torch.tensor(v, device=image.device)[:, None, None] for v in (_MEAN, _DEVIATION))
-        size = self._sam.image_size
+        normalisation = _NORMALISATION[self._model.variant.normalisation]
+        mean, deviation = (torch.tensor(v, device=image.device)[:, None, None] for v in normalisation)
+        size = self._model.image_size
         return pad((image - mean) / deviation, (0, size - width, 0, size - height))
+
+
+class PromptedSlice:
+    """One slice to which prompts are given in voxel indices.
+
+    Args:
+        model, image: The model, and the slice as its decoder needs it.
+        grid: Of the volume.
+        size_xy: Pixels of the model's input that the slice fills.
+    """
+
+    def __init__(self, model: PromptableModel, image: ImageSide, grid: Grid, size_xy: tuple[int, int]) -> None:
+        self._model = model
+        self._image = image
+        self._shape = grid.shape[:2]
+        self._size_xy = size_xy
+        self._low_per_pixel = 4 / model.cell_size
+
+    def at_points(self, points_ij: np.ndarray, *, min_iou: float = float("-inf")) -> Masks:
+        """Up to three masks for each foreground point.
+
+        Args:
+            points_ij: [p, 2] continuous voxel indices.
+            min_iou: A mask of which less is predicted is not made.
+
+        Returns:
+            Logits on the part of the decoder's grid that the slice fills; `on_voxels` takes them.
+        """
+        return self._within(self._model.masks_at_points(self._image, self._pixels(points_ij), min_iou=min_iou))
+
+    def in_boxes(self, boxes_ij: np.ndarray, *, min_iou: float = float("-inf")) -> Masks:
+        """Up to three masks for each box.
+
+        Args:
+            boxes_ij: [p, 4] i0, j0, i1, j1: continuous voxel indices of opposite corners.
+            min_iou: A mask of which less is predicted is not made.
+        """
+        corners = self._pixels(np.asarray(boxes_ij).reshape(-1, 2)).reshape(-1, 4)
+        return self._within(self._model.masks_in_boxes(self._image, corners, min_iou=min_iou))
+
+    def on_voxels(self, logits: Tensor) -> Tensor:
+        """Logits [n, y, x] of `at_points` or `in_boxes`, interpolated at the voxels of the slice: [n, i, j]."""
+        i, j = (
+            _interpolation(count, pixels * self._low_per_pixel / count, low).to(logits)
+            for count, pixels, low in zip(self._shape, self._size_xy, (logits.shape[2], logits.shape[1]), strict=True)
+        )
+        return i @ logits.transpose(1, 2) @ j.T
+
+    def _pixels(self, points_ij: np.ndarray) -> Tensor:
+        scale = np.array(self._size_xy) / np.array(self._shape)
+        return torch.as_tensor((np.asarray(points_ij) + 0.5) * scale, dtype=torch.float32)
+
+    def _within(self, masks: Masks) -> Masks:
+        width, height = (math.ceil(pixels * self._low_per_pixel + 0.5) for pixels in self._size_xy)
+        return replace(masks, logits=masks.logits[:, :height, :width])
+
+
+def _interpolation(count: int, step: float, low: int) -> Tensor:
+    """[count, low] weights that read a line of `low` samples at `count` places, `step` samples apart."""
+    at = ((torch.arange(count) + 0.5) * step - 0.5).clamp(0, low - 1)
+    return (1 - (at[:, None] - torch.arange(low)).abs()).clamp_min(0)

@@ -1,0 +1,110 @@
+"""One model of the family: pixels in, embeddings and masks out."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import gelu
+
+from samreg.sam.attention import attend_in_strips
+from samreg.sam.decoder import Decoder, Encoded, ImageSide, Masks
+from samreg.sam.loading import load_sam
+
+
+class PromptableModel:
+    """A loaded model on its device: bfloat16 on a GPU, else float32.
+
+    Args:
+        weights: See `samreg.sam.loading.load_sam`.
+        device: Where the model runs.
+        variant: Row of the family; None: told from the files.
+
+    Raises:
+        UsageError: The weights cannot be used.
+    """
+
+    def __init__(self, weights: str | Path, device: torch.device | str = "cpu", variant: str | None = None) -> None:
+        loaded = load_sam(weights, variant)
+        self.variant, self.weights_hash = loaded.variant, loaded.weights_hash
+        self.device = torch.device(device)
+        self.model: Any = loaded.model.to(self.device)
+        if self.device.type == "cpu":
+            attend_in_strips(self.model)
+        self.decoder = Decoder(self.model)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input in pixels."""
+        return int(self.model.prompt_encoder.input_image_size)
+
+    @property
+    def cell_size(self) -> int:
+        """Side in pixels of what a cell of the embedding covers."""
+        return self.image_size // int(self.model.prompt_encoder.image_embedding_size[0])
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> list[Encoded]:
+        """Embeddings of slices.
+
+        Args:
+            pixels: [b, 3, y, x] normalised, of the model's size.
+        """
+        with self._precision():
+            out = self.model.get_image_embeddings(pixels.to(self.device))
+            if isinstance(out, Tensor):  # SAM
+                return [Encoded(embedding) for embedding in out]
+            if isinstance(out, list):  # SAM 2 and its kin: fine to coarse
+                fine, half, embedding = out
+                return [Encoded(e, (h, f)) for e, h, f in zip(embedding, half, fine, strict=True)]
+            embedding, early = out  # HQ-SAM
+            fine = self._hq_features(embedding, early[0])
+            return [Encoded(e, (f,)) for e, f in zip(embedding, fine, strict=True)]
+
+    @torch.no_grad()
+    def image_side(self, encoded: Encoded) -> ImageSide:
+        """What all prompts of a slice share, to be given to `masks`."""
+        with self._precision():
+            return self.decoder.image_side(encoded)
+
+    @torch.no_grad()
+    def masks_at_points(self, image: ImageSide, points: Tensor, *, min_iou: float = float("-inf")) -> Masks:
+        """Masks of single foreground points.
+
+        Args:
+            points: [p, 2] x and y in pixels of the model's input, from its edge.
+            min_iou: A mask of which less is predicted is not made.
+        """
+        points = points.to(self.device, torch.float32)[None, :, None]
+        labels = torch.ones(points.shape[:3], dtype=torch.int, device=self.device)
+        return self._masks(image, (points, labels, None, None), min_iou)
+
+    @torch.no_grad()
+    def masks_in_boxes(self, image: ImageSide, boxes: Tensor, *, min_iou: float = float("-inf")) -> Masks:
+        """Masks of boxes.
+
+        Args:
+            boxes: [p, 4] x0, y0, x1, y1 in pixels of the model's input, from its edge.
+            min_iou: A mask of which less is predicted is not made.
+        """
+        return self._masks(image, (None, None, boxes.to(self.device, torch.float32)[None], None), min_iou)
+
+    def _masks(self, image: ImageSide, prompt: tuple[Tensor | None, ...], min_iou: float) -> Masks:
+        with self._precision():
+            sparse, _ = self.model.prompt_encoder(*prompt)
+            return self.decoder.masks(image, sparse[0], min_iou=min_iou)
+
+    def _hq_features(self, embedding: Tensor, early: Tensor) -> Tensor:
+        """[b, c / 8, 4y, 4x] details from the embedding and from the first global layer."""
+        parts = self.model.mask_decoder
+        coarse = parts.encoder_conv2(gelu(parts.encoder_norm(parts.encoder_conv1(embedding))))
+        details = parts.compress_vit_conv1(early.permute(0, 3, 1, 2).contiguous())
+        return coarse + parts.compress_vit_conv2(gelu(parts.compress_vit_norm(details)))
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.device.type == "cuda":
+            return torch.autocast("cuda", torch.bfloat16)
+        return nullcontext()

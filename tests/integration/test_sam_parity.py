@@ -1,0 +1,60 @@
+"""Against segment-anything itself: the same random weights, the same picture, the same answers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samreg.config import ProposalConfig
+from samreg.geometry import Grid, Volume
+from samreg.proposals.sam import Decoding, everything
+from samreg.sam.model import PromptableModel
+from samreg.sam.slices import EncodedVolume
+from tests.oracle import run_beside_torchvision
+
+
+@pytest.fixture(scope="module", params=["tiny", "vit_b", "vit_l", "vit_h"])
+def answered(request, tmp_path_factory):
+    """Our model from the file that segment-anything wrote, and its answers."""
+    folder: Path = tmp_path_factory.mktemp(request.param)
+    run_beside_torchvision("segment_anything_oracle", request.param, folder)
+    model = PromptableModel(folder / "sam.pth")
+    (folder / "sam.pth").unlink()  # up to 2.5 GB
+    return model, np.load(folder / "answers.npz")
+
+
+@pytest.mark.parametrize("name", ["square", "wide"])
+def test_the_answers_of_segment_anything(answered, name: str):
+    model, answers = answered
+    picture = answers[f"{name}_picture"]
+    volume = Volume(picture.T[..., None].astype(np.float32), Grid.from_axes((*picture.T.shape, 1), (1, 1, 1)))
+    encoded = EncodedVolume(model, volume)
+
+    embedding = model.encode(encoded._pixels(0)[None])[0].embedding.numpy()
+    np.testing.assert_allclose(embedding, answers[f"{name}_embedding"], atol=1e-4)
+
+    prompted = encoded.prompted(0)
+    points = answers[f"{name}_points"] - 0.5  # from the picture's edge to voxel indices
+    masks = prompted.at_points(points)
+    expected = answers[f"{name}_logits"].reshape(-1, *picture.shape)
+    np.testing.assert_allclose(masks.iou, answers[f"{name}_iou"].ravel(), atol=1e-4)
+    for ours, theirs in zip(prompted.on_voxels(masks.logits).numpy(), expected, strict=True):
+        assert iou(ours.T > 0, theirs > 0) >= 0.99
+    assert np.ptp((expected > 0).mean((1, 2))) > 0.1  # small masks and large ones
+
+    pred_iou, stability = (float(value) for value in answers[f"{name}_thresholds"])
+    for max_box_iou in (0.7, 1.0):
+        settings = {"pred_iou": pred_iou, "stability": stability, "max_box_iou": max_box_iou}
+        config = ProposalConfig(points_per_side=8, **settings)
+        found = everything(prompted, np.ones(picture.T.shape, bool), config, Decoding(config))
+        generated = answers[f"{name}_generated_{max_box_iou}"]
+        assert len(found) == len(generated)
+        ours = found.masks.numpy()
+        for mask in generated:
+            assert max(iou(mask.T, other) for other in ours) >= 0.99
+    assert len(generated) > 20
+
+
+def iou(one: np.ndarray, two: np.ndarray) -> float:
+    union = (one | two).sum()
+    return float((one & two).sum() / union) if union else 1.0
