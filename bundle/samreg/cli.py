@@ -80,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_apply_points(commands)
     _add_evaluate(commands)
     _add_locate(commands)
+    _add_ablate(commands)
     _add_weights(commands)
     _add_info(commands)
     return parser
@@ -151,6 +152,29 @@ def _add_locate(commands: Any) -> None:
         "--point", type=float, nargs=3, required=True, metavar=("X", "Y", "Z"), help="LPS mm in the fixed image"
     )
     add_configuration(p)
+    _add_talk(p)
+
+
+def _add_ablate(commands: Any) -> None:
+    p = _command(commands, "ablate", "register a list of pairs with a grid of configurations, and compare them")
+    p.add_argument(
+        "pairs",
+        type=_path,
+        metavar="PAIRS.csv",
+        help="columns fixed, moving; name, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks (these "
+        "score), fixed_rois, moving_rois (these are given), pixel_spacing; paths relative to the file",
+    )
+    p.add_argument(
+        "--vary",
+        action="append",
+        default=[],
+        metavar="KEY=V1,V2,...",
+        help="a configuration key and its values; given several times, every combination runs",
+    )
+    p.add_argument("-o", "--out", type=_path, required=True, metavar="OUT", help="folder of the tables")
+    add_configuration(p)
+    p.add_argument("--again", action="store_true", help="repeat the runs that OUT/ablation.csv already holds")
+    p.add_argument("--dry-run", action="store_true", help="say what would be run; write nothing")
     _add_talk(p)
 
 

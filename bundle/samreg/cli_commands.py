@@ -131,6 +131,29 @@ def locate(args: Namespace) -> int:
     return 0
 
 
+def ablate(args: Namespace) -> int:
+    """Register every pair with every configuration, and write the tables; or say what would be run."""
+    from samreg import ablation
+
+    plan = ablation.planned(args.pairs, config_from(args), ablation.parse(args.vary))
+    folder = ablation.AblationFolder(args.out, [args.pairs, *(path for case in plan.cases for path in case.paths)])
+    if args.dry_run:
+        _say({**plan.as_json(), "missing": folder.missing(plan, again=args.again), "out": str(args.out)})
+        return 0
+    try:
+        with _progress(args) as on_progress:
+            rows = folder.run(plan, again=args.again, on_progress=on_progress)
+    except KeyboardInterrupt:
+        kept = len(plan) - folder.missing(plan)
+        sys.stderr.write(f"samreg: interrupted; {kept} of {len(plan)} runs are kept in {args.out / ablation.RUNS}\n")
+        return 130
+    if not args.quiet:
+        broken = sum(row["status"] in ablation.BROKEN_OFF for row in rows)
+        lost = f", {broken} of them refused or broken off" if broken else ""
+        sys.stdout.write(f"{len(rows)} runs{lost}; the table is {args.out / ablation.TABLE}\n")
+    return 0
+
+
 def info(args: Namespace) -> int:
     """Print what is there: methods, encoders, presets, weights."""
     facts = facts_of_this_installation()

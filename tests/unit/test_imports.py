@@ -37,6 +37,7 @@ ROOMS = (
     ("pipeline",),
     ("locate",),
     ("workflow",),
+    ("ablation",),
     ("cli", "cli_commands", "cli_progress", "cli_weights"),
 )
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
