@@ -26,7 +26,7 @@ from torch.nn.functional import grid_sample
 
 from samreg import metrics, phantoms, pipeline
 from samreg.config import Config, EstimationConfig
-from samreg.estimation.deformable import fit_velocity, margin_mm
+from samreg.estimation.deformable import fit_field, margin_mm
 from samreg.estimation.patches import RoiPatches
 from samreg.geometry import Grid, Volume
 from samreg.matching import match_labels
@@ -169,7 +169,7 @@ def our_fit(scene: Scene, roi_weight: float) -> Transform:
     config = replace(EstimationConfig(), dense=False, similarity_weight=0.0, roi_weight=roi_weight)
     patches = RoiPatches.of(scene.pairs, margin_mm(config))
     body = Volume(scene.body.astype(np.uint8), scene.fixed.grid)
-    return fit_velocity(Affine.identity(), scene.fixed, scene.moving, body, patches, config)
+    return fit_field(Affine.identity(), scene.fixed, scene.moving, body, patches, config)
 
 
 def our_chain(scene: Scene, roi_weight: float, *, dense: bool) -> Transform:
