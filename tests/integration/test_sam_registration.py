@@ -1,4 +1,4 @@
-"""A SAM model through the whole chain: everything mode, embeddings, pairs, transform, files."""
+"""SAM models through the whole chain: everything mode, embeddings, pairs, transform, files."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,10 @@ import pytest
 
 from samreg import cli, phantoms
 from samreg.io.writing import write_image
+from samreg.sam.family import FAMILY
 from samreg.transforms.files import read_transform
+from tests import register_tiny
+from tests.oracle import run_beside_torchvision
 from tests.tiny_sam import tiny_sam
 
 
@@ -36,3 +39,11 @@ def test_a_sam_model_registers_a_phantom(proposer: str, tmp_path: Path):
     if proposer == "superpixels":
         # Regions do not depend on the model; the transform is right whatever its embedding is worth.
         assert phantom.errors_mm(read_transform(out / "transform.h5")).mean() < 2.0
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_every_row_of_the_family_registers(name: str, tmp_path: Path, no_pictures):
+    if FAMILY[name].architecture == "edgetam":  # its encoder is timm's, which needs torchvision
+        run_beside_torchvision("register_tiny", name, tmp_path, needs=("timm",))
+    else:
+        register_tiny.main(name, tmp_path)
