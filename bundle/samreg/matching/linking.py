@@ -47,14 +47,15 @@ def _united(pairs: list[RoiPair]) -> RoiPair:
     areas = np.array([p.fixed.count for p in pairs], float)
     return replace(
         pairs[0],
-        fixed=_union([p.fixed for p in pairs]),
-        moving=_union([p.moving for p in pairs]),
+        fixed=union([p.fixed for p in pairs]),
+        moving=union([p.moving for p in pairs]),
         similarity=float(np.average([p.similarity for p in pairs], weights=areas)),
         confidence=float(np.average([p.confidence for p in pairs], weights=areas)),
     )
 
 
-def _union(rois: list[Roi]) -> Roi:
+def union(rois: list[Roi]) -> Roi:
+    """Regions of one grid as one; its score is their mean, its label that of the first."""
     start = np.min([r.start for r in rois], axis=0)
     stop = np.max([np.add(r.start, r.shape) for r in rois], axis=0)
     mask = np.zeros(stop - start, bool)
