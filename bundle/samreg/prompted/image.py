@@ -92,9 +92,8 @@ class PromptedImage:
         self._encoded = slices.of(volume)
         working = working_volume(volume, float(volume.grid.extent_mm[:2].max()) / BODY_ACROSS)
         self._body_grid, self._body = working.grid, body_mask(working)
-        cells = self._encoded.grid
-        self._body_cells = mask_on(self._body, working.grid, cells)
-        self._largest_mm2 = max_area_fraction * self._body_cells.sum((0, 1)) * float(np.prod(cells.spacing_mm[:2]))
+        self._body_cells = mask_on(self._body, working.grid, self._encoded.grid)
+        self._max_area_fraction = max_area_fraction
 
     @property
     def slice_mm(self) -> float:
@@ -107,7 +106,7 @@ class PromptedImage:
         return bool(self._body[tuple(np.clip(voxel, 0, np.asarray(self._body.shape) - 1))])
 
     def at_points(self, k: int, points_ij: np.ndarray) -> list[Region]:
-        """Regions of slice k at points [p, 2] (continuous voxel indices), without those too large."""
+        """Regions of slice k at points [p, 2] (continuous voxel indices)."""
         self.used.add(k)
         image = self._encoded.prompted(k)
         found = image.at_points(points_ij)
@@ -116,7 +115,7 @@ class PromptedImage:
     def in_box(
         self, k: int, low_ij: Sequence[float] | np.ndarray, high_ij: Sequence[float] | np.ndarray
     ) -> list[Region]:
-        """Regions of slice k in a box (continuous voxel indices of its edges), without those too large."""
+        """Regions of slice k in a box (continuous voxel indices of its edges)."""
         self.used.add(k)
         image = self._encoded.prompted(k)
         found = image.in_boxes(np.array([[*low_ij[:2], *high_ij[:2]]], float))
@@ -164,10 +163,17 @@ class PromptedImage:
         return self.volume.grid.index(cells.lps(at))[:, :2]
 
     def _regions(self, k: int, candidates: Candidates) -> list[Region]:
+        """What of the masks lies in the body, without masks of the background and those too large."""
+        grid = self.volume.grid
+        in_slice = grid.crop((0, 0, k), (*grid.shape[:2], k + 1))
+        body = mask_on(self._body, self._body_grid, in_slice)[:, :, 0]
         masks, scores = candidates.masks.cpu().numpy(), candidates.scores
-        area = masks.sum((1, 2)) * float(np.prod(self.volume.grid.spacing_mm[:2]))
-        keep = np.flatnonzero((area > 0) & (area <= self._largest_mm2[k]))
-        return self.given([Roi.from_mask(masks[n][:, :, None], offset=(0, 0, k), score=float(scores[n])) for n in keep])
+        inside = masks & body
+        area, whole = inside.sum((1, 2)), masks.sum((1, 2))
+        keep = np.flatnonzero((area > 0) & (2 * area >= whole) & (area <= self._max_area_fraction * body.sum()))
+        return self.given(
+            [Roi.from_mask(inside[n][:, :, None], offset=(0, 0, k), score=float(scores[n])) for n in keep]
+        )
 
 
 def _smoothed(values: np.ndarray, sigma: np.ndarray) -> np.ndarray:

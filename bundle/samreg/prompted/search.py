@@ -231,7 +231,8 @@ def _chosen(
     if not distinct:
         raise InputRefused(
             "no region of the moving image looks like the one at the prompt",
-            f"a similarity above {settings.similarity_threshold:g} (matching.similarity_threshold)",
+            f"a similarity above {settings.similarity_threshold:g} (matching.similarity_threshold) and an area "
+            f"within a factor of {MAX_AREA_RATIO:g}",
             "Register the images and map the place with `samreg apply-points`, or lower the threshold with --config.",
             reason="no-counterpart",
         )
