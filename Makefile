@@ -51,10 +51,16 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(PY) -m pip install --quiet --editable .
 	@touch $@
 
+# The authors' own packages, which tests compare with, in a folder aside: torchvision does not load
+# beside every torch, and transformers takes another way wherever it finds one.
+ORACLES := segment-anything==1.0 segment-anything-hq==0.3 torchvision==0.28.0 timm==1.0.31
+
 # pydicomrt asks for the opencv with windows; the headless one of the dev extra serves.
 # Holoscan links the CUDA runtime even on a CPU: its own folder is where it looks.
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
 	$(PY) -m pip install --quiet --editable ".[dev,bench,map]"
 	$(PY) -m pip install --quiet --no-deps pydicomrt==0.9.1
+	$(PY) -m pip install --quiet --upgrade --target $(VENV)/oracle --no-deps $(ORACLES)
+	SAM2_BUILD_CUDA=0 $(PY) -m pip install --quiet --upgrade --target $(VENV)/oracle --no-deps --no-build-isolation sam2==1.1.0
 	cd $(VENV)/lib/python3.*/site-packages && ln -sf ../../nvidia/cu13/lib/libcudart.so.13 holoscan/lib/
 	@touch $@

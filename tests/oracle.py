@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ORACLE = Path(sys.prefix) / "oracle"
+ORACLE = Path(os.environ.get("SAMREG_ORACLE", Path(sys.prefix) / "oracle"))
 START = """
 import runpy, sys, torch
 library = torch.library.Library("torchvision", "DEF")
@@ -39,16 +39,18 @@ runpy.run_module(sys.argv[0], run_name="__main__")
 """
 
 
-def run_beside_torchvision(module: str, *arguments: object) -> None:
-    """Run a module of this folder where the oracles can be imported.
+def run_beside_torchvision(module: str, *arguments: object, needs: tuple[str, ...] = ()) -> str:
+    """Run a module of this folder where the oracles can be imported, and return what it prints.
 
-    The test is skipped where they are not installed.
+    The test is skipped where they, or those of `needs`, are not installed.
     """
-    if not (ORACLE / "torchvision").is_dir():
-        pytest.skip(f"the oracles are not installed in {ORACLE} (`make test` installs them)")
+    for package in ("torchvision", *needs):
+        if not (ORACLE / package).is_dir():
+            pytest.skip(f"{package} is not installed in {ORACLE} (`make test` installs it)")
     here = Path(__file__).parent
     paths = [ORACLE, here, here.parent, here.parent / "bundle"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
     command = [sys.executable, "-c", START, module, *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout

@@ -10,12 +10,14 @@ import argparse
 import inspect
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from samreg import config, registry, report
 from samreg.cli import build_parser
+from samreg.sam.family import FAMILY
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reference.md"
 
@@ -26,21 +28,28 @@ def tables() -> dict[str, str]:
         "options": options(),
         "configuration": configuration(),
         "registry": registry_rows(),
+        "family": family_rows(),
         "report": report_fields(),
     }
 
 
 def options() -> str:
     """The arguments of every sub-command."""
-    parser = build_parser()
-    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     parts = []
-    for name, command in commands.choices.items():
+    for name, command in _commands(build_parser(), "samreg"):
         rows = [_option(a) for a in command._actions if not isinstance(a, argparse._HelpAction)]
-        parts.append(
-            f"### `samreg {name}`\n\n{command.description}\n\n| argument | meaning |\n|---|---|\n" + "\n".join(rows)
-        )
+        parts.append(f"### `{name}`\n\n{command.description}\n\n| argument | meaning |\n|---|---|\n" + "\n".join(rows))
     return "\n\n".join(parts)
+
+
+def _commands(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """The commands below one, by their whole names; itself where there are none."""
+    below = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    if not below:
+        yield name, parser
+    for group in below:
+        for word, command in group.choices.items():
+            yield from _commands(command, f"{name} {word}")
 
 
 def _option(action: argparse.Action) -> str:
@@ -49,7 +58,7 @@ def _option(action: argparse.Action) -> str:
         value = ""
     elif isinstance(value, tuple):
         value = " ".join(value)
-    elif action.choices is not None:
+    elif action.choices is not None and value is None:
         value = "{" + ",".join(map(str, action.choices)) + "}"
     name = " ".join(filter(None, (", ".join(action.option_strings), value)))
     need = " (required)" if action.required and action.option_strings else ""
@@ -82,6 +91,7 @@ TOP = {
     "transform": "The finest transform asked for.",
     "encoder": "Features that regions are matched by.",
     "weights": "File or folder of the encoder's weights.",
+    "variant": "Row of the SAM family; none: told from the file.",
     "device": "auto, cpu, cuda or cuda:N.",
     "seed": "Of the random choices.",
 }
@@ -107,6 +117,20 @@ def registry_rows() -> str:
         rows += [
             f"| {kind} | `{e.name}` | {e.summary} | {'yes' if e.needs_weights else 'no'} |" for e in entries.values()
         ]
+    return "\n".join(rows)
+
+
+def family_rows() -> str:
+    """The SAM family."""
+    rows = ["| variant | what it is | input | licence | known hash | published |", "|---|---|---|---|---|---|"]
+    for row in FAMILY.values():
+        links = [f"[{row.file or 'folder'}]({row.source})"]
+        if row.hub and row.file:
+            links.append(f"[folder](https://huggingface.co/{row.hub})")
+        what = f"{row.summary}. {row.note}".strip() if row.note else row.summary
+        known = ", ".join(f"`{digest[:8]}…`" for digest in row.hashes) or "none"
+        cells = (f"`{row.name}`", what, row.preprocessing, row.licence, known, ", ".join(links))
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any, get_args
@@ -16,6 +17,9 @@ from typing import Any, get_args
 from samreg import __version__
 from samreg.config import Config, TransformChoice
 from samreg.errors import SamregError
+from samreg.sam.family import FAMILY
+
+_WEIGHTS = "samreg.cli_weights"
 
 EXIT_CODES = """\
 exit codes:
@@ -76,6 +80,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_apply_points(commands)
     _add_evaluate(commands)
     _add_locate(commands)
+    _add_ablate(commands)
+    _add_weights(commands)
     _add_info(commands)
     return parser
 
@@ -124,10 +130,17 @@ def _add_evaluate(commands: Any) -> None:
     _add_transform(p)
     p.add_argument("--fixed-labels", type=_path, metavar="A", help="label map of the fixed image")
     p.add_argument("--moving-labels", type=_path, metavar="B", help="label map of the moving image, same numbers")
-    p.add_argument("--fixed-landmarks", type=_path, metavar="CSV", help="columns x, y, z in LPS mm, and name")
+    p.add_argument("--fixed-landmarks", type=_path, metavar="CSV", help="columns x, y, z, and name")
     p.add_argument(
         "--moving-landmarks", type=_path, metavar="CSV", help="the same names; without names, the same order"
     )
+    p.add_argument(
+        "--landmarks-in", choices=("mm", "pixels"), default="mm",
+        help="LPS mm, or pixels counted from 0 (columns x, y; a stack also z) of the images below",
+    )  # fmt: skip
+    p.add_argument("--fixed", type=_path, metavar="FIXED", help="image that the fixed landmarks were set on in pixels")
+    p.add_argument("--moving", type=_path, metavar="MOVING", help="likewise for the moving landmarks")
+    _add_pixel_spacing(p)
     p.add_argument("-o", "--out", type=_path, required=True, metavar="metrics.json", help="the scores")
     _add_talk(p)
 
@@ -151,26 +164,80 @@ def _add_locate(commands: Any) -> None:
     _add_talk(p)
 
 
+def _add_ablate(commands: Any) -> None:
+    p = _command(commands, "ablate", "register a list of pairs with a grid of configurations, and compare them")
+    p.add_argument(
+        "pairs",
+        type=_path,
+        metavar="PAIRS.csv",
+        help="columns fixed, moving; name, fixed_labels, moving_labels, fixed_landmarks, moving_landmarks (these "
+        "score), fixed_rois, moving_rois (these are given), pixel_spacing; paths relative to the file",
+    )
+    p.add_argument(
+        "--vary",
+        action="append",
+        default=[],
+        metavar="KEY=V1,V2,...",
+        help="a configuration key and its values; given several times, every combination runs",
+    )
+    p.add_argument("-o", "--out", type=_path, required=True, metavar="OUT", help="folder of the tables")
+    add_configuration(p)
+    p.add_argument("--again", action="store_true", help="repeat the runs that OUT/ablation.csv already holds")
+    p.add_argument("--dry-run", action="store_true", help="say what would be run; write nothing")
+    _add_talk(p)
+
+
+def _add_weights(commands: Any) -> None:
+    group = commands.add_parser(
+        "weights", help="list, fetch, verify and convert SAM weights", description="The weights of the SAM family."
+    )
+    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
+    p = _command(actions, "list", "say which models there are, their licences, and where they are published", _WEIGHTS)
+    p.add_argument("--json", action="store_true", help="for machines")
+
+    p = _command(actions, "verify", "load weights, and compare their hash with the published one", _WEIGHTS)
+    p.add_argument("path", type=_path, metavar="PATH", help="file or folder")
+    _add_variant(p)
+    p.add_argument("--json", action="store_true", help="for machines")
+
+    p = _command(actions, "convert", "write an original checkpoint as a Hugging Face folder", _WEIGHTS)
+    p.add_argument("source", type=_path, metavar="SRC", help="file or folder")
+    p.add_argument("out", type=_path, metavar="DST", help="folder that does not exist yet")
+    _add_variant(p)
+
+    p = _command(actions, "fetch", "download weights from where they are published", _WEIGHTS)
+    p.add_argument("name", choices=tuple(FAMILY), metavar="NAME", help="row of the SAM family")
+    p.add_argument("-o", "--out", type=_path, required=True, metavar="DIR", help="folder to put them in")
+    p.add_argument(
+        "--url", metavar="URL", help="the file at another place (https, file); of a repository, the folder of its files"
+    )
+    p.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _add_variant(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--variant", choices=tuple(FAMILY), metavar="NAME", help="row of the SAM family (default: told from the file)"
+    )
+
+
 def _add_info(commands: Any) -> None:
     p = _command(commands, "info", "say which methods, encoders, presets and weights there are")
     p.add_argument("--json", action="store_true", help="for machines")
 
 
-def _command(commands: Any, name: str, summary: str) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, summary: str, module: str = "samreg.cli_commands") -> argparse.ArgumentParser:
     p: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
     )
-    p.set_defaults(run=_lazily(name.replace("-", "_")))
+    p.set_defaults(run=_lazily(module, name.replace("-", "_")))
     return p
 
 
-def _lazily(name: str) -> Any:
+def _lazily(module: str, name: str) -> Any:
     """A command by its name; its module, and with it torch, loads when the command runs."""
 
     def run(args: argparse.Namespace) -> int:
-        from samreg import cli_commands
-
-        return int(getattr(cli_commands, name)(args))
+        return int(getattr(import_module(module), name)(args))
 
     return run
 
@@ -202,6 +269,8 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
     p.add_argument("--transform", choices=get_args(TransformChoice), help="finest transform (default deformable)")
     p.add_argument("--encoder", choices=tuple(registry.ENCODERS), help="features that regions are matched by")
     p.add_argument("--weights", metavar="PATH", help="file or folder of the encoder's weights")
+    _add_variant(p)
+    p.add_argument("--cache", metavar="DIR", help="keep what a SAM model makes of a slice here for the next time")
     p.add_argument("--preset", choices=workflow.presets(), help="configuration shipped with samreg")
     p.add_argument("--config", type=_path, metavar="FILE", help="YAML or JSON configuration, over the preset")
     p.add_argument("--device", type=_device, metavar="auto|cpu|cuda[:N]", help="where to compute (default auto)")
@@ -216,7 +285,7 @@ def config_from(args: argparse.Namespace) -> Config:
     """
     from samreg import workflow
 
-    keys = ("transform", "encoder", "weights", "device", "seed")
+    keys = ("transform", "encoder", "weights", "variant", "device", "cache", "seed")
     options = {key: getattr(args, key) for key in keys}
     return workflow.configured(method=args.method, preset=args.preset, file=args.config, **options)
 

@@ -95,13 +95,32 @@ def evaluate(args: Namespace) -> int:
     from samreg.outputs import check_file
     from samreg.report import write_json
 
-    keys = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks")
+    keys = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "fixed", "moving")
     given = {key: getattr(args, key) for key in keys}
     check_file(args.out, [args.transform, *(path for path in given.values() if path is not None)])
-    scores = workflow.evaluate(args.transform, **given)
+    scores = workflow.evaluate(
+        args.transform, **given, landmarks_in=args.landmarks_in, pixel_spacing_mm=args.pixel_spacing
+    )
     with _whole(args.out) as path:
         write_json({"samreg": __version__, **scores}, path)
+    if not args.quiet:
+        sys.stdout.write("\n".join(_gain(scores)) + "\n")
     return 0
+
+
+def _gain(scores: dict[str, Any]) -> Iterator[str]:
+    """The scores in words, each without the transform and with it."""
+    if labels := scores.get("labels"):
+        before, after = labels["before"]["mean"], labels["mean"]
+        yield f"labels, mean of {len(labels['labels'])}: before → after"
+        yield f"  Dice                 {before['dice']:.3f} → {after['dice']:.3f}"
+        yield f"  HD95 [mm]            {before['hd95_mm']:.2f} → {after['hd95_mm']:.2f}"
+    if landmarks := scores.get("landmarks"):
+        before = landmarks["before"]
+        yield f"landmark error, {landmarks['count']} landmarks: before → after"
+        for key, unit, scale in (("tre_mm", "mm", 1), ("tre_px", "pixels", 1), ("relative_tre", "% of diagonal", 100)):
+            for name, value in landmarks.get(key, {}).items():
+                yield f"  {name + ' [' + unit + ']':<22} {scale * before[key][name]:.4g} → {scale * value:.4g}"
 
 
 def locate(args: Namespace) -> int:
@@ -146,6 +165,29 @@ def _output_folder(
     return nullcontext() if out is None else OutputFolder(out, inputs, results)
 
 
+def ablate(args: Namespace) -> int:
+    """Register every pair with every configuration, and write the tables; or say what would be run."""
+    from samreg import ablation
+
+    plan = ablation.planned(args.pairs, config_from(args), ablation.parse(args.vary))
+    folder = ablation.AblationFolder(args.out, [args.pairs, *(path for case in plan.cases for path in case.paths)])
+    if args.dry_run:
+        _say({**plan.as_json(), "missing": folder.missing(plan, again=args.again), "out": str(args.out)})
+        return 0
+    try:
+        with _progress(args) as on_progress:
+            rows = folder.run(plan, again=args.again, on_progress=on_progress)
+    except KeyboardInterrupt:
+        kept = len(plan) - folder.missing(plan)
+        sys.stderr.write(f"samreg: interrupted; {kept} of {len(plan)} runs are kept in {args.out / ablation.RUNS}\n")
+        return 130
+    if not args.quiet:
+        broken = sum(row["status"] in ablation.BROKEN_OFF for row in rows)
+        lost = f", {broken} of them refused or broken off" if broken else ""
+        sys.stdout.write(f"{len(rows)} runs{lost}; the table is {args.out / ablation.TABLE}\n")
+    return 0
+
+
 def info(args: Namespace) -> int:
     """Print what is there: methods, encoders, presets, weights."""
     facts = facts_of_this_installation()
@@ -157,7 +199,8 @@ def info(args: Namespace) -> int:
         lines += ["", f"{kind}:"]
         for entry in facts[kind]:
             lines.append(f"  {entry['name']:<14}{entry['summary']}{' (needs weights)' * entry['needs_weights']}")
-    lines += ["", f"presets: {', '.join(facts['presets'])}"]
+    lines += ["", f"SAM family: {', '.join(facts['sam_family'])}"]
+    lines += [f"presets: {', '.join(facts['presets'])}"]
     lines += [f"weights: {', '.join(w['file'] for w in facts['weights']) or 'none (none are needed)'}"]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
@@ -166,6 +209,7 @@ def info(args: Namespace) -> int:
 def facts_of_this_installation() -> dict[str, Any]:
     """Version, registry rows, presets and weights; needs neither torch nor weights."""
     from samreg import registry
+    from samreg.sam.family import FAMILY
 
     def rows(entries: Any) -> list[dict[str, Any]]:
         return [{"name": e.name, "summary": e.summary, "needs_weights": e.needs_weights} for e in entries.values()]
@@ -177,6 +221,7 @@ def facts_of_this_installation() -> dict[str, Any]:
         "methods": rows(registry.METHODS),
         "encoders": rows(registry.ENCODERS),
         "proposers": rows(registry.PROPOSERS),
+        "sam_family": list(FAMILY),
         "presets": list(workflow.presets()),
         "weights": [{"file": p.relative_to(models).as_posix(), "bytes": p.stat().st_size} for p in weights],
         "configuration": Config().hash,

@@ -22,9 +22,14 @@ class ProposalConfig:
 
     Attributes:
         proposer: Registry name: "superpixels", "sam" (everything mode), or "labels" (given maps, Case 1).
-        min_area_mm2, max_area_fraction: Limits of a 2D region; the fraction is of the slice's body.
+        per_slice: Superpixels of each slice (axis k) alone, as SAM and the paper have them. False: of the volume.
+        min_area_mm2, max_area_mm2, max_area_fraction: Limits of a 2D region; the fraction is of the slice's body.
+        min_area_px, max_area_px: The paper's limits of a 2D region, in pixels of the whole slice brought to
+            200 x 200 (so 400 is 1 % of it). Where one is given it stands in place of those of that side above.
         min_volume_mm3, max_volume_fraction: Limits of a 3D region; the fraction is of the body.
         max_overlap: A region is dropped if more than this share of it (or it of a better one) is shared.
+        overlap_of: Of two superpixels, the one the share is of: "larger" (only near copies go, parts stay beside
+            wholes) or "smaller" (the paper). Of SAM's masks always the smaller.
         max_rois: At most this many regions of an image, best score first.
         points_per_side, pred_iou, stability: SAM everything mode: points along each side of the body's
             box, and the least predicted IoU and stability of a mask.
@@ -34,11 +39,16 @@ class ProposalConfig:
     """
 
     proposer: str = "superpixels"
+    per_slice: bool = False
     min_area_mm2: float = 40.0
+    max_area_mm2: float | None = None
     max_area_fraction: float = 0.5
+    min_area_px: float | None = None
+    max_area_px: float | None = None
     min_volume_mm3: float = 300.0
     max_volume_fraction: float = 0.5
     max_overlap: float = 0.8
+    overlap_of: Literal["smaller", "larger"] = "larger"
     max_rois: int = 400
     points_per_side: int = 16
     pred_iou: float = 0.88
@@ -53,19 +63,44 @@ class MatchingConfig:
     """Pairs from regions.
 
     Attributes:
-        similarity_threshold: ε of SAMReg (Eq. 7) on similarities in [0, 1].
+        similarity: Of prototypes: "normalised" (cosine brought to 0..1, SAMReg's Eq. 6) or "cosine" (raw).
+        similarity_threshold: ε of SAMReg (Eq. 7), on similarities as above.
         max_pairs: K, at most this many pairs.
-        slice_range_mm: 2D regions pair only within this distance along the slice normal.
-        mutual: Both must be each other's best.
+        max_pairs_of: What K counts: pairs of the "image", or of each "slice" of the fixed image (2D regions).
+        adaptive: ε and K from this very image pair: a pair must lie above its best rival by more than wrong partners
+            differ among each other. `similarity_threshold` then has no say, and `max_pairs` is an upper bound.
+        assignment: "greedy" (Eq. 7: the greatest score first, each region once), "optimal" (the one-to-one pairs of
+            greatest total score), "one_to_many" (a region in as many pairs as pass ε), or "hybrid" (regions whose
+            segmentation is less sure than the median of their image may be in several pairs, others in one).
+        mutual: Both must be each other's best; where a region may be in several pairs, one the other's best.
+        position_weight: Exponent of the overlap under the rigid estimate in a pair's score; 0: pairs by
+            appearance alone, wherever they lie (the paper).
+        shape_weight: Exponent of the likeness of size and elongation in a pair's score.
+        rank_by: Which pairs are the first K: those of greatest "confidence", or of greatest "score" (Eq. 7).
+        slice_pairing: Of 2D regions in volumes: "physical" (position along the slice normal) or "index" (slice
+            numbers, as in Algorithm 1).
+        slice_range_mm: Physical: regions pair only within this distance along the slice normal.
+        slice_range: Index: δs, regions pair only within so many slices.
+        link: Pairs that continue each other across slices become one pair of 3D regions.
         min_confidence: Pairs below it are dropped once the rigid estimate is known.
         max_distance_mm: Positional check after the rigid estimate; None: a tenth of the body's size.
         held_out_share: Share of the pairs that scores the fit.
     """
 
+    similarity: Literal["normalised", "cosine"] = "normalised"
     similarity_threshold: float = 0.65
     max_pairs: int = 48
-    slice_range_mm: float = 30.0
+    max_pairs_of: Literal["image", "slice"] = "image"
+    adaptive: bool = False
+    assignment: Literal["greedy", "optimal", "one_to_many", "hybrid"] = "greedy"
     mutual: bool = True
+    position_weight: float = 1.0
+    shape_weight: float = 0.0
+    rank_by: Literal["confidence", "score"] = "confidence"
+    slice_pairing: Literal["physical", "index"] = "physical"
+    slice_range_mm: float = 30.0
+    slice_range: int = 11
+    link: bool = True
     min_confidence: float = 0.5
     max_distance_mm: float | None = None
     held_out_share: float = 0.25
@@ -77,15 +112,22 @@ class EstimationConfig:
 
     Attributes:
         dense: Use dense image similarity beside the pairs. False: pairs alone (the paper).
+        parametrisation: What the deformable fit moves: a stationary "velocity" field, whose flow does not fold, or
+            the "displacement" itself (SAMReg's Eq. 10).
+        linear_start: The deformable fit starts from the rigid or affine estimate. False: from identity (the paper).
+        weight_by_confidence: Pairs weigh by their confidence. False: all the same (the paper).
         roi_weight: Weight of MSE + Dice of the pairs in the deformable fit.
         similarity_weight: Weight of the dense similarity (MIND-SSC) in the deformable fit.
-        smoothness_weight: λ of |∇v|² (dimensionless: mm per mm).
-        finest_spacing_mm: Control spacing of the velocity field on the finest level.
+        smoothness_weight: λ of |∇v|² or |∇u|² (dimensionless: mm per mm).
+        finest_spacing_mm: Control spacing of the field on the finest level.
         iterations: On each level of the deformable fit.
         rigid_samples: Points that the dense rigid refinement reads.
     """
 
     dense: bool = True
+    parametrisation: Literal["velocity", "displacement"] = "velocity"
+    linear_start: bool = True
+    weight_by_confidence: bool = True
     roi_weight: float = 1.0
     similarity_weight: float = 1.0
     smoothness_weight: float = 0.3
@@ -119,6 +161,10 @@ class Config:
     `method` is the name of the preset the other values are from; to choose one, use
     `samreg.configured(method="samreg")`, which reads them.
 
+    Attributes:
+        weights, variant: Of a SAM model: file or folder, and its row of the family (None: told from them).
+        cache, cache_gb: Folder that keeps what a SAM model makes of a slice, and its size in 10⁹ bytes.
+
     Raises (from `load`, `with_values`):
         UsageError: An unknown key, a wrong type, or a value out of range.
     """
@@ -127,7 +173,10 @@ class Config:
     transform: TransformChoice = "deformable"
     encoder: str = "handcrafted"
     weights: str | None = None
+    variant: str | None = None
     device: str = "auto"
+    cache: str | None = None
+    cache_gb: float = 20.0
     seed: int = 0
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
@@ -135,9 +184,14 @@ class Config:
     quality: QualityConfig = field(default_factory=QualityConfig)
 
     @property
+    def linear_stages(self) -> bool:
+        """Whether a rigid and an affine transform are part of the result."""
+        return self.transform != "deformable" or self.estimation.linear_start
+
+    @property
     def hash(self) -> str:
-        """Twelve hex digits of the SHA-256 of the configuration (device and weights' path left out)."""
-        values = {k: v for k, v in asdict(self).items() if k not in ("device", "weights")}
+        """Twelve hex digits of the SHA-256 of the configuration (without device, weights' path and cache)."""
+        values = {k: v for k, v in asdict(self).items() if k not in ("device", "weights", "cache", "cache_gb")}
         return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def with_values(self, values: Mapping[str, Any]) -> Config:

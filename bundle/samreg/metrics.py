@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from samreg.errors import InputRefused
+from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Grid, Volume
 from samreg.rois import RoiPairs
-from samreg.transforms import Transform
+from samreg.transforms import Affine, Transform
 from samreg.types import Labels, Mask, Points
 
 
@@ -57,6 +57,17 @@ def jacobian_measures(determinant: np.ndarray, mask: Mask) -> dict[str, float]:
 def inverse_error_mm(transform: Transform, inverse: Transform, points: Points) -> np.ndarray:
     """Distance [n] of fixed points from where forward and then backward takes them, in mm."""
     return np.linalg.norm(inverse.map_points(transform.map_points(points)) - points, axis=-1)
+
+
+def why_not_invertible(transform: Transform, grid: Grid) -> str:
+    """What keeps a transform from being invertible on a grid, in words; empty if nothing does."""
+    if not float(transform.jacobian_determinant(grid).min()) > 0:
+        return "it folds"
+    try:
+        transform.inverse()
+    except UsageError:
+        return "its inverse does not settle"
+    return ""
 
 
 def target_registration_error_mm(transform: Transform, fixed: Points, moving: Points) -> np.ndarray:
@@ -128,13 +139,38 @@ def evaluate_labels(
     return {"labels": labels, "mean": means}
 
 
-def evaluate_landmarks(transform: Transform, fixed: Points, moving: Points) -> dict[str, Any]:
-    """Target registration error in mm: mean, median, maximum, and each landmark."""
-    errors = target_registration_error_mm(transform, fixed, moving)
-    return {
-        "tre_mm": {"mean": float(errors.mean()), "median": float(np.median(errors)), "max": float(errors.max())},
-        "landmarks_mm": errors.tolist(),
-    }
+def evaluate_landmarks(
+    transform: Transform, fixed: Points, moving: Points, *, moving_grid: Grid | None = None
+) -> dict[str, Any]:
+    """Target registration error: mean, median, maximum, and each landmark; beside it that of the identity.
+
+    Args:
+        fixed, moving: [n, 3] LPS mm.
+        moving_grid: Of the image that the moving landmarks were set on in pixels; then errors are given in
+            its pixels too, and relative to its diagonal (rTRE of Borovec et al., IEEE TMI 39(10), 2020).
+
+    Returns:
+        `tre_mm` and `landmarks_mm` (with a grid also `tre_px`, `relative_tre`, `landmarks_px`) of the
+        transform; the same under `before` of the identity.
+    """
+
+    def scores(mapped: Transform) -> dict[str, Any]:
+        errors = target_registration_error_mm(mapped, fixed, moving)
+        out: dict[str, Any] = {"tre_mm": _spread_of(errors), "landmarks_mm": errors.tolist()}
+        if moving_grid is not None:
+            axes = list(moving_grid.active_axes)
+            apart = (moving_grid.index(mapped.map_points(fixed)) - moving_grid.index(moving))[:, axes]
+            pixels = np.linalg.norm(apart, axis=-1)
+            diagonal = np.linalg.norm(np.asarray(moving_grid.shape)[axes])
+            out |= {"tre_px": _spread_of(pixels), "relative_tre": _spread_of(pixels / diagonal)}
+            out["landmarks_px"] = pixels.tolist()
+        return out
+
+    return scores(transform) | {"count": len(fixed), "before": scores(Affine.identity())}
+
+
+def _spread_of(errors: np.ndarray) -> dict[str, float]:
+    return {"mean": float(errors.mean()), "median": float(np.median(errors)), "max": float(errors.max())}
 
 
 def _mean(values: list[float]) -> float:

@@ -20,10 +20,11 @@ import torch
 import samreg
 from samreg.config import Config
 from samreg.device import find_device
+from samreg.encoders import create_encoder
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
 from samreg.errors import InputRefused, UsageError
-from samreg.estimation.deformable import fit_velocity, margin_mm
+from samreg.estimation.deformable import fit_field, margin_mm
 from samreg.estimation.patches import RoiPatches
 from samreg.estimation.rigid import (
     ImagePair,
@@ -39,17 +40,17 @@ from samreg.estimation.rigid import (
 )
 from samreg.estimation.robust import irls, ransac_rigid
 from samreg.geometry import Volume, finest_spacing_mm
-from samreg.matching import link_slices, match, match_labels, similarity, with_held_out
-from samreg.preprocess import body_mask, contrast_matched, mask_on, working_volume
-from samreg.proposals import Proposer, create_proposer
+from samreg.matching import Side, link_slices, pair_up, with_held_out
+from samreg.metrics import pair_distance_mm, why_not_invertible
+from samreg.preprocess import body_mask, mask_on, working_volume
+from samreg.proposals import create_proposer
 from samreg.proposals.labels import GivenLabels
 from samreg.quality import Evidence, Judge, Judged, better, gate, scale_is_plausible
-from samreg.registry import ENCODERS, find
-from samreg.registry import load as load_entry
 from samreg.result import RegistrationResult
-from samreg.rois import RoiPairs, RoiSet
+from samreg.rois import RoiPairs
+from samreg.sam.cache import SliceCache
 from samreg.transforms import Affine, Rigid, Transform, compose
-from samreg.types import Labels, Mask, TransformKind
+from samreg.types import Labels, TransformKind
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +60,9 @@ Progress = Callable[[str, float], None]
 BODY_MM = 4.0
 REGIONS_MM = 2.5
 PAIR_TOLERANCE_MM = 10.0
-FREE_PAIRS = 150
 MIN_VOXELS = 8
 PAIR_ROUNDS = 3
+FINER = 4.0  # times the detail of pictures: stained sections agree in their outlines, not at a distance
 STIFFER = 4.0  # times the smoothness weight, where the first velocity field is not better
 
 
@@ -139,23 +140,6 @@ def register(
     return _Registration(fixed, moving, config, labels, on_progress or (lambda stage, share: None)).run()
 
 
-@dataclass(frozen=True, eq=False)
-class _Side:
-    """One image with what was found in it.
-
-    Attributes:
-        working: The image at the resolution of the regions.
-        body: [i, j, k] on the working grid.
-        prototypes: [n, c] of the regions; None for given labels.
-    """
-
-    image: Volume
-    working: Volume
-    body: Mask
-    rois: RoiSet
-    prototypes: np.ndarray | None
-
-
 @dataclass(eq=False)
 class _Registration:
     """One run; each stage reads what the ones before it left."""
@@ -172,30 +156,32 @@ class _Registration:
     def run(self) -> RegistrationResult:
         config = self.config
         self.device = find_device(config.device)
-        self.encoder: Encoder = load_entry(find(ENCODERS, config.encoder, "encoder"))(
-            weights=config.weights, device=self.device
+        cache = SliceCache(config.cache, config.cache_gb) if config.cache is not None else None
+        self.encoder: Encoder = create_encoder(
+            config.encoder, weights=config.weights, variant=config.variant, device=self.device, cache=cache
         )
         images = self._timed("prepare", self._image_pair)
         fixed, moving = self._timed("regions", self._sides)
-        free = self._timed("match", lambda: self._match(fixed, moving, None))
+        free = self._timed("match", lambda: self._match(fixed, moving, witnesses=True))
         rigid = self._timed("rigid", lambda: self._rigid(images, fixed, moving, free))
-        pairs, free = self._timed("pairs", lambda: self._pairs(fixed, moving, free, rigid))
+        aligned = None if rigid is None else Rigid.nearest(rigid.moving_from_fixed)
+        pairs, free = self._timed("pairs", lambda: self._pairs(fixed, moving, free, aligned))
         judge = Judge(fixed.working, moving.working, fixed.body, pairs.held_out, finest_spacing_mm(self.fixed.grid))
+        basis = _Basis(pairs, free, pairs.held_out, judge)
         identity = Affine.identity()
-        before = judge.evidence(identity)
-        stages = _Stages("identity", identity, before)
-        supported = self.labels is not None or len(pairs) >= config.quality.min_pairs
+        stages = _Stages("identity", identity, judge.evidence(identity))
+        supported = self.labels is not None or pairs.independent >= config.quality.min_pairs
         if not supported:
-            self.fallbacks.append(f"{config.transform} → identity: {len(pairs)} regions pair up, too few to support it")
-        elif rigid is not None:
-            self._consider(stages, judge, "rigid", Rigid.nearest(rigid.moving_from_fixed))
-        if supported and config.transform in ("affine", "deformable"):
-            affine = self._timed("affine", lambda: self._affine(images, stages, pairs))
-            if affine is not None:
-                self._consider(stages, judge, "affine", affine)
-            if config.transform == "deformable":
-                self._timed("deformable", lambda: self._deformable(images, stages, pairs, judge))
-        quality, inverse = self._timed("quality", lambda: self._quality(stages, judge, pairs, free, rigid, before))
+            found = f"{pairs.independent} regions pair up, too few to support it"
+            self.fallbacks.append(f"{config.transform} → identity: {found}")
+        elif config.linear_stages:
+            if aligned is not None:
+                self._consider(stages, judge, "rigid", aligned)
+            if config.transform != "rigid":
+                basis = self._affine_stage(images, fixed, moving, stages, basis)
+        if supported and config.transform == "deformable":
+            self._timed("deformable", lambda: self._deformable(images, stages, basis))
+        quality, inverse = self._timed("quality", lambda: self._quality(stages, basis, rigid))
         return RegistrationResult(
             fixed=self.fixed,
             moving=self.moving,
@@ -207,7 +193,7 @@ class _Registration:
             fallbacks=tuple(self.fallbacks),
             fixed_rois=fixed.rois,
             moving_rois=moving.rois,
-            pairs=pairs.on_grids(self.fixed.grid, self.moving.grid),
+            pairs=basis.pairs.on_grids(self.fixed.grid, self.moving.grid),
             quality=quality,
             config=config,
             timings_s=self.timings,
@@ -220,7 +206,7 @@ class _Registration:
         self.report(stage, 0.0)
         started = perf_counter()
         out = work()
-        self.timings[stage] = perf_counter() - started
+        self.timings[stage] = self.timings.get(stage, 0.0) + perf_counter() - started
         self.report(stage, 1.0)
         return out
 
@@ -237,80 +223,60 @@ class _Registration:
             self.device,
         )
 
-    def _sides(self) -> tuple[_Side, _Side]:
+    def _sides(self) -> tuple[Side, Side]:
         labels = self.labels or (None, None)
         fixed = self._side(self.fixed, labels[0], lambda share: self.report("regions", share / 2))
         moving = self._side(self.moving, labels[1], lambda share: self.report("regions", (1 + share) / 2))
         logger.info("%d regions in the fixed image, %d in the moving one", len(fixed.rois), len(moving.rois))
         return fixed, moving
 
-    def _side(self, image: Volume, labels: Labels | None, on_progress: Callable[[float], None]) -> _Side:
-        working = working_volume(image, REGIONS_MM * field_scale(self.fixed, self.moving))
+    def _side(self, image: Volume, labels: Labels | None, on_progress: Callable[[float], None]) -> Side:
+        proposals = self.config.proposals
+        spacing_mm = REGIONS_MM * field_scale(self.fixed, self.moving)
+        working = working_volume(image, spacing_mm, keep_slices=proposals.per_slice)
         body = body_mask(working)
-        on_image = labels is not None or self.config.proposals.proposer == "sam"
+        on_image = labels is not None or proposals.proposer == "sam"
         source = image if on_image else working
         on_source = mask_on(body, working.grid, source.grid) if on_image else body
-        proposer = GivenLabels(labels) if labels is not None else self._proposer()
-        rois = proposer.propose(source, on_source, self.config.proposals, on_progress=lambda s: on_progress(0.9 * s))
+        proposer = (
+            GivenLabels(labels) if labels is not None else create_proposer(proposals.proposer, encoder=self.encoder)
+        )
+        rois = proposer.propose(source, on_source, proposals, on_progress=lambda s: on_progress(0.9 * s))
         self.fallbacks += [note for note in rois.notes if note not in self.fallbacks]
         prototypes = None
         if labels is None:
             prototypes = pool(self.encoder.encode(self._encoded(image, working)), rois)
         on_progress(1.0)
-        return _Side(image, working, body, rois, prototypes)
+        return Side(image, working, body, rois, prototypes)
 
     def _encoded(self, image: Volume, working: Volume) -> Volume:
         """What the encoder reads: a model its own slices, handcrafted features the working image."""
         return image if self.config.encoder == "sam" else working
 
-    def _proposer(self) -> Proposer:
-        name, encoder = self.config.proposals.proposer, self.encoder
-        if name == "sam" and self.config.encoder != "sam":
-            from samreg.encoders.sam import SamEncoder
+    def _match(self, fixed: Side, moving: Side, aligned: Affine | None = None, *, witnesses: bool = False) -> RoiPairs:
+        return pair_up(fixed, moving, self.encoder, self.config, aligned, witnesses=witnesses)
 
-            encoder = SamEncoder(weights=self.config.weights, device=self.device)
-        return create_proposer(name, encoder=encoder)
-
-    def _match(self, fixed: _Side, moving: _Side, aligned: Transform | None, *, anywhere: bool = False) -> RoiPairs:
-        """Pairs of regions.
-
-        Args:
-            aligned: Makes the contrasts comparable, and restricts where pairs may lie.
-            anywhere: Do not restrict where pairs may lie, in spite of an alignment.
-        """
-        if fixed.prototypes is None or moving.prototypes is None:
-            return match_labels(fixed.rois, moving.rois)
-        prototypes = moving.prototypes
-        settings = self.config.matching
-        if aligned is None or anywhere:
-            settings = replace(settings, max_pairs=max(FREE_PAIRS, settings.max_pairs))
-        if aligned is not None and self.config.encoder == "handcrafted":
-            # Intensity statistics compare only once both images have one contrast.
-            image = contrast_matched(moving.working, fixed.working, aligned, fixed.body)
-            prototypes = pool(self.encoder.encode(image), moving.rois)
-        alike = similarity(fixed.prototypes, prototypes)
-        reach = settings.max_distance_mm or 0.1 * _body_size_mm(fixed)
-        where = None if anywhere else aligned
-        return match(fixed.rois, moving.rois, alike, settings, aligned=where, max_distance_mm=reach)
-
-    def _pairs(self, fixed: _Side, moving: _Side, free: RoiPairs, rigid: LinearFit | None) -> tuple[RoiPairs, RoiPairs]:
-        """The pairs that lie together under the rigid estimate, linked across slices, some held out.
+    def _pairs(self, fixed: Side, moving: Side, free: RoiPairs, aligned: Affine | None) -> tuple[RoiPairs, RoiPairs]:
+        """The pairs that lie together under a linear estimate, linked across slices, some held out.
 
         Beside them those that appearance alone makes, now that the contrasts are comparable: they
         tell a right alignment from a wrong one.
         """
         pairs = free
-        if self.labels is None and rigid is not None:
-            aligned = Rigid.nearest(rigid.moving_from_fixed)
+        if self.labels is None:
             pairs = self._match(fixed, moving, aligned)
-            free = self._match(fixed, moving, aligned, anywhere=True)
-        if any(p.fixed.is_2d for p in pairs) and not self.fixed.grid.is_2d:
+            if aligned is not None:
+                free = self._match(fixed, moving, aligned, witnesses=True)
+        if self.config.matching.link and any(p.fixed.is_2d for p in pairs) and not self.fixed.grid.is_2d:
             pairs = link_slices(pairs)
         return with_held_out(pairs, self.config.matching.held_out_share, self.config.seed), free
 
-    def _rigid(self, images: ImagePair, fixed: _Side, moving: _Side, free: RoiPairs) -> LinearFit | None:
-        """From pairs by RANSAC; with dense similarity, that is one start among others."""
+    def _rigid(self, images: ImagePair, fixed: Side, moving: Side, free: RoiPairs) -> LinearFit | None:
+        """From pairs by RANSAC; with dense similarity, that is one start among others. None if nothing asks for it."""
+        if not self.config.linear_stages and (self.labels is not None or not self.config.matching.position_weight):
+            return None
         tolerance = PAIR_TOLERANCE_MM * images.scale
+        free = self._weighed(free)
         found = ransac_rigid(
             free.fixed.centroids_lps(), free.moving.centroids_lps(), free.confidences, tolerance, seed=self.config.seed
         )
@@ -322,7 +288,7 @@ class _Registration:
                 return None
             matrix = found[0]
             for _ in range(PAIR_ROUNDS):
-                pairs = self._match(fixed, moving, Rigid.nearest(matrix))
+                pairs = self._weighed(self._match(fixed, moving, Rigid.nearest(matrix)))
                 points = pairs.fixed.centroids_lps(), pairs.moving.centroids_lps()
                 if len(pairs) >= 4:
                     matrix = irls(matrix, *points, pairs.confidences, tolerance / 2)
@@ -335,11 +301,34 @@ class _Registration:
             self.mirrored = mirror_ratio(images, fit.moving_from_fixed)
         return fit
 
-    def _affine(self, images: ImagePair, stages: _Stages, pairs: RoiPairs) -> Transform | None:
+    def _weighed(self, pairs: RoiPairs) -> RoiPairs:
+        """The pairs as a fit shall weigh them."""
+        return pairs if self.config.estimation.weight_by_confidence else pairs.equally_sure()
+
+    def _affine_stage(self, images: ImagePair, fixed: Side, moving: Side, stages: _Stages, basis: _Basis) -> _Basis:
+        """Take the affine transform if it is better; the pairs are then those that lie together under it.
+
+        Pairs chosen under one estimate speak for it. So both choose when the two are compared, and what goes
+        beyond the affine one is weighed by pairs that it did not choose.
+        """
+        affine = self._timed("affine", lambda: self._affine(images, stages, basis.pairs))
+        if affine is None:
+            return basis
+        if self.labels is not None or not self.config.estimation.dense:
+            self._consider(stages, basis.judge, "affine", affine)
+            return basis
+        pairs, free = self._timed("pairs", lambda: self._pairs(fixed, moving, basis.free, affine))
+        both = replace(basis.judge, held_out=basis.pairs.held_out.and_more(pairs.held_out))
+        stages.evidence = both.evidence(stages.transform)
+        if not self._consider(stages, both, "affine", affine):
+            return basis
+        return _Basis(pairs, free, basis.pairs.held_out, replace(basis.judge, held_out=pairs.held_out))
+
+    def _affine(self, images: ImagePair, stages: _Stages, pairs: RoiPairs) -> Affine | None:
         start = _matrix(stages.transform)
         if self.config.estimation.dense:
             return Affine(fit_linear(images, start, "affine", stages.kind).moving_from_fixed)
-        fitted = pairs.fitted
+        fitted = self._weighed(pairs.fitted)
         if len(fitted) < 4:
             self.fallbacks.append(f"affine → {stages.kind}: {len(fitted)} pairs to fit, at least 4 are needed")
             return None
@@ -347,32 +336,36 @@ class _Registration:
         tolerance = PAIR_TOLERANCE_MM * images.scale
         return Affine(irls(start, *points, fitted.confidences, tolerance, kind="affine"))
 
-    def _deformable(self, images: ImagePair, stages: _Stages, pairs: RoiPairs, judge: Judge) -> None:
-        """The velocity field, a stiffer one if that is not better, else none."""
+    def _deformable(self, images: ImagePair, stages: _Stages, basis: _Basis) -> None:
+        """The field; if that is not better, for pictures one from finer detail, a stiffer one; else none."""
+        judge = replace(basis.judge, held_out=basis.witnesses)
+        stages.evidence = judge.evidence(stages.transform)
         settings = self.config.estimation
         settings = replace(
             settings,
             finest_spacing_mm=settings.finest_spacing_mm * min(1.0, images.scale),
             similarity_weight=settings.similarity_weight if settings.dense else 0.0,
         )
-        fitted = pairs.fitted
+        fitted = self._weighed(basis.pairs.fitted.without(basis.witnesses))
         if not settings.dense and len(fitted) < 1:
             self.fallbacks.append(f"deformable → {stages.kind}: no pair to fit")
             return
         patches = RoiPatches.of(fitted, margin_mm(settings), self.device) if len(fitted) else None
-        for stiffer in (1.0, STIFFER):
-            flow = fit_velocity(
+        ladder = ((1.0, 1.0), (1.0, FINER), (STIFFER, 1.0)) if self.fixed.grid.is_2d else ((1.0, 1.0), (STIFFER, 1.0))
+        for stiffer, detail in ladder:
+            field = fit_field(
                 stages.transform,
                 self.fixed,
                 self.moving,
                 images.fixed_body,
                 patches,
                 replace(settings, smoothness_weight=stiffer * settings.smoothness_weight),
+                detail=detail,
                 seed=self.config.seed,
                 device=self.device,
                 on_progress=lambda share: self.report("deformable", share),
             )
-            if self._consider(stages, judge, "deformable", compose([flow, stages.transform])):
+            if self._consider(stages, judge, "deformable", compose([field, stages.transform])):
                 return
 
     def _consider(self, stages: _Stages, judge: Judge, kind: TransformKind, candidate: Transform) -> bool:
@@ -381,8 +374,9 @@ class _Registration:
         good, reason = better(evidence, stages.evidence, refines=stages.kind != "identity")
         if good and not scale_is_plausible(candidate):
             good, reason = False, "it stretches the body more than anatomy allows"
-        if good and kind == "deformable" and not float(candidate.jacobian_determinant(judge.fixed.grid).min()) > 0:
-            good, reason = False, "it folds"
+        if good and kind == "deformable":
+            reason = why_not_invertible(candidate, judge.fixed.grid)
+            good = not reason
         if good:
             stages.accept(kind, candidate, evidence)
         else:
@@ -390,26 +384,22 @@ class _Registration:
             logger.warning("fall-back %s", self.fallbacks[-1])
         return good
 
-    def _quality(
-        self, stages: _Stages, judge: Judge, pairs: RoiPairs, free: RoiPairs, rigid: LinearFit | None, before: Evidence
-    ) -> tuple[Any, Transform]:
+    def _quality(self, stages: _Stages, basis: _Basis, rigid: LinearFit | None) -> tuple[Any, Transform]:
         inverse = stages.transform.inverse()
-        distances = np.linalg.norm(
-            stages.transform.map_points(free.fixed.centroids_lps()) - free.moving.centroids_lps(), axis=-1
-        )
         tolerance = PAIR_TOLERANCE_MM * field_scale(self.fixed, self.moving)
-        agree = int((distances < tolerance).sum())
+        judge, free = basis.judge, basis.free
+        agree = free.select(pair_distance_mm(free, stages.transform) < tolerance)
         judged = Judged(
             transform=stages.transform,
             inverse=inverse,
-            pairs=pairs,
+            pairs=basis.pairs,
             labelled=self.labels is not None,
             rivals=rigid.rivals if rigid is not None else None,
             mirrored=self.mirrored,
-            unaligned=(agree, len(free)),
+            unaligned=(agree.independent, free.independent),
             tolerance_mm=tolerance,
-            before=before,
-            after=stages.evidence,
+            before=judge.evidence(Affine.identity()),
+            after=judge.evidence(stages.transform),
         )
         return gate(judged, judge, self.config.quality), inverse
 
@@ -429,8 +419,26 @@ class _Registration:
             },
             "method": self.config.method,
             "encoder": self.config.encoder,
+            "variant": self.encoder.variant,
             "proposer": "labels" if self.labels is not None else self.config.proposals.proposer,
         }
+
+
+@dataclass(frozen=True, eq=False)
+class _Basis:
+    """What a transform rests on, and what it is weighed by.
+
+    Attributes:
+        pairs: Of regions that lie together under the linear estimate.
+        free: Pairs by appearance alone.
+        witnesses: Pairs that weigh the deformable transform.
+        judge: Weighs the result, by the pairs held out.
+    """
+
+    pairs: RoiPairs
+    free: RoiPairs
+    witnesses: RoiPairs
+    judge: Judge
 
 
 @dataclass(eq=False)
@@ -457,13 +465,6 @@ def _body(image: Volume, spacing_mm: float) -> Volume:
     """The body mask as a volume of 0 and 1 at a coarse resolution."""
     coarse = working_volume(image, spacing_mm)
     return Volume(body_mask(coarse).astype(np.uint8), coarse.grid)
-
-
-def _body_size_mm(side: _Side) -> float:
-    """Edge of the cube (square) with the body's volume (area)."""
-    grid = side.working.grid
-    axes = list(grid.active_axes)
-    return float((side.body.sum() * np.prod(grid.spacing_mm[axes])) ** (1 / len(axes)))
 
 
 def _peak_memory_mb() -> float:

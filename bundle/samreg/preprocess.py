@@ -8,25 +8,29 @@ import numpy as np
 from scipy import ndimage
 
 from samreg.geometry import Grid, Volume, resample
-from samreg.transforms import Transform
+from samreg.transforms import Affine, Transform, nearest_rotation
 from samreg.types import Mask
 
 CONTRAST_BINS = 64
 
 
-def working_volume(volume: Volume, spacing_mm: float, *, max_voxels: int = 4_000_000) -> Volume:
+def working_volume(
+    volume: Volume, spacing_mm: float, *, max_voxels: int = 4_000_000, keep_slices: bool = False
+) -> Volume:
     """The image at about `spacing_mm`, on a grid with the same axes; never finer than the original.
 
     Args:
         max_voxels: The spacing is coarsened until the image has no more voxels than this.
+        keep_slices: The slices (axis k) stay as they are.
 
     Returns:
         A float32 volume whose axes have spacing max(original, `spacing_mm`); outside is the darkest value.
     """
-    grid = volume.grid.with_spacing(np.maximum(volume.grid.spacing_mm, spacing_mm))
-    while grid.size > max_voxels:
+    coarsened = np.array([1.0, 1.0, 0.0 if keep_slices else 1.0])
+    grid = volume.grid.with_spacing(np.maximum(volume.grid.spacing_mm, spacing_mm * coarsened))
+    while grid.size > max_voxels and spacing_mm < float(volume.grid.extent_mm[:2].max()):
         spacing_mm *= 1.1
-        grid = volume.grid.with_spacing(np.maximum(volume.grid.spacing_mm, spacing_mm))
+        grid = volume.grid.with_spacing(np.maximum(volume.grid.spacing_mm, spacing_mm * coarsened))
     return on_grid(volume, grid)
 
 
@@ -48,10 +52,8 @@ def body_mask(volume: Volume) -> Mask:
     if high <= low:
         return np.ones(volume.grid.shape, bool)
     values = ((volume.voxels - low) / (high - low)).clip(0, 1)
-    border = _border_values(values)
-    counts, edges = np.histogram(border, 32, (0, 1))
-    background = edges[counts.argmax()] + 0.5 / 32
-    if 0.2 < background < 0.8 or counts.max() < 0.2 * border.size:
+    background = background_value(values)
+    if background is None:
         return np.ones(volume.grid.shape, bool)
     contrast = np.sqrt(np.abs(values - background))
     sigma = [
@@ -63,6 +65,43 @@ def body_mask(volume: Volume) -> Mask:
         mask[:, :, k] = ndimage.binary_fill_holes(mask[:, :, k])
     share = mask.mean()
     return mask if 0.01 < share < 0.97 else np.ones(volume.grid.shape, bool)
+
+
+def background_value(values: np.ndarray) -> float | None:
+    """The commonest value of the border, if it is the darkest or brightest of the image; else None.
+
+    Args:
+        values: [i, j, k], the robust range of the image brought to 0..1.
+    """
+    border = _border_values(values)
+    counts, edges = np.histogram(border, 32, (0, 1))
+    background = float(edges[counts.argmax()] + 0.5 / 32)
+    if 0.2 < background < 0.8 or counts.max() < 0.2 * border.size:
+        return None
+    return background
+
+
+def turned_like(moving: Volume, fixed: Grid, aligned: Affine) -> Volume:
+    """The moving image on a grid of its own space that lies as the fixed one does under a rough alignment.
+
+    Features that know directions (MIND-SSC) compare only between images that lie alike.
+
+    Returns:
+        The image itself if its axes lie within 10° of the fixed ones; else the whole of it at the fixed
+        spacing, with the median of its border around it.
+    """
+    direction = nearest_rotation(aligned.moving_from_fixed[:3, :3]) @ fixed.direction
+    if np.abs(np.linalg.norm(direction - moving.grid.direction, axis=0)).max() < 2 * np.sin(np.deg2rad(5)):
+        return moving
+    n = np.asarray(moving.grid.shape)
+    corners = moving.grid.lps(np.array(list(np.ndindex(2, 2, 2))) * (n - 1)) @ direction
+    low, high = corners.min(0), corners.max(0)
+    shape = np.round((high - low) / fixed.spacing_mm).astype(int) + 1
+    if moving.grid.is_2d:
+        shape[2] = 1
+    grid = Grid.from_axes(shape, fixed.spacing_mm, direction @ low, direction)
+    border = float(np.median(_border_values(moving.voxels)))
+    return replace(moving, voxels=resample(moving.voxels, moving.grid, grid, outside=border), grid=grid)
 
 
 def mask_on(mask: Mask, source: Grid, target: Grid) -> Mask:

@@ -216,9 +216,10 @@ def _verdict(met: bool) -> Verdict:
 
 
 def _pairs_found(judged: Judged, config: QualityConfig) -> Criterion:
-    count = len(judged.pairs)
-    if count and not judged.labelled:
-        count = int((pair_distance_mm(judged.pairs, judged.transform) <= judged.tolerance_mm).sum())
+    agree = judged.pairs
+    if not judged.labelled:
+        agree = agree.select(pair_distance_mm(agree, judged.transform) <= judged.tolerance_mm)
+    count = agree.independent
     least = 1 if judged.labelled else config.min_pairs
     return Criterion(
         "pairs", "ROI pairs that agree with the result", f"at least {least}", float(count), "pairs",

@@ -180,9 +180,10 @@ class RoiPair:
 
     Attributes:
         id: Number of the pair, from 1; the label of both regions in label maps and SEG.
-        similarity: Of the prototypes, 0..1.
+        similarity: Of the prototypes, 0..1 (their raw cosine where that is configured).
         confidence: Probability that the pair is right, 0..1; weights the fit.
         held_out: True if the pair scores the fit instead of taking part in it.
+        group: Pairs with the same number share a region, directly or by way of others; 0: shares none.
     """
 
     id: int
@@ -191,6 +192,7 @@ class RoiPair:
     similarity: float
     confidence: float
     held_out: bool = False
+    group: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,9 +233,35 @@ class RoiPairs:
         """[n] in order of the pairs."""
         return np.array([p.confidence for p in self.pairs])
 
+    @property
+    def independent(self) -> int:
+        """Number of pairs, those that share a region counted once."""
+        return sum(not p.group for p in self.pairs) + len({p.group for p in self.pairs if p.group})
+
+    def first(self, count: int) -> RoiPairs:
+        """The first pairs, at most so many."""
+        return replace(self, pairs=self.pairs[:count])
+
+    def equally_sure(self) -> RoiPairs:
+        """The pairs, all with confidence 1."""
+        return replace(self, pairs=tuple(replace(p, confidence=1.0) for p in self.pairs))
+
     def select(self, keep: Iterable[bool]) -> RoiPairs:
         """The pairs where `keep` is true."""
         return replace(self, pairs=tuple(p for p, k in zip(self.pairs, keep, strict=True) if k))
+
+    def and_more(self, others: RoiPairs) -> RoiPairs:
+        """These and others of the same grids."""
+        return replace(self, pairs=self.pairs + others.pairs)
+
+    def without(self, others: RoiPairs) -> RoiPairs:
+        """The pairs whose two regions are not those of one of the others."""
+
+        def places(pair: RoiPair) -> tuple[object, ...]:
+            return tuple((roi.start, roi.shape, roi.bits) for roi in (pair.fixed, pair.moving))
+
+        known = {places(pair) for pair in others}
+        return self.select(places(pair) not in known for pair in self.pairs)
 
     @property
     def fitted(self) -> RoiPairs:
@@ -249,23 +277,28 @@ class RoiPairs:
         """Label map of one side ("fixed" or "moving") with the pair's id as label.
 
         Where regions overlap the more confident pair wins, except that a region wholly inside
-        another stays visible: smaller regions of equal confidence are drawn last.
+        another stays visible: smaller regions of equal confidence are drawn last. Of pairs that
+        share a region the better one's number stands there.
 
         Returns:
             uint16 [i, j, k], and the (winner, loser) ids that overlap.
         """
         grid = self.fixed_grid if side == "fixed" else self.moving_grid
         out = np.zeros(grid.shape, np.uint16)
-        overlaps: set[tuple[int, int]] = set()
-        for pair in sorted(self.pairs, key=lambda p: (p.confidence, -getattr(p, side).count)):
+        overlaps: list[tuple[int, int]] = []
+        drawn: list[tuple[int, Roi]] = []
+        for pair in sorted(self.pairs, key=lambda p: (p.confidence, -getattr(p, side).count, -p.id)):
             roi: Roi = getattr(pair, side)
-            view, box = out[roi.where], roi.box
-            overlaps.update((pair.id, int(loser)) for loser in np.unique(view[box]) if loser)
-            view[box] = pair.id
+            out[roi.where][roi.box] = pair.id
+            overlaps += [(pair.id, loser) for loser, other in drawn if roi.overlap(other)]
+            drawn.append((pair.id, roi))
         return out, sorted(overlaps)
 
     def as_json(self) -> dict[str, Any]:
-        """`pairs.json`: pairs, and the overlaps in each label map as [winner, loser]."""
+        """`pairs.json`: pairs, and the overlaps in each label map as [winner, loser].
+
+        A pair that shares a region with others (one-to-many) names them in `shares_region_with`.
+        """
         return {
             "pairs": [
                 {
@@ -275,11 +308,16 @@ class RoiPairs:
                     "held_out": p.held_out,
                     "fixed": _side_json(self.fixed, p.fixed),
                     "moving": _side_json(self.moving, p.moving),
+                    **({"shares_region_with": self._sharing(p)} if p.group else {}),
                 }
                 for p in self.pairs
             ],
             "overlaps": {side: [list(o) for o in self.label_map(side)[1]] for side in ("fixed", "moving")},
         }
+
+    def _sharing(self, pair: RoiPair) -> list[int]:
+        """Ids of the other pairs of a pair's group."""
+        return [p.id for p in self.pairs if p.group == pair.group and p.id != pair.id]
 
 
 def _side_json(rois: RoiSet, roi: Roi) -> dict[str, Any]:

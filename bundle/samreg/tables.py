@@ -1,19 +1,22 @@
-"""Points in CSV files: x, y, z in LPS mm."""
+"""Points in CSV files: x, y, z in LPS mm, or positions in pixels."""
 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from samreg.errors import InputRefused, UsageError
+from samreg.geometry import Grid
 from samreg.types import Points
 
 AXES = ("x", "y", "z")
 NAMES = ("name", "label", "id")
+UNNAMED = ""  # a first column without a name: row numbers, as pandas and BIRL write them
 MAX_COORDINATE_MM = 1e5
 
 
@@ -22,44 +25,82 @@ class PointTable:
     """Points with whatever else stands in their rows.
 
     Attributes:
-        points: [n, 3] LPS mm.
+        points: [n, 3] LPS mm; [n, 2] for a table read without z.
         header: Column names, or None.
         rows: The cells of each row.
-        columns: Position of x, y, z in a row.
+        columns: Position of x, y (and z) in a row.
     """
 
     points: Points
     header: tuple[str, ...] | None
     rows: tuple[tuple[str, ...], ...]
-    columns: tuple[int, int, int]
+    columns: tuple[int, ...]
 
     @staticmethod
-    def read(path: Path) -> PointTable:
+    def read(path: Path, axes: Sequence[str] = AXES, what: str = "LPS mm") -> PointTable:
         """Read a table: the columns x, y, z of its header; without a header, rows of three numbers.
+
+        Args:
+            axes: Names of the columns with coordinates.
+            what: Unit and frame of the coordinates, for messages.
 
         Raises:
             UsageError: The file cannot be read or holds no points, a row without a header has not
-                exactly three fields, or a coordinate is missing, not a finite number or beyond 100 m.
+                exactly as many fields as axes, or a coordinate is missing, not a finite number or beyond 100 m.
         """
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 rows = [tuple(cell.strip() for cell in row) for row in csv.reader(file) if any(map(str.strip, row))]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"points '{path}' cannot be read ({error})", "a CSV file") from error
-        header = rows.pop(0) if rows and _is_header(rows[0]) else None
-        columns = (0, 1, 2) if header is None else _columns(header, path)
+        header = rows.pop(0) if rows and _is_header(rows[0], axes) else None
+        meaning = f"{', '.join(axes[:-1])} and {axes[-1]} ({what})"
+        columns = tuple(range(len(axes))) if header is None else _columns(header, path, axes, meaning)
         if not rows:
-            raise UsageError(f"'{path}' holds no points", "a row of x, y, z (LPS mm) for each point")
-        width = 3 if header is None else len(header)
+            raise UsageError(f"'{path}' holds no points", f"a row of {meaning} for each point")
+        width = len(axes) if header is None else len(header)
         for n, row in enumerate(rows, 1 if header is None else 2):
             # A field too many would shift what is taken for x, y and z.
             if any(row[width:]) or (header is None and len(row) != width):
                 raise UsageError(
                     f"row {n} of '{path}' has {len(row)} fields",
-                    "three, x, y and z (LPS mm), where there is no header" if header is None else f"{width}, as above",
-                    "Name the columns in a first row, such as name,x,y,z" if header is None else "",
+                    f"{width}, {meaning}, where there is no header" if header is None else f"{width}, as above",
+                    f"Name the columns in a first row, such as name,{','.join(axes)}" if header is None else "",
                 )
-        return PointTable(_numbers(rows, columns, path, 1 if header is None else 2), header, tuple(rows), columns)
+        points = _numbers(rows, columns, path, 1 if header is None else 2, meaning)
+        return PointTable(points, header, tuple(rows), columns)
+
+    @staticmethod
+    def read_pixels(path: Path, grid: Grid) -> PointTable:
+        """Read positions in pixels of an image, and bring them to LPS mm.
+
+        Columns x and y (for a stack also z) count columns, rows (and slices) from 0; whole numbers are
+        the centres of pixels.
+
+        Args:
+            grid: Of the image.
+
+        Returns:
+            A table of two columns (a stack: three) whose `points` are [n, 3] LPS mm.
+
+        Raises:
+            UsageError: As `read`.
+            InputRefused: `landmark-outside`, a point is more than a pixel beyond the image's border.
+        """
+        table = PointTable.read(path, AXES[:2] if grid.is_2d else AXES, "pixels")
+        ijk = np.zeros((len(table.points), 3))
+        ijk[:, : table.points.shape[1]] = table.points
+        beyond = ((ijk < -1.5) | (ijk > np.asarray(grid.shape) + 0.5)).any(1)
+        if beyond.any():
+            point = ", ".join(f"{v:g}" for v in table.points[beyond][0])
+            raise InputRefused(
+                f"the landmark ({point}) of '{path.name}' lies outside the image's {grid.shape[0]} x {grid.shape[1]} "
+                "pixels",
+                "positions in pixels of the image that was registered",
+                "Scale the landmarks to this image, or give the image that they were set on.",
+                reason="landmark-outside",
+            )
+        return replace(table, points=grid.lps(ijk))
 
     @property
     def names(self) -> dict[str, tuple[str, ...]]:
@@ -67,6 +108,14 @@ class PointTable:
         header = [cell.lower() for cell in self.header or ()]
         found = {name: header.index(name) for name in NAMES if name in header}
         return {name: tuple(row[c] if c < len(row) else "" for row in self.rows) for name, c in found.items()}
+
+    @property
+    def row_numbers(self) -> tuple[str, ...] | None:
+        """The cells of a first column without a name, if they differ from each other; else None."""
+        if self.header is None or self.header[0] != UNNAMED:
+            return None
+        cells = tuple(row[0] for row in self.rows)
+        return cells if len({*cells}) == len(cells) else None
 
     def write(self, path: Path, points: Points) -> None:
         """Write the same table with other points [n, 3]."""
@@ -81,28 +130,29 @@ class PointTable:
                 writer.writerow(cells)
 
 
-def _columns(header: tuple[str, ...], path: Path) -> tuple[int, int, int]:
+def _columns(header: tuple[str, ...], path: Path, axes: Sequence[str], meaning: str) -> tuple[int, ...]:
     names = [name.lower() for name in header]
-    missing = [axis for axis in AXES if axis not in names]
+    missing = [axis for axis in axes if axis not in names]
     if missing:
-        raise UsageError(f"points '{path}' have the columns {', '.join(header)}", "columns named x, y and z (LPS mm)")
-    if any(names.count(axis) > 1 for axis in AXES):
-        raise UsageError(f"points '{path}' have the columns {', '.join(header)}", "one column x, one y and one z")
-    return names.index("x"), names.index("y"), names.index("z")
+        raise UsageError(f"points '{path}' have the columns {', '.join(header)}", f"columns named {meaning}")
+    if any(names.count(axis) > 1 for axis in axes):
+        raise UsageError(f"points '{path}' have the columns {', '.join(header)}", f"one column {', one '.join(axes)}")
+    return tuple(names.index(axis) for axis in axes)
 
 
-def _is_header(row: tuple[str, ...]) -> bool:
+def _is_header(row: tuple[str, ...], axes: Sequence[str]) -> bool:
     """A row without numbers, or with the names of the axes."""
-    return {*AXES} <= {cell.lower() for cell in row} or not any(map(_reads_as_number, row))
+    return {*axes} <= {cell.lower() for cell in row} or not any(map(_reads_as_number, row))
 
 
-def _numbers(rows: list[tuple[str, ...]], columns: tuple[int, int, int], path: Path, first: int) -> Points:
-    points = np.empty((len(rows), 3))
+def _numbers(rows: list[tuple[str, ...]], columns: tuple[int, ...], path: Path, first: int, meaning: str) -> np.ndarray:
+    points = np.empty((len(rows), len(columns)))
     for n, row in enumerate(rows):
         cells = [row[c] if c < len(row) else "" for c in columns]
         if not all(map(_is_number, cells)):
             raise UsageError(
-                f"row {n + first} of '{path}' is '{','.join(row)}'", "three finite numbers x, y, z (LPS mm)"
+                f"row {n + first} of '{path}' is '{','.join(row)}'",
+                f"{'two' if len(columns) == 2 else 'three'} finite numbers {meaning}",
             )
         points[n] = [float(cell) for cell in cells]
         if np.abs(points[n]).max() > MAX_COORDINATE_MM:
@@ -128,14 +178,19 @@ def paired(fixed: PointTable, moving: PointTable) -> tuple[Points, Points]:
     """The points [n, 3] of two tables, row by row the same landmark.
 
     Where both tables name their points (a column `name`, `label` or `id`), the names decide, in the
-    order of `fixed`; else the order of the rows.
+    order of `fixed`. Else, where both number their rows in a first column without a name, the numbers
+    that both have; a landmark of one table alone is left out. Else the order of the rows.
 
     Raises:
         InputRefused: `landmark-names`, the names differ, repeat or are left out.
     """
     a, b = fixed.names, moving.names
     if not a or not b:
-        return fixed.points, moving.points
+        rows = fixed.row_numbers, moving.row_numbers
+        if a or b or rows[0] is None or rows[1] is None:
+            return fixed.points, moving.points
+        both = [number for number in rows[0] if number in rows[1]]
+        return fixed.points[[rows[0].index(n) for n in both]], moving.points[[rows[1].index(n) for n in both]]
     shared = next((name for name in a if name in b), None)
     first, second = (a[shared], b[shared]) if shared else (next(iter(a.values())), next(iter(b.values())))
     for names, side in ((first, "fixed"), (second, "moving")):

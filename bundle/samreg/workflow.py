@@ -20,6 +20,7 @@ from samreg.config import Config
 from samreg.device import find_device
 from samreg.errors import InputRefused, SamregError, UsageError
 from samreg.registry import ENCODERS, find, find_proposer
+from samreg.sam.family import variant as family_row
 
 if TYPE_CHECKING:
     from samreg.geometry import Volume
@@ -168,6 +169,10 @@ def check_config(config: Config, *, labelled: bool = False) -> None:
         raise UsageError(f"weights for the {encoder.name} encoder", "none", _without_weights())
     if config.weights is not None and not (config.weights and Path(config.weights).exists()):
         raise UsageError(f"weights '{config.weights}' do not exist", "a file or folder", reason="weights-missing")
+    if config.variant is not None:
+        family_row(config.variant)
+        if config.weights is None:
+            raise UsageError(f"variant '{config.variant}' without weights", "both", "Give the weights with --weights.")
     needing = [("encoder", encoder)]
     if not labelled:
         needing.append(("proposer", find_proposer(config.proposals.proposer)))
@@ -361,34 +366,52 @@ def evaluate(
     moving_labels: Path | str | None = None,
     fixed_landmarks: Path | str | None = None,
     moving_landmarks: Path | str | None = None,
+    landmarks_in: str = "mm",
+    fixed: Path | str | None = None,
+    moving: Path | str | None = None,
+    pixel_spacing_mm: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """Score a transform by label maps (equal numbers are the same structure), landmarks, or both.
 
     Args:
         transform: ITK or NIfTI file, fixed points to moving points.
         fixed_labels, moving_labels: Image files.
-        fixed_landmarks, moving_landmarks: CSV files, LPS mm; the same names, or the same order.
+        fixed_landmarks, moving_landmarks: CSV files; the same names, or the same order.
+        landmarks_in: "mm" (LPS) or "pixels" of the images `fixed` and `moving`.
+        fixed, moving: The images that landmarks in pixels were set on.
+        pixel_spacing_mm: (x, y) of pictures that do not state it, as in the registration.
 
     Returns:
-        `labels` and `landmarks`, as far as they were given; see `samreg.metrics`.
+        `labels` and `landmarks`, as far as they were given, each with `before`, the same for the
+        identity; see `samreg.metrics`.
 
     Raises:
         UsageError: Nothing to score by, something for one image alone, or a path that does not exist.
         InputRefused: A file that cannot be read as what it should be.
     """
+    from samreg.transforms import Affine
     from samreg.transforms.files import read_transform
 
     labels = _both(fixed_labels, moving_labels, "labels")
     landmarks = _both(fixed_landmarks, moving_landmarks, "landmarks")
+    images = _both(fixed, moving, "images")
     if labels is None and landmarks is None:
         raise UsageError("nothing to score by", "label maps or landmarks of both images")
-    check_inputs(transform, *(labels or ()), *(landmarks or ()))
+    if landmarks_in not in ("mm", "pixels"):
+        raise UsageError(f"landmarks in '{landmarks_in}'", "mm or pixels")
+    pixels = landmarks is not None and landmarks_in == "pixels"
+    if pixels != (images is not None):
+        got = "landmarks in pixels without their images" if pixels else "images without landmarks in pixels"
+        raise UsageError(got, "both", "Give --landmarks-in pixels --fixed FIXED --moving MOVING")
+    if pixel_spacing_mm is not None and images is None:
+        raise UsageError("a pixel spacing without pictures", "--landmarks-in pixels", "Leave --pixel-spacing out")
+    check_inputs(transform, *(labels or ()), *(landmarks or ()), *(images or ()))
     found = read_transform(transform)
     scores: dict[str, Any] = {"transform": Path(transform).name}
     if labels is not None:
-        scores["labels"] = _label_scores(found, *labels)
+        scores["labels"] = _label_scores(found, *labels) | {"before": _label_scores(Affine.identity(), *labels)}
     if landmarks is not None:
-        scores["landmarks"] = _landmark_scores(found, *landmarks)
+        scores["landmarks"] = _landmark_scores(found, landmarks, images, pixel_spacing_mm)
     return scores
 
 
@@ -401,8 +424,9 @@ def evaluate_or_exit(out: Path | str, **choices: Any) -> None:
     from samreg.outputs import check_file
     from samreg.report import write_json
 
+    other = ("landmarks_in", "pixel_spacing_mm")
     with _ending_the_process():
-        check_file(Path(out), [Path(path) for path in choices.values() if path is not None])
+        check_file(Path(out), [Path(v) for key, v in choices.items() if v is not None and key not in other])
         write_json(evaluate(**choices), out)
 
 
@@ -423,8 +447,19 @@ def _label_scores(transform: Transform, fixed: Path, moving: Path) -> dict[str, 
     return metrics.evaluate_labels(transform, fixed_labels, fixed_grid, moving_labels, moving_grid)
 
 
-def _landmark_scores(transform: Transform, fixed: Path, moving: Path) -> dict[str, Any]:
-    from samreg import metrics
+def _landmark_scores(
+    transform: Transform,
+    landmarks: tuple[Path, Path],
+    images: tuple[Path, Path] | None,
+    pixel_spacing_mm: Sequence[float] | None,
+) -> dict[str, Any]:
+    from samreg import io, metrics
     from samreg.tables import PointTable, paired
 
-    return metrics.evaluate_landmarks(transform, *paired(PointTable.read(fixed), PointTable.read(moving)))
+    if images is None:
+        return metrics.evaluate_landmarks(transform, *paired(*map(PointTable.read, landmarks)))
+    spacings = picture_spacings(images, pixel_spacing_mm)
+    grids = [io.read_image(p, pixel_spacing_mm=s).grid for p, s in zip(images, spacings, strict=True)]
+    tables = [PointTable.read_pixels(path, grid) for path, grid in zip(landmarks, grids, strict=True)]
+    scores = metrics.evaluate_landmarks(transform, *paired(*tables), moving_grid=grids[1])
+    return scores | {"left_out": max(len(t.points) for t in tables) - scores["count"]}

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from samreg import cli, registry, workflow
@@ -15,7 +16,7 @@ from samreg.geometry import Grid, Volume
 from samreg.io import read_image
 from samreg.io.writing import write_image
 from samreg.tables import PointTable, paired
-from samreg.transforms import Affine
+from samreg.transforms import Affine, Rigid
 from samreg.transforms.files import write_transform
 
 SHIFT = Affine(np.array([[1.0, 0, 0, 5], [0, 1, 0, -3], [0, 0, 1, 2], [0, 0, 0, 1]]))
@@ -159,6 +160,49 @@ def test_landmark_names_that_do_not_pair_are_refused(tmp_path: Path, shift: Path
     with pytest.raises(InputRefused) as refused:
         paired(PointTable.read(tmp_path / "fixed.csv"), PointTable.read(tmp_path / "moving.csv"))
     assert refused.value.reason == "landmark-names"
+
+
+def evaluate_in_pixels(folder: Path, fixed: str, moving: str, *options: str) -> int:
+    """Of two pictures of 20 x 30 pixels, spaced 2 x 3 mm, the moving one shifted by 4 mm along x."""
+    for side, text in (("fixed", fixed), ("moving", moving)):
+        PIL.Image.fromarray(np.arange(600, dtype=np.uint8).reshape(30, 20)).save(folder / f"{side}.png")
+        (folder / f"{side}.csv").write_text(text)
+    matrix = np.eye(4)
+    matrix[0, 3] = 4.0
+    write_transform(Rigid(matrix), folder / "t.h5")
+    given = []
+    for side in ("fixed", "moving"):
+        given += [f"--{side}-landmarks", str(folder / f"{side}.csv"), f"--{side}", str(folder / f"{side}.png")]
+    out = ["-o", str(folder / "metrics.json"), "--pixel-spacing", "2", "3"]
+    return cli.main(["evaluate", str(folder / "t.h5"), *given, *out, "--landmarks-in", "pixels", *options])
+
+
+def test_landmarks_in_pixels_are_scored_beside_the_identity(tmp_path: Path, capsys):
+    assert evaluate_in_pixels(tmp_path, ",X,Y\n1,3,4\n2,5,6\n", ",X,Y\n2,7,7\n1,5,4\n3,1,1\n") == 0
+    scores = json.loads((tmp_path / "metrics.json").read_text())["landmarks"]
+    assert scores["landmarks_mm"] == pytest.approx([0.0, 3.0])
+    assert scores["landmarks_px"] == pytest.approx([0.0, 1.0])
+    assert scores["before"]["landmarks_mm"] == pytest.approx([4.0, 5.0])
+    assert scores["relative_tre"]["max"] == pytest.approx(1 / np.hypot(20, 30))
+    assert (scores["count"], scores["left_out"]) == (2, 1)
+    said = capsys.readouterr().out
+    assert "mean [pixels]" in said
+    assert "→ 0.5" in said
+
+
+@pytest.mark.parametrize(
+    ("moving", "options", "code", "said"),
+    [
+        ("x,y\n30,4\n", (), 3, "outside the image's 20 x 30 pixels"),
+        ("x,z\n1,4\n", (), 2, "columns named x and y (pixels)"),
+        ("1,2,3\n", (), 2, "has 3 fields"),
+        ("x,y\n1,4\n", ("--landmarks-in", "mm"), 2, "images without landmarks in pixels"),
+    ],
+)
+def test_wrong_landmarks_in_pixels_are_refused(tmp_path: Path, moving, options, code, said, capsys):
+    assert evaluate_in_pixels(tmp_path, "x,y\n3,4\n", moving, *options) == code
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "metrics.json").exists()
 
 
 def commands(shift: Path, image: Path, points: Path) -> dict[str, list[str]]:

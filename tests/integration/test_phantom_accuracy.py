@@ -98,11 +98,50 @@ def test_identical_images_stay_where_they_are(transform):
     assert result.quality.status == "PASS"
 
 
-def test_pairs_alone_give_the_transform_as_published():
+def test_pairs_alone_give_the_transform():
     phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 64), rotation_deg=12)
-    result = register(phantom.fixed, phantom.moving, configured(method="samreg", transform="rigid"))
+    result = register(phantom.fixed, phantom.moving, configured(preset="pairs", transform="rigid"))
     assert result.kind == "rigid"
     assert phantom.errors_mm(result.transform).mean() <= 0.5 * voxel_mm(phantom)
+
+
+@pytest.mark.parametrize(("grid", "size", "seed"), [("picture", 96, 1), ("thin", 64, 0)])
+def test_the_papers_method_finds_regions_and_a_displacement_on_pictures_and_volumes(grid, size, seed):
+    phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid(grid, size), seed=seed)
+    result = register(phantom.fixed, phantom.moving, configured(method="samreg"))
+    assert len(result.fixed_rois) >= 10 * (1 if grid == "picture" else 10)
+    assert all(roi.is_2d for roi in result.fixed_rois)
+    assert set(result.stages) == {"deformable"}, result.fallbacks
+    assert result.transform.jacobian_determinant(phantom.fixed.grid).min() > 0
+    before, after = (phantom.errors_mm(t).mean() for t in (Affine.identity(), result.transform))
+    assert after < 0.85 * before
+    assert round_trip_mm(result, phantom) <= 0.5 * voxel_mm(phantom)
+
+
+@pytest.mark.parametrize("assignment", ["one_to_many", "hybrid"])
+def test_regions_in_several_pairs_go_through_to_the_end(assignment):
+    phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 48), rotation_deg=5)
+    settings = {"assignment": assignment, "min_confidence": 0.0, "similarity_threshold": 0.5, "position_weight": 0.2}
+    result = register(phantom.fixed, phantom.moving, Config(transform="rigid").with_values({"matching": settings}))
+    pairs = result.pairs
+    assert 4 <= pairs.independent < len(pairs)
+    held = {p.group for p in pairs.held_out if p.group}
+    assert held.isdisjoint(p.group for p in pairs.fitted)
+    assert phantom.errors_mm(result.transform).mean() <= 0.5 * voxel_mm(phantom)
+
+
+@pytest.mark.parametrize("options", [{"parametrisation": "displacement"}, {"linear_start": False, "dense": False}])
+def test_given_contours_work_with_every_fit(options):
+    phantom = phantoms.pair(
+        "deformable", fixed_grid=phantoms.grid("axial", 48), seed=2, rotation_deg=1, translation_mm=3
+    )
+    result = register(
+        phantom.fixed, phantom.moving, configured(method="samreg", estimation={"smoothness_weight": 3.0, **options}),
+        fixed_labels=phantom.fixed_labels, moving_labels=phantom.moving_labels,
+    )  # fmt: skip
+    assert {p.fixed.label for p in result.pairs} == {p.moving.label for p in result.pairs}
+    before, after = (phantom.errors_mm(t).mean() for t in (Affine.identity(), result.transform))
+    assert after < before, result.fallbacks
 
 
 def test_given_contours_lead_the_fit_and_held_out_contours_improve():

@@ -101,3 +101,20 @@ def test_files_that_are_no_configuration_are_refused(tmp_path, text):
 def test_an_absent_file_is_refused(tmp_path):
     with pytest.raises(UsageError, match="cannot be read"):
         Config.load(tmp_path / "absent.yaml")
+
+
+def test_every_preset_is_a_configuration_and_the_papers_values_stand_in_its_own():
+    from samreg.workflow import configured, presets
+
+    for name in presets():
+        assert configured(preset=name).method in ("hybrid", "samreg")
+    assert configured(preset="hybrid") == Config()
+    paper = configured(preset="samreg")
+    assert (paper.proposals.min_area_px, paper.proposals.max_area_px) == (200, 7000)
+    assert (paper.proposals.max_overlap, paper.proposals.overlap_of) == (0.8, "smaller")
+    assert (paper.proposals.pred_iou, paper.proposals.stability) == (0.9, 0.9)
+    matching = paper.matching
+    assert (matching.similarity, matching.similarity_threshold, matching.assignment) == ("normalised", 0.8, "greedy")
+    assert (matching.slice_pairing, matching.slice_range, matching.position_weight) == ("index", 11, 0)
+    estimation = paper.estimation
+    assert (estimation.parametrisation, estimation.linear_start, estimation.dense) == ("displacement", False, False)

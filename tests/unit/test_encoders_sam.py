@@ -94,17 +94,17 @@ def test_folder_and_original_checkpoint_give_the_same_model(model, folder, tmp_p
     with torch.no_grad():
         expected = model(pixel_values=pixels, input_points=points)
         for weights in (folder, save_original(model, tmp_path / "sam.pth")):
-            loaded, digest = load_sam(weights)
-            out = loaded(pixel_values=pixels, input_points=points)
+            loaded = load_sam(weights)
+            out = loaded.model(pixel_values=pixels, input_points=points)
             torch.testing.assert_close(out.pred_masks, expected.pred_masks, atol=1e-6, rtol=1e-5)
             torch.testing.assert_close(out.iou_scores, expected.iou_scores, atol=1e-6, rtol=1e-5)
-            assert re.fullmatch("[0-9a-f]{64}", digest)
+            assert re.fullmatch("[0-9a-f]{64}", loaded.weights_hash)
 
 
 def test_weights_hash_is_of_the_file(folder):
     from hashlib import sha256
 
-    assert load_sam(folder)[1] == sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert load_sam(folder).weights_hash == sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def test_adapters_are_left_out_and_wrapped_tables_are_read(model, tmp_path):
@@ -249,7 +249,7 @@ def test_everything_mode_keeps_its_limits(folder, volume, monkeypatch):
     inner = [r for r in rois if rois.area_mm2(r) > 290]
     assert inner
     for roi in inner:
-        assert 0.95 * config.stability <= roi.score <= 0.95 + 1e-6
+        assert 0.95 * config.stability - 1e-6 <= roi.score <= 0.95 + 1e-6
 
 
 def test_prototypes_tell_the_slices_apart(folder, volume):

@@ -38,7 +38,8 @@ ROOMS = (
     ("pipeline",),
     ("locate",),
     ("workflow",),
-    ("cli", "cli_commands", "cli_progress"),
+    ("ablation",),
+    ("cli", "cli_commands", "cli_progress", "cli_weights"),
 )
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 FORBIDDEN = ("holoscan", "monai.deploy", "operators", "app")
@@ -94,7 +95,7 @@ def test_the_core_never_imports_what_stands_above_the_library():
             assert not any(name == f or name.startswith(f + ".") for f in FORBIDDEN), f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["info", "--json"], ["register", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["info", "--json"], ["register", "--help"], ["weights", "list"]])
 def test_the_command_answers_without_torch(arguments: list[str]):
     code = (
         "import sys\nfrom samreg import cli\n"

@@ -60,8 +60,18 @@ def test_landmarks_follow_the_transform():
     points = np.array([[0.0, 0, 0], [10, 20, 30]])
     scores = evaluate_landmarks(shifted(3.0), points, points + (3, 4, 0))
     assert scores["tre_mm"] == pytest.approx({"mean": 4.0, "median": 4.0, "max": 4.0})
+    assert scores["before"]["tre_mm"]["mean"] == pytest.approx(5.0)
     with pytest.raises(InputRefused, match="2 fixed and 1 moving"):
         evaluate_landmarks(shifted(3.0), points, points[:1])
+
+
+def test_landmark_errors_in_pixels_are_of_the_moving_image():
+    picture = Grid.from_axes((30, 40, 1), (0.5, 0.25, 1.0))
+    points = np.array([[0.0, 0, 0], [1, 2, 0]])
+    scores = evaluate_landmarks(Affine.identity(), points, points + (1.5, 1, 0), moving_grid=picture)
+    assert scores["tre_px"]["max"] == pytest.approx(5.0)
+    assert scores["relative_tre"]["mean"] == pytest.approx(0.1)
+    assert scores["before"]["landmarks_px"] == pytest.approx([5.0, 5.0])
 
 
 def test_folding_is_counted():

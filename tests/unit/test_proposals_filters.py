@@ -120,3 +120,28 @@ def test_proposers_say_what_they_lack():
         create_proposer("sam")
     with pytest.raises(UsageError, match="superpixels, sam, labels"):
         create_proposer("watershed")
+
+
+@pytest.mark.parametrize("size", [100, 200, 512])
+def test_the_papers_limits_are_shares_of_the_slice_at_any_resolution(size):
+    """200 to 7000 pixels of 200 x 200: 0.5 to 17.5 % of the whole slice, however small the body."""
+    grid = Grid.from_axes((size, size, 3), (1, 1, 4))
+    body = np.zeros(grid.shape, bool)
+    body[: size // 4] = True
+    config = ProposalConfig(min_area_px=200, max_area_px=7000)
+    smallest, largest = size_limits(grid, body, config, per_slice=True)
+    assert smallest / size**2 == pytest.approx(0.005)
+    assert largest / size**2 == pytest.approx([0.175] * 3)
+
+
+def test_each_limit_of_the_paper_stands_in_place_of_those_of_its_side():
+    grid = Grid.from_axes((100, 100, 1), (2, 2, 1))
+    body = np.ones(grid.shape, bool)
+    config = ProposalConfig(min_area_mm2=40, max_area_fraction=0.5, max_area_px=4000)
+    smallest, largest = size_limits(grid, body, config, per_slice=True)
+    assert smallest == pytest.approx(10)
+    assert largest == pytest.approx(1000)
+    _, largest = size_limits(grid, body, ProposalConfig(max_area_mm2=800), per_slice=True)
+    assert largest == pytest.approx(200)
+    solid = size_limits(grid, body, config, per_slice=False)
+    assert solid[1] == pytest.approx(ProposalConfig().max_volume_fraction * body.sum())

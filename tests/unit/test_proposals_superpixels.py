@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from samreg import phantoms
 from samreg.config import ProposalConfig
 from samreg.geometry import Grid, Volume, gaussian_smooth, resample, transform_points
 from samreg.proposals import create_proposer
@@ -162,3 +163,16 @@ def test_regions_of_a_real_head_are_found_again():
     first, second = proposer.propose(volume, body, CONFIG), proposer.propose(other, other_body, CONFIG)
     assert len(first) > 200
     assert (dice_of_best(first, second, there) > 0.7).mean() > 0.4
+
+
+def test_regions_of_each_slice_alone_lie_in_one_slice_and_keep_the_papers_limits():
+    phantom = phantoms.pair("identity", fixed_grid=phantoms.grid("thin", 64))
+    config = ProposalConfig(per_slice=True, min_area_px=200, max_area_px=7000, overlap_of="smaller")
+    found = create_proposer("superpixels").propose(phantom.fixed, phantom.body, config)
+    pixels = 64 * 64
+    assert len({roi.start[2] for roi in found}) >= 8
+    for roi in found:
+        assert roi.is_2d
+        assert 0.005 <= roi.count / pixels <= 0.175
+    for n, one in enumerate(found):
+        assert all(one.overlap(two) <= 0.8 * min(one.count, two.count) for two in list(found)[:n])

@@ -11,17 +11,27 @@ from samreg.encoders.mind import mind_ssc
 from samreg.encoders.pooling import pool
 from samreg.errors import UsageError
 from samreg.registry import ENCODERS, find, load
+from samreg.sam.cache import SliceCache
 
 __all__ = ["Encoder", "Features", "create_encoder", "mind_ssc", "pool"]
 
 
-def create_encoder(name: str, *, weights: str | Path | None = None, device: torch.device | str = "cpu") -> Encoder:
+def create_encoder(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    variant: str | None = None,
+    device: torch.device | str = "cpu",
+    cache: SliceCache | None = None,
+) -> Encoder:
     """The encoder of this registry name.
 
     Args:
         name: "handcrafted" or "sam".
         weights: Local file or folder, for an encoder that has weights.
+        variant: Row of the SAM family; None: told from the weights.
         device: Where it computes.
+        cache: Keeps what a model makes of a slice for the next time.
 
     Raises:
         UsageError: The name is unknown, weights are missing or superfluous, or cannot be read.
@@ -34,5 +44,6 @@ def create_encoder(name: str, *, weights: str | Path | None = None, device: torc
         raise UsageError(
             f"encoder '{name}' without weights", "a file or folder", "Give it with --weights.", reason="weights-missing"
         )
-    encoder: Encoder = load(entry)(weights=weights, device=device)
+    of_model = {"variant": variant, "cache": cache} if entry.needs_weights else {}
+    encoder: Encoder = load(entry)(weights=weights, device=device, **of_model)
     return encoder

@@ -42,6 +42,11 @@ class Encoder(Protocol):
         """SHA-256 of the weights, for provenance; None for an encoder without weights."""
         ...
 
+    @property
+    def variant(self) -> str | None:
+        """Row of the SAM family; None for an encoder that is not of it."""
+        ...
+
     def encode(self, volume: Volume, *, on_progress: OnProgress | None = None) -> Features:
         """Features of an image.
 

@@ -12,6 +12,7 @@ from samreg.encoders.base import Features, OnProgress
 from samreg.encoders.mind import mind_ssc
 from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume, finest_spacing_mm, gaussian_smooth
+from samreg.preprocess import background_value
 
 # In units of the finest spacing, so that pictures of any scale and thin stacks are served alike.
 MIND_DISTANCE = 2.0
@@ -41,6 +42,7 @@ class Handcrafted:
     """
 
     weights_hash: str | None = None
+    variant: str | None = None
 
     def __init__(self, *, weights: str | Path | None = None, device: torch.device | str = "cpu") -> None:
         if weights is not None:
@@ -81,7 +83,9 @@ def _statistics(image: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     for scale in STATISTICS_SCALES:
         mean, square = gaussian_smooth(torch.cat([image, image**2]), scale * finest / grid.spacing_mm)
         out += [mean, (square - mean**2).clamp_min(0).sqrt()]
-    foreground = out[0] > FOREGROUND
+    # A stained section lies on bright glass: there, what is dark is the foreground.
+    bright = (background_value(image[0].cpu().numpy()) or 0.0) > 0.5
+    foreground = (out[0] < 1 - FOREGROUND) if bright else (out[0] > FOREGROUND)
     return torch.stack(out), foreground
 
 

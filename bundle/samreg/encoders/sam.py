@@ -9,6 +9,7 @@ import torch
 from samreg.encoders.base import Features, OnProgress
 from samreg.errors import UsageError
 from samreg.geometry import Volume
+from samreg.sam.cache import SliceCache
 from samreg.sam.model import PromptableModel
 from samreg.sam.slices import SamSlices
 
@@ -19,6 +20,8 @@ class SamEncoder:
     Args:
         weights: A transformers folder or an original checkpoint.
         device: Where the model runs.
+        variant: Row of the SAM family; None: told from the files.
+        cache: Keeps embeddings and masks for the next time.
 
     Attributes:
         slices: The model and its embeddings; everything mode shares it, so each slice is encoded once.
@@ -27,15 +30,27 @@ class SamEncoder:
         UsageError: There are no weights, or they cannot be used.
     """
 
-    def __init__(self, *, weights: str | Path | None = None, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        *,
+        weights: str | Path | None = None,
+        device: torch.device | str = "cpu",
+        variant: str | None = None,
+        cache: SliceCache | None = None,
+    ) -> None:
         if weights is None:
             raise UsageError("encoder 'sam' without weights", "a file or folder", "Give it with --weights.")
-        self.slices = SamSlices(PromptableModel(weights, device))
+        self.slices = SamSlices(PromptableModel(weights, device, variant), cache)
 
     @property
     def weights_hash(self) -> str:
         """SHA-256 of the weights file."""
         return self.slices.model.weights_hash
+
+    @property
+    def variant(self) -> str:
+        """Row of the SAM family."""
+        return self.slices.model.variant.name
 
     def encode(self, volume: Volume, *, on_progress: OnProgress | None = None) -> Features:
         """float16 [c, x cells, y cells, slices]; the grid holds the centres of the cells."""

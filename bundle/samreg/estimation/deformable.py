@@ -1,4 +1,4 @@
-"""A stationary velocity field fitted to ROI pairs and dense features, coarse to fine, in mm."""
+"""A velocity or displacement field fitted to ROI pairs and dense features, coarse to fine, in mm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from samreg.encoders.mind import mind_ssc
 from samreg.estimation.patches import RoiPatches, roi_loss
 from samreg.geometry import Grid, Volume, finest_spacing_mm, index_points, inside, resample, sample
 from samreg.preprocess import on_grid
-from samreg.transforms import Transform, VelocityField, integrate_velocity
+from samreg.transforms import DisplacementField, Transform, VelocityField, integrate_velocity
 from samreg.types import Mask
 
 POINTS_PER_ROI = 500
@@ -38,13 +38,20 @@ class FieldLevel:
     roi_share: float
 
 
-def levels(config: EstimationConfig) -> list[FieldLevel]:
-    """Three levels, each at half the spacing of the one before."""
+def levels(config: EstimationConfig, detail: float = 1.0) -> list[FieldLevel]:
+    """Three levels, each at half the spacing of the one before.
+
+    Args:
+        detail: Divides the spacing of the images, not that of the velocity's grid.
+    """
     fine = config.finest_spacing_mm
-    return [FieldLevel(f * fine / 2, f * fine, f * fine / 2.5, share) for f, share in ((4, 1.0), (2, 0.5), (1, 0.1))]
+    return [
+        FieldLevel(f * fine / (2 * detail), f * fine, f * fine / 2.5, share)
+        for f, share in ((4, 1.0), (2, 0.5), (1, 0.1))
+    ]
 
 
-def fit_velocity(
+def fit_field(
     start: Transform,
     fixed: Volume,
     moving: Volume,
@@ -52,44 +59,52 @@ def fit_velocity(
     patches: RoiPatches | None,
     config: EstimationConfig,
     *,
+    detail: float = 1.0,
     seed: int = 0,
     device: str = "cpu",
     on_progress: Callable[[float], None] | None = None,
-) -> VelocityField:
-    """The flow u of x_moving = start(u(x_fixed)).
+) -> VelocityField | DisplacementField:
+    """The field u of x_moving = start(x_fixed + u(x_fixed)).
 
-    Minimises Σ confidence (MSE + Dice) over the pairs (SAMReg, Eq. 10) + MIND-SSC distance over the
-    body + λ |∇v|², with Adam. The velocity vanishes at the border of its grid.
+    Minimises with Adam the pairs' MSE + Dice, the MIND-SSC distance over the body and λ |∇v|². With
+    `config.parametrisation` "displacement" the displacement u is fitted itself, and if there is no dense similarity
+    the loss is SAMReg's Eq. 10, Σ_k (MSE + Dice) + λ |∇u|²; coarser levels soften the masks' edges, so that
+    regions that do not touch yet attract each other. A velocity's flow does not fold; a displacement may.
+    The field vanishes at the border of its grid.
 
     Args:
         start: Linear transform to begin with.
         fixed_body: Body mask as a volume of 0 and 1.
         patches: The fitted pairs; None or empty: dense similarity alone.
+        detail: How much finer than usual the images are compared; the reach shrinks as much.
 
     Returns:
-        The velocity field in the fixed image's space.
+        The field in the fixed image's space.
     """
-    velocity: Tensor | None = None
+    fitted: Tensor | None = None
     previous: Grid | None = None
-    plan = levels(config)
+    plan = levels(config, detail)
     generator = torch.Generator().manual_seed(seed)
     for number, level in enumerate(plan):
         grid = control_grid(fixed.grid, level.control_mm)
-        velocity = _upsampled(velocity, previous, grid, device)
+        fitted = _upsampled(fitted, previous, grid, device)
         dense = _DenseTerm.of(start, fixed, moving, fixed_body, level, device) if config.similarity_weight else None
-        steps = _descend(velocity, grid, fixed.grid, start, dense, patches, level, config, generator)
-        for step, fitted in enumerate(steps):
-            velocity = fitted
+        steps = _descend(fitted, grid, fixed.grid, start, dense, patches, level, config, generator)
+        for step, field in enumerate(steps):
+            fitted = field
             if on_progress:
                 on_progress((number + (step + 1) / config.iterations) / len(plan))
         previous = grid
-    if velocity is None or previous is None:
+    if fitted is None or previous is None:
         raise RuntimeError("no level to fit")
-    return VelocityField(previous, velocity.movedim(0, -1).cpu().numpy(), SQUARINGS)
+    vectors = fitted.movedim(0, -1).cpu().numpy()
+    if config.parametrisation == "displacement":
+        return DisplacementField(previous, vectors)
+    return VelocityField(previous, vectors, SQUARINGS)
 
 
 def control_grid(fixed: Grid, spacing_mm: float) -> Grid:
-    """The velocity's grid: the fixed field of view and two cells more on each side, along the fixed axes.
+    """The field's grid: the fixed field of view and two cells more on each side, along the fixed axes.
 
     Never finer than the image, so thick slices keep their spacing. An axis no longer than one cell gets one
     cell that covers it: what lies along it moves together.
@@ -102,7 +117,7 @@ def control_grid(fixed: Grid, spacing_mm: float) -> Grid:
 
 
 def _descend(
-    velocity: Tensor,
+    field: Tensor,
     grid: Grid,
     fixed: Grid,
     start: Transform,
@@ -112,30 +127,38 @@ def _descend(
     config: EstimationConfig,
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
-    """Adam on the velocity [3, i, j, k]; yields it after each step."""
-    window = _window(grid, velocity)
-    flat = torch.as_tensor(fixed.direction[:, 2]).to(velocity) if fixed.is_2d else None
-    stiffness = _stiffness(grid).to(velocity)
-    parameter = velocity.clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([parameter], lr=0.06 * level.control_mm)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.iterations, 0.006 * level.control_mm)
+    """Adam on the velocity or displacement [3, i, j, k]; yields it after each step."""
+    window = _window(grid, field)
+    flat = torch.as_tensor(fixed.direction[:, 2]).to(field) if fixed.is_2d else None
+    direct = config.parametrisation == "displacement"
+    stiffness = torch.eye(3).to(field) if direct else _stiffness(grid).to(field)
+    parameter = field.clone().requires_grad_(True)
+    step = 0.12 * level.image_mm  # longer ones would leap over what is compared
+    optimiser = torch.optim.Adam([parameter], lr=step)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.iterations, 0.1 * step)
     for _ in range(config.iterations):
         v = _within_plane(parameter * window, flat)
-        u = integrate_velocity(v, grid, SQUARINGS)
-        loss = config.smoothness_weight * _roughness(v, grid, stiffness)
+        u = v if direct else integrate_velocity(v, grid, SQUARINGS)
+        loss = config.smoothness_weight * roughness(v, grid, stiffness)
         if dense is not None:
             loss = loss + config.similarity_weight * dense.loss(u, grid, generator)
         if patches is not None and len(patches) and config.roi_weight:
             points = patches.draw(POINTS_PER_ROI, generator)
             mapped = start.map_tensor(_moved(points, u, grid))
             each = roi_loss(*patches.distances(points, mapped), level.softness_mm)
-            weight = config.roi_weight * level.roi_share * ROI_SCALE
-            loss = loss + weight * (each * patches.weights).sum() / patches.weights.sum()
+            published = direct and dense is None
+            loss = loss + config.roi_weight * pair_loss(each, patches.weights, level.roi_share, as_published=published)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
         yield _within_plane(parameter * window, flat).detach()
+
+
+def pair_loss(each: Tensor, weights: Tensor, roi_share: float, *, as_published: bool) -> Tensor:
+    """The pairs' losses [n] as one: their sum (Eq. 10), or their mean on the scale of the dense similarity."""
+    total = (each * weights).sum()
+    return total if as_published else roi_share * ROI_SCALE * total / weights.sum()
 
 
 # MIND distances are a tenth of what MSE + Dice losses are; equal weights then mean equal say.
@@ -192,7 +215,7 @@ def _moved(points: Tensor, u: Tensor, grid: Grid) -> Tensor:
     return points + sample(u, index_points(grid, points)).movedim(0, -1)
 
 
-def _roughness(v: Tensor, grid: Grid, stiffness: Tensor) -> Tensor:
+def roughness(v: Tensor, grid: Grid, stiffness: Tensor) -> Tensor:
     """Mean squared gradient of a field [3, i, j, k] mm, per mm; `stiffness` [3, 3] weights directions."""
     weighted = torch.einsum("ab,bijk->aijk", stiffness, v)
     total = v.new_zeros(())

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from samreg.config import MatchingConfig
 from samreg.errors import InputRefused
+from samreg.matching.adaptive import least_margin
 from samreg.matching.agreement import agreement
-from samreg.rois import RoiPair, RoiPairs, RoiSet
+from samreg.matching.assignment import assign, margins
+from samreg.matching.groups import groups_of
+from samreg.matching.similarity import shape_similarity
+from samreg.matching.slices import within_slices
+from samreg.rois import Roi, RoiPair, RoiPairs, RoiSet
 from samreg.transforms import Transform
 
-# Logistic regression of "centroids agree within 5 mm" on phantoms; see docs/concepts.md.
+# Logistic regression of "centroids agree within 5 mm" on phantoms, with the default scores; see docs/concepts.md.
 CONFIDENCE_ALIGNED = {"bias": -7.7, "similarity": 0.0, "dice": 11.9, "margin": 1.7}
 CONFIDENCE_FREE = {"bias": -11.1, "similarity": 12.0, "dice": 0.0, "margin": 10.4}
 MIN_DICE = 0.3
+MAX_REPEAT = 0.8  # share in common on both sides above which a pair repeats a better one
 
 
 def match(
@@ -27,38 +34,34 @@ def match(
     aligned: Transform | None = None,
     max_distance_mm: float = 25.0,
 ) -> RoiPairs:
-    """Regions paired one to one, greatest score first.
+    """Regions paired by score, as `config` asks; by default one to one, greatest first.
 
     Without an alignment the score is the similarity alone (the paper); with one, a pair must also
     lie together: centroids within `max_distance_mm`, volumes within a factor of two, masks overlapping,
-    and the score is similarity times overlap.
+    and the score is similarity times overlap (to the power of `config.position_weight`). With a
+    `config.shape_weight` the likeness of shapes is a factor too.
 
     Args:
-        similarity: [n, m] in [0, 1], of every fixed region with every moving one.
+        similarity: [n, m] of every fixed region with every moving one, as `config.similarity` says.
         aligned: Rough fixed to moving transform, or None.
 
     Returns:
-        At most `config.max_pairs` pairs above `config.similarity_threshold`, most confident first.
+        At most `config.max_pairs` pairs above `config.similarity_threshold`, those of greatest
+        `config.rank_by` first. Pairs that share a region have the same `group`.
     """
-    score = np.array(similarity, np.float64)
-    dice = np.zeros_like(score)
-    if aligned is not None:
-        _, dice = agreement(fixed, moving, aligned, max_distance_mm)
-        score = np.where(dice >= MIN_DICE, score * dice, 0.0)
-    score[similarity <= config.similarity_threshold] = 0.0
-    score[~_within_slice_range(fixed, moving, aligned, config.slice_range_mm)] = 0.0
-    margin = _margin(score)
-    weights = CONFIDENCE_FREE if aligned is None else CONFIDENCE_ALIGNED
+    evidence = _Evidence.of(fixed, moving, np.asarray(similarity, np.float64), config, aligned, max_distance_mm)
+    sure = (_sure(fixed), _sure(moving)) if config.assignment == "hybrid" else None
     found = []
-    for n, m in _one_to_one(score, config.mutual):
-        evidence = {"similarity": similarity[n, m], "dice": dice[n, m], "margin": margin[n, m]}
-        confidence = _logistic(weights["bias"] + sum(weights[k] * float(v) for k, v in evidence.items()))
-        if aligned is not None and confidence < config.min_confidence:
-            continue
-        found.append(RoiPair(0, fixed.rois[n], moving.rois[m], float(similarity[n, m]), confidence))
-    found.sort(key=lambda pair: -pair.confidence)
-    pairs = _without_redundant(found, config.max_pairs)
-    return RoiPairs(fixed.grid, moving.grid, tuple(replace(p, id=i + 1) for i, p in enumerate(pairs)))
+    for n, m in assign(evidence.score, config.assignment, mutual=config.mutual, sure=sure):
+        confidence = evidence.confidence(n, m)
+        if not evidence.placed or confidence >= config.min_confidence:
+            found.append((RoiPair(0, fixed.rois[n], moving.rois[m], float(similarity[n, m]), confidence), n, m))
+    if config.rank_by == "confidence":
+        found.sort(key=lambda entry: -entry[0].confidence)
+    chosen = _selected(found, config.max_pairs, config.max_pairs_of == "slice")
+    groups = groups_of([(("fixed", n), ("moving", m)) for _, n, m in chosen])
+    pairs = (replace(p, id=i, group=g) for i, ((p, _, _), g) in enumerate(zip(chosen, groups, strict=True), 1))
+    return RoiPairs(fixed.grid, moving.grid, tuple(pairs))
 
 
 def match_labels(fixed: RoiSet, moving: RoiSet) -> RoiPairs:
@@ -80,84 +83,83 @@ def match_labels(fixed: RoiSet, moving: RoiSet) -> RoiPairs:
     return RoiPairs(fixed.grid, moving.grid, pairs)
 
 
-def with_held_out(pairs: RoiPairs, share: float, seed: int) -> RoiPairs:
-    """The pairs with about `share` of them marked as held out, drawn evenly over the confidences.
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """What speaks for each combination [n, m].
 
-    At least one is held out from four pairs on; with fewer, none (all are needed).
+    Attributes:
+        similarity: In [0, 1], whatever the configuration calls it.
+        dice: Overlap under the alignment; 0 without one.
+        score: What pairs are assigned by; 0 where two regions may not pair.
+        margin: Of the score, above the best rival.
+        placed: The place took part in the score.
     """
-    count = round(share * len(pairs)) if len(pairs) >= 4 else 0
-    if share > 0 and len(pairs) >= 4:
-        count = max(1, count)
-    rng = np.random.default_rng(seed)
-    chosen = {int(rng.choice(part)) for part in np.array_split(np.arange(len(pairs)), count)} if count else set()
-    return replace(pairs, pairs=tuple(replace(p, held_out=i in chosen) for i, p in enumerate(pairs)))
+
+    similarity: np.ndarray
+    dice: np.ndarray
+    score: np.ndarray
+    margin: np.ndarray
+    placed: bool
+
+    @staticmethod
+    def of(
+        fixed: RoiSet,
+        moving: RoiSet,
+        similarity: np.ndarray,
+        config: MatchingConfig,
+        aligned: Transform | None,
+        max_distance_mm: float,
+    ) -> _Evidence:
+        threshold = config.similarity_threshold
+        if config.similarity == "cosine":
+            similarity, threshold = (similarity + 1) / 2, (threshold + 1) / 2
+        score, dice = similarity.copy(), np.zeros_like(similarity)
+        placed = aligned is not None and config.position_weight > 0
+        if aligned is not None and placed:
+            _, dice = agreement(fixed, moving, aligned, max_distance_mm)
+            score = np.where(dice >= MIN_DICE, score * dice**config.position_weight, 0.0)
+        if config.shape_weight:
+            score = score * shape_similarity(fixed, moving) ** config.shape_weight
+        score[~within_slices(fixed, moving, aligned, config)] = 0.0
+        if config.adaptive:
+            margin = margins(score)
+            score = np.where(margin > least_margin(score), score, 0.0)
+        else:
+            score[similarity <= threshold] = 0.0
+            margin = margins(score)
+        return _Evidence(similarity, dice, score, margin, placed)
+
+    def confidence(self, n: int, m: int) -> float:
+        """Probability that the combination is right."""
+        weights = CONFIDENCE_ALIGNED if self.placed else CONFIDENCE_FREE
+        found = {"similarity": self.similarity[n, m], "dice": self.dice[n, m], "margin": self.margin[n, m]}
+        logit = weights["bias"] + sum(weights[k] * float(v) for k, v in found.items())
+        return float(1 / (1 + np.exp(-logit)))
 
 
-def _one_to_one(score: np.ndarray, mutual: bool) -> list[tuple[int, int]]:
-    """Greedy maxima of a score matrix, each row and column once; zero scores never pair."""
-    if score.size == 0:
-        return []
-    if mutual:
-        best = (score >= score.max(1, keepdims=True)) & (score >= score.max(0, keepdims=True))
-        score = np.where(best, score, 0.0)
-    rows, columns = np.nonzero(score > 0)
-    order = np.argsort(-score[rows, columns], kind="stable")
-    taken_rows, taken_columns = set(), set()
-    out = []
-    for n, m in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
-        if n not in taken_rows and m not in taken_columns:
-            taken_rows.add(n)
-            taken_columns.add(m)
-            out.append((n, m))
-    return out
+def _sure(rois: RoiSet) -> np.ndarray:
+    """[n] whether a region's segmentation is at least as sure as the median of its image."""
+    scores = np.array([roi.score for roi in rois])
+    return scores >= np.median(scores) if scores.size else np.ones(0, bool)
 
 
-def _margin(score: np.ndarray) -> np.ndarray:
-    """How far each score lies above the best rival in its row and column (negative if it loses)."""
-
-    def rival(values: np.ndarray) -> np.ndarray:
-        if values.shape[1] < 2:
-            return np.zeros_like(values)
-        top = np.partition(values, -2, axis=1)
-        first, second = top[:, -1:], top[:, -2:-1]
-        return np.where(values >= first, second, first)
-
-    return score - np.maximum(rival(score), rival(score.T).T) if score.size else score
-
-
-def _within_slice_range(fixed: RoiSet, moving: RoiSet, aligned: Transform | None, slice_range_mm: float) -> np.ndarray:
-    """[n, m] true where two single-slice regions lie within δs along the fixed slice normal (Algorithm 1).
-
-    Regions of several slices, and single pictures, are not restricted.
-    """
-    allowed = np.ones((len(fixed), len(moving)), bool)
-    if fixed.grid.is_2d or moving.grid.is_2d or not allowed.size:
-        return allowed
-    flat_fixed, flat_moving = (np.array([r.is_2d for r in rois]) for rois in (fixed, moving))
-    centroids = fixed.centroids_lps()
-    mapped = centroids if aligned is None else aligned.map_points(centroids)
-    normal = moving.grid.direction[:, 2]
-    offset = np.abs((mapped @ normal)[:, None] - (moving.centroids_lps() @ normal)[None])
-    return allowed & ((offset <= slice_range_mm) | ~(flat_fixed[:, None] & flat_moving[None]))
-
-
-def _without_redundant(pairs: list[RoiPair], limit: int, max_overlap: float = 0.8) -> list[RoiPair]:
-    """The first `limit` pairs, leaving out those that mostly repeat a better one on both sides."""
-    kept: list[RoiPair] = []
-    for pair in pairs:
-        if len(kept) == limit:
+def _selected(found: list[tuple[RoiPair, int, int]], limit: int, per_slice: bool) -> list[tuple[RoiPair, int, int]]:
+    """The first `limit` pairs (of each fixed slice), without those that mostly repeat a better one on both sides."""
+    kept: list[tuple[RoiPair, int, int]] = []
+    counts: Counter[int] = Counter()
+    for entry in found:
+        pair = entry[0]
+        place = pair.fixed.start[2] if per_slice else 0
+        if not per_slice and counts[place] == limit:
             break
-        if not any(_repeats(pair, other, max_overlap) for other in kept):
-            kept.append(pair)
+        if counts[place] < limit and not any(_repeats(pair, other) for other, _, _ in kept):
+            kept.append(entry)
+            counts[place] += 1
     return kept
 
 
-def _repeats(a: RoiPair, b: RoiPair, max_overlap: float) -> bool:
-    return all(
-        one.overlap(two) > max_overlap * max(one.count, two.count)
-        for one, two in ((a.fixed, b.fixed), (a.moving, b.moving))
-    )
+def _repeats(a: RoiPair, b: RoiPair) -> bool:
+    def same(one: Roi, two: Roi) -> bool:
+        return one.overlap(two) > MAX_REPEAT * max(one.count, two.count)
 
-
-def _logistic(x: float) -> float:
-    return float(1 / (1 + np.exp(-x)))
+    return same(a.fixed, b.fixed) and same(a.moving, b.moving)

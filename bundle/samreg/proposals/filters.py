@@ -15,6 +15,7 @@ from samreg.types import Mask
 # Shares of the body at which a region is never too small, so that a body of a few millimetres has regions too.
 SMALL_AREA = 5e-3
 SMALL_VOLUME = 5e-4
+PAPER_SIDE = 200  # pixels along each axis of the slices that SAMReg's limits are for
 
 
 def size_limits(grid: Grid, body: Mask, config: ProposalConfig, *, per_slice: bool) -> tuple[float, np.ndarray]:
@@ -23,7 +24,7 @@ def size_limits(grid: Grid, body: Mask, config: ProposalConfig, *, per_slice: bo
     Args:
         grid: Of the image.
         body: [i, j, k].
-        config: Limits in mm², mm³ and as fractions of the body.
+        config: Limits in mm², mm³, as fractions of the body, or in pixels of a slice of 200 x 200.
         per_slice: Regions are 2D (area limits) rather than 3D (volume limits).
 
     Returns:
@@ -32,12 +33,31 @@ def size_limits(grid: Grid, body: Mask, config: ProposalConfig, *, per_slice: bo
         of the body (SMALL_AREA, SMALL_VOLUME).
     """
     if per_slice:
-        areas = body.sum((0, 1))
-        smallest = config.min_area_mm2 / float(np.prod(grid.spacing_mm[:2]))
-        return min(smallest, SMALL_AREA * float(areas.max())), config.max_area_fraction * areas
+        return _smallest_area(grid, body, config), _largest_areas(grid, body, config)
     volume = float(body.sum())
     smallest = min(config.min_volume_mm3 / grid.voxel_mm3, SMALL_VOLUME * volume)
     return smallest, np.full(grid.shape[2], config.max_volume_fraction * volume)
+
+
+def _smallest_area(grid: Grid, body: Mask, config: ProposalConfig) -> float:
+    if config.min_area_px is not None:
+        return config.min_area_px * _pixels_of_paper(grid)
+    smallest = config.min_area_mm2 / float(np.prod(grid.spacing_mm[:2]))
+    return min(smallest, SMALL_AREA * float(body.sum((0, 1)).max()))
+
+
+def _largest_areas(grid: Grid, body: Mask, config: ProposalConfig) -> np.ndarray:
+    if config.max_area_px is not None:
+        return np.full(grid.shape[2], config.max_area_px * _pixels_of_paper(grid))
+    largest = config.max_area_fraction * body.sum((0, 1))
+    if config.max_area_mm2 is not None:
+        largest = np.minimum(largest, config.max_area_mm2 / float(np.prod(grid.spacing_mm[:2])))
+    return largest
+
+
+def _pixels_of_paper(grid: Grid) -> float:
+    """Pixels of a slice for each pixel it would have at 200 x 200."""
+    return grid.shape[0] * grid.shape[1] / PAPER_SIDE**2
 
 
 def within_limits(rois: Iterable[Roi], smallest: float, largest: np.ndarray) -> list[Roi]:

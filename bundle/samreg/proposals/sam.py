@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,8 @@ from samreg.geometry import Volume
 from samreg.proposals.base import OnProgress
 from samreg.proposals.filters import size_limits, without_overlap
 from samreg.rois import Roi, RoiSet
-from samreg.sam.slices import PromptedSlice, SamSlices
+from samreg.sam.cache import key_of
+from samreg.sam.slices import EncodedVolume, PromptedSlice, SamSlices
 from samreg.types import Mask
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,18 @@ class Candidates:
         """Those at these positions, or where this is true."""
         return Candidates(self.masks[chosen], self.iou[chosen], self.stability[chosen])
 
+    def as_tensors(self) -> dict[str, Tensor]:
+        """By name, to be kept; eight voxels of a mask in a byte."""
+        bits = np.packbits(self.masks.flatten(1).cpu().numpy(), axis=1)
+        return {"bits": torch.from_numpy(bits), "iou": self.iou, "stability": self.stability}
+
+    @staticmethod
+    def from_tensors(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Candidates:
+        """What `as_tensors` gave, of a slice of this shape."""
+        count = int(np.prod(shape))
+        masks = np.unpackbits(tensors["bits"].numpy(), axis=1, count=count).astype(bool).reshape(-1, *shape)
+        return Candidates(torch.from_numpy(masks), tensors["iou"], tensors["stability"])
+
     @staticmethod
     def on_voxels(image: PromptedSlice, logits: Tensor, iou: Tensor) -> Candidates:
         """Masks at the decoder's resolution (`Masks.logits`, `Masks.iou`), brought to the voxels of their slice."""
@@ -82,8 +95,7 @@ class SamEverything:
         rois: list[Roi] = []
         for k in range(volume.grid.shape[2]):
             if body[:, :, k].any():
-                image = encoded.prompted(k)
-                candidates = everything(image, body[:, :, k], config, decoding)
+                candidates = self._candidates(encoded, k, body[:, :, k], config, decoding)
                 masks, scores = candidates.masks.cpu().numpy() & body[:, :, k], candidates.scores
                 area = masks.sum((1, 2))
                 keep = np.flatnonzero((area >= smallest) & (area <= largest[k]))
@@ -93,6 +105,22 @@ class SamEverything:
                 on_progress((k + 1) / volume.grid.shape[2])
         rois.sort(key=lambda roi: -roi.score)
         return RoiSet(volume.grid, tuple(rois[: config.max_rois]), notes=tuple(decoding.notes))
+
+    def _candidates(
+        self, encoded: EncodedVolume, k: int, body: np.ndarray, config: ProposalConfig, decoding: Decoding
+    ) -> Candidates:
+        """`everything` of slice k, or what is kept of it."""
+        cache = self.slices.cache
+        if cache is None:
+            return everything(encoded.prompted(k), body, config, decoding)
+        settings = (config.points_per_side, config.pred_iou, config.stability, config.max_box_iou, config.refill)
+        key = key_of(encoded.key(k), body, repr(settings))
+        kept = cache.load(key)
+        if kept is not None:
+            return Candidates.from_tensors(kept, body.shape)
+        found = everything(encoded.prompted(k), body, config, decoding)
+        cache.store(key, found.as_tensors())
+        return found
 
 
 class Decoding:
@@ -176,9 +204,16 @@ def _points(body: np.ndarray, per_side: int) -> np.ndarray:
 
 def _stability(logits: Tensor) -> Tensor:
     """[n] IoU of the masks [n, ...] at a higher and at a lower threshold; the inner lies in the outer."""
-    inner = (logits > STABILITY_OFFSET).sum((1, 2))
-    outer = (logits > -STABILITY_OFFSET).sum((1, 2))
+    inner, outer = (_area(logits > threshold) for threshold in (STABILITY_OFFSET, -STABILITY_OFFSET))
     return inner / outer.clamp_min(1)
+
+
+def _area(masks: Tensor) -> Tensor:
+    """[n] true values of masks [n, ...]."""
+    if masks.device.type != "cpu":
+        return masks.flatten(1).sum(1)
+    # torch counts booleans on a CPU twenty times slower than numpy.
+    return torch.tensor([np.count_nonzero(mask) for mask in masks.numpy()])
 
 
 def _distinct(found: Candidates, max_box_iou: float) -> Candidates:

@@ -36,25 +36,47 @@ class Superpixels:
         self, volume: Volume, body: Mask, config: ProposalConfig, *, on_progress: OnProgress | None = None
     ) -> RoiSet:
         report = on_progress or (lambda share: None)
-        if not body.any():
-            return RoiSet(volume.grid, ())
-        low, high = np.argwhere(body).min(0), np.argwhere(body).max(0) + 1
-        grid = volume.grid.crop(low, high)
-        inside = body[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-        image = _normalised(volume.voxels, body)[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-        smallest, largest = size_limits(grid, inside, config, per_slice=grid.is_2d)
-
-        rois: list[Roi] = []
-        smooth = _smoothed(image, inside, grid, LEVEL_SET_SCALE)
-        rois += stable_components(smooth, inside, smallest, largest[0])
-        for n, scale in enumerate(BLOB_SCALES):
-            report((n + 1) / (len(BLOB_SCALES) + 2))
-            response = _smoothed(image, inside, grid, scale) - _smoothed(image, inside, grid, scale * BLOB_RATIO)
-            rois += _graded(blobs(response, inside, smallest, largest[0]))
-        rois = [_placed(roi, low) for roi in rois]
-        kept = without_overlap(rois, config.max_overlap, max_rois=config.max_rois, relative_to="larger")
+        if not config.per_slice or volume.grid.is_2d:
+            rois = _regions(volume, body, config, report)
+        else:
+            slices = volume.grid.shape[2]
+            rois = [
+                replace(roi, start=(*roi.start[:2], k))
+                for k in range(slices)
+                for roi in _regions(_slice(volume, k), body[:, :, k : k + 1], config, _part(report, k, slices))
+            ]
+            rois = sorted(rois, key=lambda roi: -roi.score)[: config.max_rois]
         report(1.0)
-        return RoiSet(volume.grid, tuple(kept))
+        return RoiSet(volume.grid, tuple(rois))
+
+
+def _slice(volume: Volume, k: int) -> Volume:
+    grid = volume.grid
+    return replace(volume, voxels=volume.voxels[:, :, k : k + 1], grid=grid.crop((0, 0, k), (*grid.shape[:2], k + 1)))
+
+
+def _part(report: OnProgress, number: int, count: int) -> OnProgress:
+    return lambda share: report((number + share) / count)
+
+
+def _regions(volume: Volume, body: Mask, config: ProposalConfig, report: OnProgress) -> list[Roi]:
+    """Regions of a volume or a single slice, best score first."""
+    if not body.any():
+        return []
+    low, high = np.argwhere(body).min(0), np.argwhere(body).max(0) + 1
+    where = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    grid, inside = volume.grid.crop(low, high), body[where]
+    image = _normalised(volume.voxels, body)[where]
+    smallest, largest = size_limits(volume.grid, body, config, per_slice=volume.grid.is_2d)
+    rois: list[Roi] = []
+    smooth = _smoothed(image, inside, grid, LEVEL_SET_SCALE)
+    rois += stable_components(smooth, inside, smallest, largest[0])
+    for n, scale in enumerate(BLOB_SCALES):
+        report((n + 1) / (len(BLOB_SCALES) + 2))
+        response = _smoothed(image, inside, grid, scale) - _smoothed(image, inside, grid, scale * BLOB_RATIO)
+        rois += _graded(blobs(response, inside, smallest, largest[0]))
+    rois = [_placed(roi, low) for roi in rois]
+    return without_overlap(rois, config.max_overlap, max_rois=config.max_rois, relative_to=config.overlap_of)
 
 
 def _placed(roi: Roi, low: np.ndarray) -> Roi:

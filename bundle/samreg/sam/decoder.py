@@ -8,6 +8,7 @@ The result is the published one up to rounding. Masks are made only where the pr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,16 @@ class Encoded:
 
     embedding: Tensor
     fine: tuple[Tensor, ...] = ()
+
+    def as_tensors(self) -> dict[str, Tensor]:
+        """By name, to be kept."""
+        return {"embedding": self.embedding, **{f"fine{n}": tensor for n, tensor in enumerate(self.fine)}}
+
+    @staticmethod
+    def from_tensors(tensors: Mapping[str, Tensor], device: torch.device) -> Encoded:
+        """What `as_tensors` gave, on a device."""
+        fine = [tensors[f"fine{n}"].to(device) for n in range(len(tensors) - 1)]
+        return Encoded(tensors["embedding"].to(device), tuple(fine))
 
 
 @dataclass(frozen=True, eq=False)

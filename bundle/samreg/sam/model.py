@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu
 
+from samreg.sam.attention import attend_in_strips
 from samreg.sam.decoder import Decoder, Encoded, ImageSide, Masks
-from samreg.sam.family import FAMILY
 from samreg.sam.loading import load_sam
 
 
@@ -21,16 +21,19 @@ class PromptableModel:
     Args:
         weights: See `samreg.sam.loading.load_sam`.
         device: Where the model runs.
+        variant: Row of the family; None: told from the files.
 
     Raises:
         UsageError: The weights cannot be used.
     """
 
-    def __init__(self, weights: str | Path, device: torch.device | str = "cpu") -> None:
-        model, self.weights_hash = load_sam(weights)
-        self.variant = FAMILY["sam-vit-b"]
+    def __init__(self, weights: str | Path, device: torch.device | str = "cpu", variant: str | None = None) -> None:
+        loaded = load_sam(weights, variant)
+        self.variant, self.weights_hash = loaded.variant, loaded.weights_hash
         self.device = torch.device(device)
-        self.model: Any = model.to(self.device)
+        self.model: Any = loaded.model.to(self.device)
+        if self.device.type == "cpu":
+            attend_in_strips(self.model)
         self.decoder = Decoder(self.model)
 
     @property
@@ -43,6 +46,11 @@ class PromptableModel:
         """Side in pixels of what a cell of the embedding covers."""
         return self.image_size // int(self.model.prompt_encoder.image_embedding_size[0])
 
+    @property
+    def precision(self) -> str:
+        """Of the arithmetic: "bfloat16" or "float32"."""
+        return "bfloat16" if self.device.type == "cuda" else "float32"
+
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> list[Encoded]:
         """Embeddings of slices.
@@ -50,7 +58,7 @@ class PromptableModel:
         Args:
             pixels: [b, 3, y, x] normalised, of the model's size.
         """
-        with self._precision():
+        with self._arithmetic():
             out = self.model.get_image_embeddings(pixels.to(self.device))
             if isinstance(out, Tensor):  # SAM
                 return [Encoded(embedding) for embedding in out]
@@ -64,7 +72,7 @@ class PromptableModel:
     @torch.no_grad()
     def image_side(self, encoded: Encoded) -> ImageSide:
         """What all prompts of a slice share, to be given to `masks`."""
-        with self._precision():
+        with self._arithmetic():
             return self.decoder.image_side(encoded)
 
     @torch.no_grad()
@@ -90,7 +98,7 @@ class PromptableModel:
         return self._masks(image, (None, None, boxes.to(self.device, torch.float32)[None], None), min_iou)
 
     def _masks(self, image: ImageSide, prompt: tuple[Tensor | None, ...], min_iou: float) -> Masks:
-        with self._precision():
+        with self._arithmetic():
             sparse, _ = self.model.prompt_encoder(*prompt)
             return self.decoder.masks(image, sparse[0], min_iou=min_iou)
 
@@ -101,7 +109,5 @@ class PromptableModel:
         details = parts.compress_vit_conv1(early.permute(0, 3, 1, 2).contiguous())
         return coarse + parts.compress_vit_conv2(gelu(parts.compress_vit_norm(details)))
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        if self.device.type == "cuda":
-            return torch.autocast("cuda", torch.bfloat16)
-        return nullcontext()
+    def _arithmetic(self) -> AbstractContextManager[Any]:
+        return torch.autocast("cuda", torch.bfloat16) if self.precision == "bfloat16" else nullcontext()

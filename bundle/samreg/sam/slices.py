@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from samreg.geometry import Grid, Volume
+from samreg.sam.cache import SliceCache, key_of
 from samreg.sam.decoder import Encoded, ImageSide, Masks
 from samreg.sam.model import PromptableModel
 
@@ -35,16 +36,18 @@ class SamSlices:
 
     Args:
         model: The model.
+        cache: Keeps what was made of a slice beyond this process.
     """
 
-    def __init__(self, model: PromptableModel) -> None:
+    def __init__(self, model: PromptableModel, cache: SliceCache | None = None) -> None:
         self.model = model
+        self.cache = cache
         self._volumes: OrderedDict[str, EncodedVolume] = OrderedDict()
 
     def of(self, volume: Volume) -> EncodedVolume:
         """The slices of a volume; embeddings already made are kept for the last two volumes."""
         key = volume.content_hash
-        encoded = self._volumes.pop(key, None) or EncodedVolume(self.model, volume)
+        encoded = self._volumes.pop(key, None) or EncodedVolume(self.model, volume, self.cache)
         self._volumes[key] = encoded
         while len(self._volumes) > _VOLUMES_KEPT:
             self._volumes.popitem(last=False)
@@ -54,8 +57,9 @@ class SamSlices:
 class EncodedVolume:
     """The slices (axis k) of one volume as a model sees them."""
 
-    def __init__(self, model: PromptableModel, volume: Volume) -> None:
+    def __init__(self, model: PromptableModel, volume: Volume, cache: SliceCache | None = None) -> None:
         self._model = model
+        self._cache = cache
         self._volume = volume
         self._low, high = (float(p) for p in np.percentile(volume.voxels, _WINDOW))
         self._range = max(high - self._low, 1e-12)
@@ -99,25 +103,43 @@ class EncodedVolume:
             self._encode_from(k)
         return PromptedSlice(self._model, self._model.image_side(self._whole[k]), self._volume.grid, self.size_xy)
 
+    def key(self, k: int) -> str:
+        """Hash of all that decides what the model makes of slice k."""
+        model = self._model
+        how = f"{model.weights_hash} {model.variant.architecture} {model.variant.preprocessing} {model.precision}"
+        return key_of(how, self._grey(k).cpu().numpy())
+
     def _encode_from(self, k: int) -> None:
-        """Encode slice k, and on a GPU the next ones with it."""
+        """Slice k from the cache, or encoded, and on a GPU the next ones with it."""
+        if self._cache is not None and (kept := self._cache.load(self.key(k))) is not None:
+            self._keep(k, Encoded.from_tensors(kept, self._model.device))
+            return
         ahead = _AHEAD_ON_GPU if self._model.device.type == "cuda" else 1
         wanted = [n for n in range(k, self._volume.grid.shape[2]) if n == k or n not in self._embeddings][:ahead]
         for n, encoded in zip(wanted, self._model.encode(torch.stack([self._pixels(n) for n in wanted])), strict=True):
-            self._embeddings[n] = encoded.embedding.half()
-            self._whole[n] = encoded
+            self._keep(n, encoded)
+            if self._cache is not None:
+                self._cache.store(self.key(n), encoded.as_tensors())
+
+    def _keep(self, k: int, encoded: Encoded) -> None:
+        self._embeddings[k] = encoded.embedding.half()
+        self._whole[k] = encoded
         while len(self._whole) > _WHOLE_KEPT:
             self._whole.popitem(last=False)
 
-    def _pixels(self, k: int) -> Tensor:
-        """What the model reads: float32 [3, y, x], padded below and to the right."""
+    def _grey(self, k: int) -> Tensor:
+        """Slice k, 0..1, as large as the model sees it: float32 [1, y, x]."""
         values = (self._volume.voxels[:, :, k].T - self._low) / self._range
         image = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).clamp(0, 1).to(self._model.device)
         width, height = self.size_xy
-        image = interpolate(image[None, None], size=(height, width), mode="bilinear", antialias=True)[0]
+        return interpolate(image[None, None], size=(height, width), mode="bilinear", antialias=True)[0]
+
+    def _pixels(self, k: int) -> Tensor:
+        """What the model reads: float32 [3, y, x], padded below and to the right."""
+        image = self._grey(k)
         normalisation = _NORMALISATION[self._model.variant.normalisation]
         mean, deviation = (torch.tensor(v, device=image.device)[:, None, None] for v in normalisation)
-        size = self._model.image_size
+        (width, height), size = self.size_xy, self._model.image_size
         return pad((image - mean) / deviation, (0, size - width, 0, size - height))
 
 

@@ -1,0 +1,135 @@
+"""The grid: every combination of the values that are varied, each a whole, checked configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+from samreg.config import Config
+from samreg.errors import UsageError
+from samreg.workflow import configured
+
+Value = bool | int | float | str | None
+WORDS: Mapping[str, Value] = {"true": True, "false": False, "none": None}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One configuration of the grid.
+
+    Attributes:
+        values: The varied keys and what they are here, in the order they were given.
+        config: The whole configuration.
+    """
+
+    values: Mapping[str, Value]
+    config: Config
+
+    @property
+    def label(self) -> str:
+        """The varied values for a reader."""
+        return ", ".join(f"{key}={text_of(value)}" for key, value in self.values.items()) or "as configured"
+
+
+def parse(texts: Iterable[str]) -> dict[str, tuple[Value, ...]]:
+    """The grid that `KEY=V1,V2,...` mean.
+
+    Raises:
+        UsageError: A text without key or value, a key or a value that stands twice.
+
+    Example:
+        >>> parse(["matching.max_pairs=1,3", "matching.max_distance_mm=none,20"])
+        {'matching.max_pairs': (1, 3), 'matching.max_distance_mm': (None, 20)}
+    """
+    vary: dict[str, tuple[Value, ...]] = {}
+    for text in texts:
+        key, _, values = (part.strip() for part in text.partition("="))
+        words = [word.strip() for word in values.split(",")]
+        if not key or not all(words):
+            raise UsageError(
+                f"'{text}' to vary", "a configuration key and its values, such as matching.max_pairs=1,3,5"
+            )
+        if key in vary:
+            raise UsageError(f"'{key}' is varied twice", "each key once", "Give all of its values together")
+        vary[key] = tuple(value_of(word) for word in words)
+    return vary
+
+
+def value_of(text: str) -> Value:
+    """A number, true, false, none, or else the text itself.
+
+    Example:
+        >>> [value_of(text) for text in ("3", "0.5", "true", "none", "sam")]
+        [3, 0.5, True, None, 'sam']
+    """
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def text_of(value: Value) -> str:
+    """The inverse of `value_of`."""
+    for word, meaning in WORDS.items():
+        if value is meaning:
+            return word
+    return str(value)
+
+
+def variants(base: Config, vary: Mapping[str, Sequence[Value]]) -> tuple[Variant, ...]:
+    """The configuration of every combination, the last key varying fastest.
+
+    A varied `method` takes that method's preset; what `base` changes of its own preset stays changed.
+
+    Raises:
+        UsageError: An unknown key, a value of the wrong type or out of range, or twice the same configuration.
+    """
+    out: list[Variant] = []
+    for values in product(*vary.values()):
+        chosen = dict(zip(vary, values, strict=True))
+        variant = Variant(chosen, _varied(base, chosen))
+        twin = next((other for other in out if other.config == variant.config), None)
+        if twin is not None:
+            raise UsageError(f"'{twin.label}' and '{variant.label}' are the same configuration", "each value once")
+        out.append(variant)
+    return tuple(out)
+
+
+def flat(config: Config) -> dict[str, Value]:
+    """Every value of a configuration by its dotted key."""
+    return dict(_flat(asdict(config), ""))
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Value]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _nested(values: Mapping[str, Value]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        *path, last = key.split(".")
+        part = out
+        for name in path:
+            part = part.setdefault(name, {})
+            if not isinstance(part, dict):
+                raise UsageError(f"unknown configuration key '{key}'", f"'{name}' as a value alone")
+        part[last] = value
+    return out
+
+
+def _varied(base: Config, values: Mapping[str, Value]) -> Config:
+    if "method" in values:
+        usual = flat(configured(method=base.method))
+        own = {key: value for key, value in flat(base).items() if value != usual[key]}
+        base = configured(method=text_of(values["method"])).with_values(_nested(own))
+    return base.with_values(_nested(values))

@@ -1,0 +1,114 @@
+"""What was made of a slice, kept in a folder for the next registration.
+
+Keys are hashes of everything that decides the value, so an entry is never out of date. Entries are
+written under a temporary name and renamed, and one that cannot be read counts as absent: processes may
+share a folder. The folder holds what can be computed from patients' images, and is its owner's alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from samreg.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+FORMAT = b"1"  # changes whenever what is kept, or how it is computed, does
+ABANDONED_S = 3600  # a temporary file of this age belongs to no running process
+
+
+class SliceCache:
+    """Tensors by key in a folder of limited size; what was not used for longest goes first.
+
+    Args:
+        folder: Made if it is not there.
+        limit_gb: Size in 10⁹ bytes.
+
+    Raises:
+        UsageError: The folder cannot be made or written to.
+    """
+
+    def __init__(self, folder: str | Path, limit_gb: float = 20.0) -> None:
+        self.folder = Path(folder)
+        self.limit = limit_gb * 1e9
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            writable = os.access(self.folder, os.W_OK)
+        except OSError:
+            writable = False
+        if not writable:
+            raise UsageError(
+                f"cache '{self.folder.name}' cannot be written to", "a folder of your own", "Give another --cache."
+            )
+
+    def load(self, key: str) -> dict[str, Tensor] | None:
+        """The tensors of a key, or None."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self._path(key)
+        try:
+            tensors: dict[str, Tensor] = load_file(path)
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError) as error:
+            logger.warning("cache entry %s cannot be read (%s), it is made anew", key[:12], type(error).__name__)
+            path.unlink(missing_ok=True)
+            return None
+        return tensors
+
+    def store(self, key: str, tensors: Mapping[str, Tensor]) -> None:
+        """Keep tensors; a full disk is said, and is no reason to stop."""
+        from safetensors.torch import save_file
+
+        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
+        os.close(handle)
+        try:
+            save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, name)
+            Path(name).replace(self._path(key))
+        except OSError as error:
+            logger.warning("cache entry %s cannot be kept: %s", key[:12], error.strerror or error)
+            Path(name).unlink(missing_ok=True)
+        self._make_room()
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+    def _make_room(self) -> None:
+        entries = []
+        for path in self.folder.iterdir():
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # another process was quicker
+                continue
+            if path.suffix == ".safetensors":
+                entries.append((status.st_mtime, status.st_size, path))
+            elif path.suffix == ".part" and time.time() - status.st_mtime > ABANDONED_S:
+                path.unlink(missing_ok=True)
+        excess = sum(size for _, size, _ in entries) - self.limit
+        for _, size, path in sorted(entries):
+            if excess <= 0:
+                break
+            path.unlink(missing_ok=True)
+            excess -= size
+
+
+def key_of(*parts: str | bytes | np.ndarray) -> str:
+    """Hexadecimal hash of what decides a value."""
+    digest = sha256(FORMAT)
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        header = f"{data.dtype}{data.shape}" if isinstance(data, np.ndarray) else str(len(data))
+        digest.update(header.encode())
+        digest.update(np.ascontiguousarray(data).data if isinstance(data, np.ndarray) else data)
+    return digest.hexdigest()

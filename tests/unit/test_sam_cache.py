@@ -1,0 +1,143 @@
+"""The cache of slices: one encoder run a slice, reuse across registrations and processes, limits of size."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from samreg import phantoms
+from samreg.config import Config, MatchingConfig, ProposalConfig
+from samreg.errors import UsageError
+from samreg.geometry import Volume
+from samreg.pipeline import register
+from samreg.sam.cache import SliceCache, key_of
+from samreg.sam.model import PromptableModel
+from tests.tiny_sam import tiny_sam
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    tiny_sam().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def encoded_slices(monkeypatch) -> list[int]:
+    """How many slices each call of an image encoder got."""
+    counts: list[int] = []
+    inner = PromptableModel.encode
+    monkeypatch.setattr(
+        PromptableModel, "encode", lambda self, pixels: counts.append(len(pixels)) or inner(self, pixels)
+    )
+    return counts
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return phantoms.pair("rigid", fixed_grid=phantoms.grid("thin", 48), rotation_deg=4, translation_mm=10)
+
+
+def config(weights: Path, cache: Path | None = None, *, slice_range_mm: float = 30.0) -> Config:
+    return Config(
+        transform="rigid",
+        encoder="sam",
+        weights=str(weights),
+        cache=str(cache) if cache else None,
+        proposals=ProposalConfig(proposer="sam", points_per_side=4, pred_iou=0.0, stability=0.0),
+        matching=MatchingConfig(slice_range_mm=slice_range_mm),
+    )
+
+
+@pytest.mark.parametrize("slice_range_mm", [9.0, 100.0])
+def test_each_slice_is_encoded_once_whatever_the_slice_range(weights, phantom, encoded_slices, slice_range_mm):
+    """D_fixed + D_moving runs, where Algorithm 1 taken literally needs D (1 + 2 δs + 1)."""
+    register(phantom.fixed, phantom.moving, config(weights, slice_range_mm=slice_range_mm))
+    assert sum(encoded_slices) == phantom.fixed.grid.shape[2] + phantom.moving.grid.shape[2]
+
+
+def test_a_second_registration_reuses_a_shared_image(weights, phantom, encoded_slices, tmp_path):
+    settings = config(weights, tmp_path / "cache")
+    first = register(phantom.fixed, phantom.moving, settings)
+    encoded_slices.clear()
+    again = register(phantom.fixed, phantom.moving, settings)
+    assert encoded_slices == []
+    assert [r.bits for r in again.fixed_rois] == [r.bits for r in first.fixed_rois]
+    np.testing.assert_array_equal(again.transform.moving_from_fixed, first.transform.moving_from_fixed)
+    assert settings.hash == config(weights).hash
+
+    changed = Volume(phantom.moving.voxels[::-1].copy(), phantom.moving.grid)
+    register(phantom.fixed, changed, settings)
+    assert sum(encoded_slices) == phantom.moving.grid.shape[2]
+
+
+def test_keys_tell_pixels_shapes_and_settings_apart():
+    one = np.arange(6, dtype=np.float32)
+    keys = {
+        key_of("a", one),
+        key_of("b", one),
+        key_of("a", one + 1),
+        key_of("a", one.reshape(2, 3)),
+        key_of("", "a", one),
+    }
+    assert len(keys) == 5
+    assert key_of("a", one) == key_of("a", one.copy())
+
+
+def test_what_was_not_used_for_longest_goes_first(tmp_path):
+    tensor = {"x": torch.zeros(1000)}  # 4 kB and a header
+    cache = SliceCache(tmp_path, limit_gb=1e-5)  # room for two
+    for age, key in ((30, "a"), (20, "b")):
+        cache.store(key, tensor)
+        then = time.time() - age
+        os.utime(tmp_path / f"{key}.safetensors", (then, then))
+    assert cache.load("a") is not None  # now b is the one not used for longest
+    cache.store("c", tensor)
+    assert cache.load("b") is None
+    assert cache.load("a") is not None
+    assert cache.load("c") is not None
+
+
+def test_a_damaged_entry_counts_as_absent(tmp_path):
+    cache = SliceCache(tmp_path)
+    cache.store("a", {"x": torch.ones(3)})
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(path.read_bytes()[:20])
+    assert cache.load("a") is None
+    assert not path.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cache"):
+        SliceCache(tmp_path / "file" / "cache")
+
+
+def test_processes_share_a_folder(tmp_path):
+    """Each stores and loads the same and its own keys in a folder too small for all; none sees half an entry."""
+    code = (
+        "import sys, torch\nfrom pathlib import Path\nfrom samreg.sam.cache import SliceCache\n"
+        "cache = SliceCache(sys.argv[1], limit_gb=2e-4)\n"
+        "for n in range(60):\n"
+        "    key, value = f'k{n % 7}', float(n % 7)\n"
+        "    kept = cache.load(key)\n"
+        "    assert kept is None or bool((kept['x'] == value).all())\n"
+        "    cache.store(key, {'x': torch.full((10_000,), value)})\n"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert "cannot be" not in errors
+    assert not list(tmp_path.glob("*.part"))
+    assert sum(p.stat().st_size for p in tmp_path.iterdir()) <= 2.5e5
