@@ -141,7 +141,7 @@ def test_wrong_combinations_end_with_2(options, word, pair, paired, instant, tmp
 
 
 def test_a_promptable_model_answers_without_registering(tmp_path, instant, capsys):
-    phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("thin", 48), rotation_deg=4, translation_mm=10)
+    phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 48), rotation_deg=4, translation_mm=10)
     tiny_sam(512).save_pretrained(tmp_path / "weights")
     images = {}
     for role in ("fixed", "moving"):

@@ -207,12 +207,12 @@ def test_no_similar_region_is_refused(phantom, known, config):
 
 
 def test_a_region_whose_counterpart_was_removed_is_not_trusted(phantom, known, config):
-    """Without the spleen in the moving image the answer is another organ, and the way back does not return."""
+    """Without the spleen in the moving image the answer is another organ, no more like it than the runner-up."""
     labels = phantom.moving_labels.copy()
     labels[labels == SPLEEN] = 1
     with true_regions({**labels_by_image(phantom), phantom.moving.content_hash: labels}):
         found = locate(phantom.fixed, phantom.moving, point_in(phantom, SPLEEN), config)
-    assert found.details["cycle_iou"] < 0.5
+    assert found.similarity < 0.8
     assert found.confidence < 0.2
 
 

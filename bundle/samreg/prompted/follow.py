@@ -6,7 +6,6 @@ import numpy as np
 
 from samreg.prompted.image import PromptedImage, Region
 
-CONTINUES = 0.4  # least intersection over union of a region with the one in the slice before
 MAX_GROWTH = 2.0  # largest ratio of their areas
 
 
@@ -44,6 +43,6 @@ def _next(image: PromptedImage, k: int, before: Region, start: Region, threshold
         for region in image.in_box(k, low, low + before.roi.shape)
         if region.similarity(start) > threshold
         and region.size_ratio(before) * MAX_GROWTH >= 1
-        and region.iou_along_normal(before) >= CONTINUES
+        and region.continues(before)
     ]
     return max(continuing, key=before.likeness, default=None)

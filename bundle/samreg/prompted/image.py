@@ -18,6 +18,7 @@ from samreg.rois import Roi, RoiSet
 from samreg.sam.slices import SamSlices
 
 BODY_ACROSS = 100  # voxels across the field of view at which the body is found
+CONTINUES = 0.4  # least intersection over union of a region with itself in the next slice
 PEAKS = 3  # point prompts of a slice
 SMALL_SAY = 0.1  # exponent of size and segmentation beside the similarity: a factor of two weighs as 0.07 of it
 
@@ -62,6 +63,10 @@ class Region:
         """Intersection over union with a region of the same image, whatever the slices."""
         shared = self._shared(other)
         return shared / (self.roi.count + other.roi.count - shared)
+
+    def continues(self, other: Region) -> bool:
+        """True if it may be a region of the same image in a neighbouring slice, gone on."""
+        return abs(self.k - other.k) == 1 and self.iou_along_normal(other) >= CONTINUES
 
     def same_structure(self, other: Region, slice_mm: float) -> bool:
         """True if the two of one image mostly cover each other, seen along the slice normal, and lie no

@@ -225,9 +225,10 @@ def _chosen(
         InputRefused: There is no candidate.
     """
     distinct: list[Candidate] = []
-    for candidate in sorted(found, key=lambda c: -c.likeness):
-        if not any(candidate.region.same_structure(d.region, there.slice_mm) for d in distinct):
-            distinct.append(candidate)
+    remaining = sorted(found, key=lambda c: -c.likeness)
+    while remaining and len(distinct) < CHECKED:
+        distinct.append(remaining[0])
+        remaining = _of_other_structures(remaining[0].region, remaining[1:], there.slice_mm)
     if not distinct:
         raise InputRefused(
             "no region of the moving image looks like the one at the prompt",
@@ -236,9 +237,18 @@ def _chosen(
             "Register the images and map the place with `samreg apply-points`, or lower the threshold with --config.",
             reason="no-counterpart",
         )
-    led_back = [replace(c, cycle_iou=_cycle_iou(here, sought, c.region, settings)) for c in distinct[:CHECKED]]
+    led_back = [replace(c, cycle_iou=_cycle_iou(here, sought, c.region, settings)) for c in distinct]
     ranked = sorted(led_back, key=lambda c: -c.score)
     return ranked[0], ranked[1] if len(ranked) > 1 else None
+
+
+def _of_other_structures(best: Region, others: Sequence[Candidate], slice_mm: float) -> list[Candidate]:
+    """Those that neither go on from the best through neighbouring slices nor are a part or whole of it."""
+    chain, left = [best], list(others)
+    for member in chain:  # which grows meanwhile
+        chain += [c.region for c in left if c.region.continues(member)]
+        left = [c for c in left if not c.region.continues(member)]
+    return [c for c in left if not c.region.same_structure(best, slice_mm)]
 
 
 def _cycle_iou(here: PromptedImage, sought: Region, candidate: Region, settings: MatchingConfig) -> float:
