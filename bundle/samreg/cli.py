@@ -146,11 +146,20 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _add_locate(commands: Any) -> None:
-    p = _command(commands, "locate", "find the region under a point of the fixed image, and its counterpart")
+    p = _command(commands, "locate", "find the counterpart of a point, a box or a region of the fixed image")
     _add_pair(p)
-    p.add_argument(
-        "--point", type=float, nargs=3, required=True, metavar=("X", "Y", "Z"), help="LPS mm in the fixed image"
+    prompt = p.add_mutually_exclusive_group(required=True)
+    prompt.add_argument("--point", type=float, nargs=3, metavar=("X", "Y", "Z"), help="LPS mm, inside the region")
+    prompt.add_argument(
+        "--box",
+        type=float,
+        nargs=6,
+        metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"),
+        help="LPS mm, two opposite corners around the region",
     )
+    prompt.add_argument("--roi", type=_path, metavar="FILE", help="label map on the fixed grid, or DICOM SEG")
+    p.add_argument("--label", type=int, metavar="N", help="the region's number in --roi, if that holds several")
+    p.add_argument("-o", "--out", type=_path, metavar="OUT", help="folder for the answer and its label maps")
     add_configuration(p)
     _add_talk(p)
 

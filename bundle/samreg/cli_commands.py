@@ -6,9 +6,9 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,12 @@ from samreg import __version__, workflow
 from samreg.cli import config_from
 from samreg.cli_progress import ProgressLine
 from samreg.config import Config
-from samreg.errors import InputRefused
+from samreg.errors import InputRefused, UsageError
+
+if TYPE_CHECKING:
+    from samreg.geometry import Volume
+    from samreg.outputs import OutputFolder, Results
+    from samreg.prompted import Prompt
 
 REFUSED = InputRefused.exit_code
 
@@ -119,16 +124,45 @@ def _gain(scores: dict[str, Any]) -> Iterator[str]:
 
 
 def locate(args: Namespace) -> int:
-    """Print the region under a point, and its counterpart."""
-    from samreg import io
+    """Print the region that a prompt means, and its counterpart; with --out, write them too."""
+    from samreg import io, outputs
     from samreg.locate import locate as locate_region
 
+    if args.label is not None and args.roi is None:
+        raise UsageError("--label without --roi", "both", "Give the label map with --roi")
     config = config_from(args)
-    workflow.check_inputs(args.fixed, args.moving)
+    inputs = [path for path in (args.fixed, args.moving, args.roi) if path is not None]
+    workflow.check_inputs(*inputs)
     workflow.check_config(config)
-    fixed, moving = io.read_pair(args.fixed, args.moving, **_pair_options(args))
-    _say(locate_region(fixed, moving, np.asarray(args.point, float), config))
+    with _output_folder(args.out, inputs, outputs.LOCATED) as output:
+        fixed, moving = io.read_pair(args.fixed, args.moving, **_pair_options(args))
+        with _progress(args) as on_progress:
+            located = locate_region(fixed, moving, _prompt(args, fixed), config, on_progress=on_progress)
+        if output is not None:
+            outputs.write_located(located, output.folder)
+            output.commit()
+    _say(located.as_dict())
     return 0
+
+
+def _prompt(args: Namespace, fixed: Volume) -> Prompt:
+    """What `locate` was asked for, in the fixed image."""
+    from samreg import io
+    from samreg.prompted import Box, GivenRoi, Point
+
+    if args.point is not None:
+        return Point(np.array(args.point))
+    if args.box is not None:
+        return Box(np.array(args.box))
+    return GivenRoi.from_labels(io.read_labels(args.roi, fixed), args.label)
+
+
+def _output_folder(
+    out: Path | None, inputs: list[Path], results: Results
+) -> AbstractContextManager[OutputFolder | None]:
+    from samreg.outputs import OutputFolder
+
+    return nullcontext() if out is None else OutputFolder(out, inputs, results)
 
 
 def ablate(args: Namespace) -> int:

@@ -1,57 +1,184 @@
-"""The counterpart of a place: from a point of the fixed image to its region in the moving one."""
+"""The counterpart of a place: from a prompt in the fixed image to the region that it means in the moving one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+import samreg
 from samreg import pipeline
 from samreg.config import Config
+from samreg.device import find_device
+from samreg.encoders import create_encoder
 from samreg.errors import InputRefused
 from samreg.geometry import Volume
+from samreg.matching.agreement import agreement
+from samreg.prompted import Box, GivenRoi, Located, Point, Prompt
+from samreg.prompted.search import counterpart
+from samreg.result import RegistrationResult
+from samreg.rois import Roi, RoiSet
+
+__all__ = ["Box", "GivenRoi", "Located", "Point", "Prompt", "locate"]
+
+MIN_DICE = 0.3  # of a mapped region with one of the moving image that shows the same
+CLEAR_MARGIN = 0.2  # of Dice; a runner-up this far behind leaves no doubt
 
 
 def locate(
-    fixed: Volume | str | Path, moving: Volume | str | Path, point_lps: np.ndarray, config: Config | None = None
-) -> dict[str, Any]:
-    """The region under a point of the fixed image, and its counterpart in the moving one.
+    fixed: Volume | str | Path,
+    moving: Volume | str | Path,
+    prompt: Prompt | np.ndarray | Sequence[float],
+    config: Config | None = None,
+    *,
+    on_progress: pipeline.Progress | None = None,
+) -> Located:
+    """The region that a prompt means in the fixed image, and its counterpart in the moving one.
+
+    With a promptable encoder (`encoder="sam"`) by prompts in both images: no everything mode, no
+    registration (see `samreg.prompted.search.counterpart`).
+
+    With any other the images are registered. A point means the smallest paired region that it lies in; the
+    confidence is that of the pair. A box or a given region is mapped by the transform, and the region of the
+    moving image that overlaps it best is its counterpart, with the Dice as confidence, halved where the
+    runner-up overlaps as well; where none overlaps, the mapped region itself, with confidence 0. If the
+    registration fails its gate, every confidence is 0.
 
     Args:
-        point_lps: [3] LPS mm in the fixed image.
-
-    Returns:
-        The point, the mapped point, the status of the registration, and the pair as in `pairs.json`.
+        fixed, moving: Volumes, or paths that `samreg.io` reads.
+        prompt: `Point`, `Box` or `GivenRoi` in the fixed image, or a point as [3] LPS mm.
+        config: Everything that decides the result; default `Config()`.
+        on_progress: Called with the stage's name and its fraction done, 0..1.
 
     Raises:
-        InputRefused: The point is outside the fixed image, or no paired region lies under it.
+        InputRefused: A prompt outside the image or on nothing, or no region that answers it.
+        UsageError: The configuration asks for something that is not there.
+
+    Example:
+        >>> locate("fixed/", "moving/", Point([-12.5, 40, 88])).as_dict()["moving"]["centroid_lps_mm"]
     """
-    result = pipeline.register(fixed, moving, config)
-    point = np.asarray(point_lps, np.float64).reshape(1, 3)
-    if not result.fixed.grid.contains(point)[0]:
-        raise InputRefused(
-            f"point {point[0].tolist()} lies outside the fixed image",
-            "LPS millimetres within its field of view",
-            "Check the coordinates (RAS values need the signs of x and y changed).",
-            reason="point-outside",
-        )
-    voxel = np.round(result.fixed.grid.index(point)[0]).astype(int)
-    voxel = np.clip(voxel, 0, np.asarray(result.fixed.grid.shape) - 1)
-    under = [p for p in result.pairs if p.fixed.contains(voxel)]
+    config = config or Config()
+    asked = prompt if isinstance(prompt, Point | Box | GivenRoi) else Point(np.asarray(prompt, np.float64))
+    fixed, moving = pipeline.read_if_paths(fixed, moving)
+    pipeline.check_images(fixed, moving)
+    _check_prompt(asked, fixed)
+    encoder = create_encoder(config.encoder, weights=config.weights, device=find_device(config.device))
+    slices = getattr(encoder, "slices", None)
+    if slices is None:
+        found = _by_registration(pipeline.register(fixed, moving, config, on_progress=on_progress), asked)
+    else:
+        report = (lambda share: on_progress("search", share)) if on_progress else None
+        found = counterpart(fixed, moving, asked, slices, config, on_progress=report)
+    hashes = {
+        "config": config.hash,
+        "weights": encoder.weights_hash,
+        "fixed": fixed.content_hash,
+        "moving": moving.content_hash,
+    }
+    return replace(found, provenance={"samreg": samreg.__version__, "encoder": config.encoder, "hashes": hashes})
+
+
+def _check_prompt(prompt: Prompt, fixed: Volume) -> None:
+    """Refuse a prompt that does not fit the fixed image, before any work."""
+    if isinstance(prompt, Point):
+        prompt.ijk(fixed.grid)
+    else:
+        prompt.roi(fixed.grid)
+
+
+def _by_registration(result: RegistrationResult, prompt: Prompt) -> Located:
+    if isinstance(prompt, Point):
+        return _of_point(result, prompt)
+    return _of_region(result, prompt)
+
+
+def _of_point(result: RegistrationResult, prompt: Point) -> Located:
+    """The smallest paired region under the point; the runner-up is the next larger one."""
+    under = sorted(
+        (p for p in result.pairs if p.fixed.contains(prompt.voxel(result.fixed.grid))), key=lambda p: p.fixed.count
+    )
     if not under:
         raise InputRefused(
-            f"no paired region lies under point {point[0].tolist()}",
+            f"no paired region lies under point {prompt.lps_mm.tolist()}",
             "a point inside one of the paired regions (rois_fixed.nii.gz of `samreg register`)",
             "Map the point itself with `samreg apply-points`.",
             reason="no-region",
         )
-    chosen = min(under, key=lambda p: p.fixed.count)
+    chosen = under[0]
     pairs = result.pairs.as_json()["pairs"]
-    return {
-        "point_lps_mm": point[0].tolist(),
-        "mapped_point_lps_mm": result.transform.map_points(point)[0].tolist(),
-        "status": result.quality.status,
-        "reasons": list(result.quality.reasons),
-        "pair": next(p for p in pairs if p["id"] == chosen.id),
-    }
+    return Located(
+        prompt=prompt,
+        fixed=chosen.fixed,
+        moving=chosen.moving,
+        fixed_grid=result.fixed.grid,
+        moving_grid=result.moving.grid,
+        runner_up=under[1].moving if len(under) > 1 else None,
+        similarity=chosen.similarity,
+        confidence=_unless_failed(result, chosen.confidence),
+        by="registration",
+        details={
+            "mapped_point_lps_mm": result.transform.map_points(prompt.lps_mm[None])[0].tolist(),
+            "status": result.quality.status,
+            "reasons": list(result.quality.reasons),
+            "pair": next(p for p in pairs if p["id"] == chosen.id),
+        },
+    )
+
+
+def _of_region(result: RegistrationResult, prompt: Box | GivenRoi) -> Located:
+    """The region of the moving image that overlaps the mapped one best."""
+    fixed_grid, moving_grid = result.fixed.grid, result.moving.grid
+    roi = prompt.roi(fixed_grid)
+    mapped = _mapped(result, roi)
+    _, dice = agreement(RoiSet(fixed_grid, (roi,)), result.moving_rois, result.transform, float("inf"))
+    ranked: list[tuple[float, Roi]] = []
+    for n in np.argsort(-dice[0], kind="stable")[:2]:
+        found = result.moving_rois.rois[n].on_grid(result.moving_rois.grid, moving_grid)
+        if dice[0, n] >= MIN_DICE and found is not None:
+            ranked.append((float(dice[0, n]), found))
+    runner_up = ranked[1] if len(ranked) > 1 else None
+    overlap = ranked[0][0] if ranked else 0.0
+    margin = 1.0 if runner_up is None else min(1.0, (overlap - runner_up[0]) / CLEAR_MARGIN)
+    return Located(
+        prompt=prompt,
+        fixed=roi,
+        moving=ranked[0][1] if ranked else mapped,
+        fixed_grid=fixed_grid,
+        moving_grid=moving_grid,
+        runner_up=runner_up[1] if runner_up else None,
+        similarity=None,
+        confidence=_unless_failed(result, overlap * (1 + margin) / 2),
+        by="registration",
+        details={
+            "mapped": RoiSet(moving_grid, ()).described(mapped),
+            "overlap_dice": round(overlap, 6),
+            "runner_up_dice": round(runner_up[0], 6) if runner_up else None,
+            "status": result.quality.status,
+            "reasons": list(result.quality.reasons),
+        },
+        notes=()
+        if ranked
+        else ("No region of the moving image overlaps the mapped one: the mapped region itself is given.",),
+    )
+
+
+def _mapped(result: RegistrationResult, roi: Roi) -> Roi:
+    """A fixed region where the transform takes it, on the grid of the moving image.
+
+    Raises:
+        InputRefused: The moving image does not show the place.
+    """
+    mask = Volume(roi.mask(result.fixed.grid.shape).astype(np.uint8), result.fixed.grid)
+    mapped = result.inverse.warp(mask, result.moving.grid, interpolation="nearest") > 0
+    if not mapped.any():
+        raise InputRefused(
+            "the region is mapped to no voxel of the moving image", "a region that the moving image shows",
+            "Give a moving image that covers this place.", reason="no-region",
+        )  # fmt: skip
+    return Roi.from_mask(mapped)
+
+
+def _unless_failed(result: RegistrationResult, confidence: float) -> float:
+    return 0.0 if result.quality.status == "FAIL" else confidence

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -17,6 +17,7 @@ import numpy as np
 
 from samreg.config import QualityConfig
 from samreg.errors import SamregError, UsageError
+from samreg.prompted import Located
 from samreg.result import RegistrationResult
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,26 @@ CONTAINER_FILES = ("result.json", "metadata.json")
 _STAGING = ".samreg-"
 
 
+@dataclass(frozen=True)
+class Results:
+    """What a command leaves in its folder.
+
+    Attributes:
+        document: The file that says what the others are; written last.
+        names: All files and folders that may stand there, relative to the folder.
+    """
+
+    document: str
+    names: frozenset[str]
+
+
+REGISTRATION = Results(
+    "report.json",
+    frozenset((*RESULT_FILES, *CONTAINER_FILES, *(f"dicom/{name}" for name in DICOM_FILES), "dicom")),
+)
+LOCATED = Results("locate.json", frozenset(("locate.json", "roi_fixed.nii.gz", "roi_moving.nii.gz")))
+
+
 class OutputFolder:
     """A temporary folder that becomes `out` in one step, or leaves no trace.
 
@@ -48,19 +69,21 @@ class OutputFolder:
     The temporary folder is made at once, so a place that cannot be written is known before the work.
     It stands beside `out` and is renamed. Where that is impossible (`out` is a mount point, or its
     parent is read-only, as in a container) it stands inside `out` and its files are moved one by
-    one, `report.json` last.
+    one, the document last.
 
     Args:
-        out: Where the results shall stand. May exist if it is empty or holds results of samreg alone.
+        out: Where the results shall stand. May exist if it is empty or holds results of this kind alone.
         inputs: Paths that are read; they must not contain `out`, nor lie in it.
+        results: What will be written; earlier results of this kind alone are replaced.
 
     Raises:
         UsageError: `out` holds other files, mixes with an input, or cannot be written.
     """
 
-    def __init__(self, out: Path, inputs: Iterable[Path] = ()) -> None:
+    def __init__(self, out: Path, inputs: Iterable[Path] = (), results: Results = REGISTRATION) -> None:
         self.out = out.resolve()
-        check_folder(self.out, inputs)
+        self._results = results
+        check_folder(self.out, inputs, results)
         name = f"{_STAGING}{secrets.token_hex(4)}"
         self._inside = self.out.is_mount() or (self.out.is_dir() and not os.access(self.out.parent, os.W_OK))
         self.folder = self.out / name if self._inside else self.out.parent / f".{self.out.name}{name}"
@@ -105,18 +128,18 @@ class OutputFolder:
                 shutil.rmtree(old)
             else:
                 old.unlink()
-        for item in sorted(self.folder.iterdir(), key=lambda p: p.name == "report.json"):
+        for item in sorted(self.folder.iterdir(), key=lambda p: p.name == self._results.document):
             item.rename(self.out / item.name)
 
 
-def check_folder(out: Path, inputs: Iterable[Path] = ()) -> None:
+def check_folder(out: Path, inputs: Iterable[Path] = (), results: Results = REGISTRATION) -> None:
     """Refuse a folder that must not be used; writes nothing.
 
     Raises:
-        UsageError: It holds files that samreg did not write, or mixes with an input.
+        UsageError: It holds other files, or mixes with an input.
     """
     _check_apart(out.resolve(), inputs)
-    _check_ours(out.resolve())
+    _check_ours(out.resolve(), results)
 
 
 def check_file(out: Path, inputs: Iterable[Path] = ()) -> None:
@@ -144,19 +167,18 @@ def _check_apart(out: Path, inputs: Iterable[Path]) -> None:
             )
 
 
-def _check_ours(out: Path) -> None:
+def _check_ours(out: Path, results: Results) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"output '{out}' is a file", "a folder")
     if not out.exists() or not any(out.iterdir()):
         return
-    known = {*RESULT_FILES, *CONTAINER_FILES, *(f"dicom/{name}" for name in DICOM_FILES), "dicom"}
     found = [p.relative_to(out) for p in out.rglob("*") if not p.relative_to(out).parts[0].startswith(_STAGING)]
-    foreign = sorted(str(p) for p in found if p.as_posix() not in known)
-    if foreign or (found and not (out / "report.json").is_file()):
+    foreign = sorted(str(p) for p in found if p.as_posix() not in results.names)
+    if foreign or (found and not (out / results.document).is_file()):
         example = foreign[0] if foreign else str(min(found))
         raise UsageError(
-            f"output folder '{out}' holds files that samreg did not write, such as '{example}'",
-            "a new or empty folder, or one with earlier results of samreg",
+            f"output folder '{out}' holds other files, such as '{example}'",
+            "a new or empty folder, or one with earlier results of this command",
             "Choose another folder",
         )
 
@@ -253,6 +275,17 @@ def write_reports(
     write_report(result, warped, folder / "report.html", report=report)
     write_json(report, folder / "report.json")
     return report
+
+
+def write_located(located: Located, folder: Path) -> None:
+    """Write the answer to a prompt into an existing folder: `locate.json` and a label map of each image."""
+    from samreg.io.writing import write_image
+    from samreg.report import write_json
+
+    fixed, moving = located.label_maps()
+    write_image(fixed, located.fixed_grid, folder / "roi_fixed.nii.gz")
+    write_image(moving, located.moving_grid, folder / "roi_moving.nii.gz")
+    write_json(located.as_dict(), folder / "locate.json")
 
 
 def loosened(quality: QualityConfig) -> list[str]:

@@ -66,6 +66,43 @@ FINER = 4.0  # times the detail of pictures: stained sections agree in their out
 STIFFER = 4.0  # times the smoothness weight, where the first velocity field is not better
 
 
+def read_if_paths(fixed: Volume | str | Path, moving: Volume | str | Path) -> tuple[Volume, Volume]:
+    """The two images, read if they are paths.
+
+    Raises:
+        UsageError: One is a volume and one a path.
+        InputRefused: As `samreg.io.read_pair`.
+    """
+    if isinstance(fixed, Volume) and isinstance(moving, Volume):
+        return fixed, moving
+    if isinstance(fixed, Volume) or isinstance(moving, Volume):
+        raise UsageError("one image as a volume and one as a path", "two volumes or two paths")
+    from samreg import io
+
+    return io.read_pair(fixed, moving)
+
+
+def check_images(fixed: Volume, moving: Volume) -> None:
+    """Refuse images in which there is nothing to find.
+
+    Raises:
+        InputRefused: `mixed-dimensions`, `too-small` or `constant-image`.
+    """
+    if fixed.grid.is_2d != moving.grid.is_2d:
+        raise InputRefused("a single picture and a volume", "two pictures or two volumes", reason="mixed-dimensions")
+    for role, image in (("fixed", fixed), ("moving", moving)):
+        if sum(n >= MIN_VOXELS for n in image.grid.shape) < 2:
+            raise InputRefused(
+                f"the {role} image has {' x '.join(map(str, image.grid.shape))} voxels",
+                f"at least {MIN_VOXELS} along two axes", "Give the whole image.", reason="too-small",
+            )  # fmt: skip
+        if not np.ptp(image.voxels) > 0:
+            raise InputRefused(
+                f"the {role} image has the same value everywhere", "an image that shows something",
+                "Check the export of this series.", reason="constant-image",
+            )  # fmt: skip
+
+
 def register(
     fixed: Volume | str | Path,
     moving: Volume | str | Path,
@@ -98,12 +135,7 @@ def register(
     config = config or Config()
     if (fixed_labels is None) != (moving_labels is None):
         raise UsageError("a label map of one image alone", "label maps of both images, or of neither")
-    if not isinstance(fixed, Volume) or not isinstance(moving, Volume):
-        from samreg import io
-
-        if isinstance(fixed, Volume) or isinstance(moving, Volume):
-            raise UsageError("one image as a volume and one as a path", "two volumes or two paths")
-        fixed, moving = io.read_pair(fixed, moving)
+    fixed, moving = read_if_paths(fixed, moving)
     labels = None if fixed_labels is None or moving_labels is None else (fixed_labels, moving_labels)
     return _Registration(fixed, moving, config, labels, on_progress or (lambda stage, share: None)).run()
 
@@ -179,21 +211,7 @@ class _Registration:
         return out
 
     def _image_pair(self) -> ImagePair:
-        if self.fixed.grid.is_2d != self.moving.grid.is_2d:
-            raise InputRefused(
-                "a single picture and a volume", "two pictures or two volumes", reason="mixed-dimensions"
-            )
-        for role, image in (("fixed", self.fixed), ("moving", self.moving)):
-            if sum(n >= MIN_VOXELS for n in image.grid.shape) < 2:
-                raise InputRefused(
-                    f"the {role} image has {' x '.join(map(str, image.grid.shape))} voxels",
-                    f"at least {MIN_VOXELS} along two axes", "Give the whole image.", reason="too-small",
-                )  # fmt: skip
-            if not np.ptp(image.voxels) > 0:
-                raise InputRefused(
-                    f"the {role} image has the same value everywhere", "an image that shows something",
-                    "Check the export of this series.", reason="constant-image",
-                )  # fmt: skip
+        check_images(self.fixed, self.moving)
         scale = field_scale(self.fixed, self.moving)
         return ImagePair(
             self.fixed,

@@ -80,7 +80,7 @@ class Roi:
         """True for a region within one slice (axis k)."""
         return self.shape[2] == 1
 
-    def contains(self, voxel: Sequence[int]) -> bool:
+    def contains(self, voxel: Sequence[int] | np.ndarray) -> bool:
         """True if the voxel of index [i, j, k] belongs to the region."""
         local = tuple(int(v) - s for v, s in zip(voxel, self.start, strict=True))
         return all(0 <= v < n for v, n in zip(local, self.shape, strict=True)) and bool(self.box[local])
@@ -164,6 +164,10 @@ class RoiSet:
     def centroids_lps(self) -> np.ndarray:
         """Centroids [n, 3] in LPS mm."""
         return np.array([self.centroid_lps(r) for r in self.rois]).reshape(-1, 3)
+
+    def described(self, roi: Roi) -> dict[str, Any]:
+        """A region of this grid as it stands in JSON: centroid (LPS mm), area or volume, slices, label."""
+        return _side_json(self, roi)
 
     def subset(self, indices: Iterable[int]) -> RoiSet:
         """The regions at these positions."""

@@ -291,6 +291,7 @@ def test_an_empty_output_is_refused(arguments: list[str], capsys):
         ["evaluate", "SHIFT", "--fixed-labels", "IMAGE", "--moving-labels", "no.nii", "-o", "out.json"],
         ["evaluate", "SHIFT", "--fixed-landmarks", "POINTS", "--moving-landmarks", "no.csv", "-o", "out.json"],
         ["locate", "IMAGE", "no.nii", "--point", "0", "0", "0"],
+        ["locate", "IMAGE", "IMAGE", "--roi", "no.nii"],
     ],
     ids=" ".join,
 )
@@ -365,6 +366,9 @@ def test_locate_prints_the_counterpart_of_a_point(study: Path, instant, capsys):
         ["register", "a", "b", "-o", "c", "--encoder", "no-such"],
         ["register", "a", "b", "-o", "c", "--quiet", "--verbose"],
         ["locate", "a", "b", "--point", "1", "2"],
+        ["locate", "a", "b"],
+        ["locate", "a", "b", "--box", "1", "2", "3"],
+        ["locate", "a", "b", "--point", "1", "2", "3", "--roi", "c"],
     ],
 )
 def test_wrong_arguments_end_with_2(arguments: list[str]):

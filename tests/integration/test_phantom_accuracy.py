@@ -190,7 +190,7 @@ def test_a_point_leads_to_its_counterpart():
     config = Config(transform="rigid")
     pair = register(phantom.fixed, phantom.moving, config).pairs.pairs[0]
     voxel = np.argwhere(pair.fixed.box)[0] + pair.fixed.start
-    found = locate(phantom.fixed, phantom.moving, phantom.fixed.grid.lps(voxel[None])[0], config)
+    found = locate(phantom.fixed, phantom.moving, phantom.fixed.grid.lps(voxel[None])[0], config).as_dict()
     true = phantom.truth.map_points(phantom.fixed.grid.lps(voxel[None]))[0]
     assert np.linalg.norm(np.asarray(found["mapped_point_lps_mm"]) - true) <= voxel_mm(phantom)
     assert found["pair"]["moving"]["centroid_lps_mm"]

@@ -27,6 +27,7 @@ ROOMS = (
     ("encoders",),
     ("proposals",),
     ("matching",),
+    ("prompted",),
     ("estimation",),
     ("metrics",),
     ("result",),

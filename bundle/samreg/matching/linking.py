@@ -54,8 +54,8 @@ def _united(pairs: list[RoiPair]) -> RoiPair:
         return pairs[0]
     return replace(
         pairs[0],
-        fixed=_union([p.fixed for p in pairs]),
-        moving=_union([p.moving for p in pairs]),
+        fixed=union([p.fixed for p in pairs]),
+        moving=union([p.moving for p in pairs]),
         similarity=_mean(pairs, "similarity"),
         confidence=_mean(pairs, "confidence"),
     )
@@ -66,7 +66,8 @@ def _mean(pairs: list[RoiPair], name: str) -> float:
     return float(np.average([getattr(p, name) for p in pairs], weights=[p.fixed.count for p in pairs]))
 
 
-def _union(rois: list[Roi]) -> Roi:
+def union(rois: list[Roi]) -> Roi:
+    """Regions of one grid as one; its score is their mean, its label that of the first."""
     start = np.min([r.start for r in rois], axis=0)
     stop = np.max([np.add(r.start, r.shape) for r in rois], axis=0)
     mask = np.zeros(stop - start, bool)

@@ -64,6 +64,12 @@ class Candidates:
         return Candidates(torch.from_numpy(masks), tensors["iou"], tensors["stability"])
 
     @staticmethod
+    def on_voxels(image: PromptedSlice, logits: Tensor, iou: Tensor) -> Candidates:
+        """Masks at the decoder's resolution (`Masks.logits`, `Masks.iou`), brought to the voxels of their slice."""
+        fine = image.on_voxels(logits)
+        return Candidates(fine > 0, iou, _stability(fine))
+
+    @staticmethod
     def joined(parts: Sequence[Candidates]) -> Candidates:
         """All candidates of one slice."""
         fields = ((p.masks, p.iou, p.stability) for p in parts)
@@ -150,8 +156,7 @@ class Decoding:
         found = image.at_points(points_ij, min_iou=self._config.pred_iou)
         # What is clearly unstable at the decoder's resolution is not brought to the voxels.
         chosen = _stability(found.logits) >= self._config.stability - STABILITY_MARGIN
-        fine = image.on_voxels(found.logits[chosen])
-        candidates = Candidates(fine > 0, found.iou[chosen], _stability(fine))
+        candidates = Candidates.on_voxels(image, found.logits[chosen], found.iou[chosen])
         return candidates.select(candidates.stability >= self._config.stability)
 
     def _halve(self, tried: int, error: torch.OutOfMemoryError) -> None:
