@@ -22,7 +22,7 @@ from samreg.pipeline import register
 from samreg.transforms import Affine
 from samreg.workflow import configured
 
-GRIDS: Mapping[phantoms.GridName, int] = {"axial": 48, "thin": 64, "picture": 96}
+GRIDS: Mapping[phantoms.GridName, int] = {"thin": 64, "picture": 96}
 OPTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "hybrid (default)": ("hybrid", {}),
     "hybrid, displacement": ("hybrid", {"estimation": {"parametrisation": "displacement"}}),
