@@ -183,11 +183,12 @@ class PromptedSlice:
 
     def on_voxels(self, logits: Tensor) -> Tensor:
         """Logits [n, y, x] of `at_points` or `in_boxes`, interpolated at the voxels of the slice: [n, i, j]."""
-        i, j = (
-            _interpolation(count, pixels * self._low_per_pixel / count, low).to(logits)
-            for count, pixels, low in zip(self._shape, self._size_xy, (logits.shape[2], logits.shape[1]), strict=True)
+        width, height = self._shape
+        x, y = (
+            count / (pixels * self._low_per_pixel) for count, pixels in zip(self._shape, self._size_xy, strict=True)
         )
-        return i @ logits.transpose(1, 2) @ j.T
+        fine = interpolate(logits[None], scale_factor=(y, x), mode="bilinear", recompute_scale_factor=False)
+        return fine[0, :, :height, :width].transpose(1, 2)
 
     def _pixels(self, points_ij: np.ndarray) -> Tensor:
         scale = np.array(self._size_xy) / np.array(self._shape)
@@ -197,8 +198,3 @@ class PromptedSlice:
         width, height = (math.ceil(pixels * self._low_per_pixel + 0.5) for pixels in self._size_xy)
         return replace(masks, logits=masks.logits[:, :height, :width])
 
-
-def _interpolation(count: int, step: float, low: int) -> Tensor:
-    """[count, low] weights that read a line of `low` samples at `count` places, `step` samples apart."""
-    at = ((torch.arange(count) + 0.5) * step - 0.5).clamp(0, low - 1)
-    return (1 - (at[:, None] - torch.arange(low)).abs()).clamp_min(0)
