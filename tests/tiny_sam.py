@@ -20,3 +20,20 @@ def tiny_sam(image_size: int = 128):
     for parameter in model.parameters():  # transformers starts SAM at almost zero
         parameter.data = 0.2 * torch.randn(parameter.shape, generator=random)
     return model
+
+
+def responsive(model):
+    """The model with a decoder drawn anew, such that its masks depend on the prompt; those of `tiny_sam` hardly do."""
+    random = torch.Generator().manual_seed(3)
+    for name, parameter in model.named_parameters():
+        if not name.startswith(("mask_decoder", "prompt_encoder")):
+            continue
+        drawn = torch.randn(parameter.shape, generator=random)
+        if parameter.ndim == 1:
+            drawn = 0.1 * drawn + ("norm" in name and name.endswith("weight"))
+        elif "embed" not in name and "token" not in name.split(".")[-2]:
+            # What a layer gives is then as large as what it takes.
+            inputs = parameter.shape[0] if "upscale_conv" in name else parameter[0].numel()
+            drawn = drawn / inputs**0.5
+        parameter.data = drawn
+    return model

@@ -144,7 +144,7 @@ REPORT = {
     "exit_code": "Of a refusal; else null.",
     "asked": "The transform asked for.",
     "kind": "The transform reached: deformable, affine, rigid or identity.",
-    "fallbacks": "One sentence for each fall-back to a coarser transform.",
+    "fallbacks": "One sentence for each fall-back: to a coarser transform, or to fewer points at once (memory full).",
     "method": "Composition of the stages.",
     "roles": "How the fixed and the moving image were chosen.",
     "fixed": "The fixed image: `name`, `modality`, `shape`, `spacing_mm`, identifiers, `notes`.",

@@ -34,7 +34,7 @@ class ProposalConfig:
         points_per_side, pred_iou, stability: SAM everything mode: points along each side of the body's
             box, and the least predicted IoU and stability of a mask.
         max_box_iou: Of two masks whose boxes share more, everything mode keeps the one of greater predicted IoU.
-        refill: What the masks leave uncovered gets points of its own, twice as dense.
+        refill: What the masks within the limits leave uncovered gets points of its own, twice as dense.
         points_per_batch: Points decoded together on a GPU; halved where memory does not allow it.
     """
 

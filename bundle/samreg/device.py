@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from samreg.errors import UsageError
 
 
@@ -26,3 +29,26 @@ def find_device(name: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"device '{name}' is not there", "auto, cpu, or cuda[:N] of this machine") from error
     return name
+
+
+def out_of_memory(load: str) -> UsageError:
+    """The error that tells a user what to do where the device's memory does not hold this."""
+    return UsageError(
+        f"the device's memory does not hold {load}", "a device with more free memory",
+        "Close other programs on it, choose a smaller model, or give --device cpu.", reason="out-of-memory",
+    )  # fmt: skip
+
+
+@contextmanager
+def within_memory() -> Iterator[None]:
+    """A block that is refused where the device's memory is full.
+
+    Raises:
+        UsageError: It is.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory("the images and the model") from error

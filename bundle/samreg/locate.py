@@ -11,7 +11,7 @@ import numpy as np
 import samreg
 from samreg import pipeline
 from samreg.config import Config
-from samreg.device import find_device
+from samreg.device import find_device, within_memory
 from samreg.encoders import create_encoder
 from samreg.errors import InputRefused
 from samreg.geometry import Volume
@@ -54,7 +54,7 @@ def locate(
 
     Raises:
         InputRefused: A prompt outside the image or on nothing, or no region that answers it.
-        UsageError: The configuration asks for something that is not there.
+        UsageError: The configuration asks for something that is not there, or for more memory than there is.
 
     Example:
         >>> locate("fixed/", "moving/", Point([-12.5, 40, 88])).as_dict()["moving"]["centroid_lps_mm"]
@@ -64,13 +64,14 @@ def locate(
     fixed, moving = pipeline.read_if_paths(fixed, moving)
     pipeline.check_images(fixed, moving)
     _check_prompt(asked, fixed)
-    encoder = create_encoder(config.encoder, weights=config.weights, device=find_device(config.device))
-    slices = getattr(encoder, "slices", None)
-    if slices is None:
-        found = _by_registration(pipeline.register(fixed, moving, config, on_progress=on_progress), asked)
-    else:
-        report = (lambda share: on_progress("search", share)) if on_progress else None
-        found = counterpart(fixed, moving, asked, slices, config, on_progress=report)
+    with within_memory():
+        encoder = create_encoder(config.encoder, weights=config.weights, device=find_device(config.device))
+        slices = getattr(encoder, "slices", None)
+        if slices is None:
+            found = _by_registration(pipeline.register(fixed, moving, config, on_progress=on_progress), asked)
+        else:
+            report = (lambda share: on_progress("search", share)) if on_progress else None
+            found = counterpart(fixed, moving, asked, slices, config, on_progress=report)
     hashes = {
         "config": config.hash,
         "weights": encoder.weights_hash,

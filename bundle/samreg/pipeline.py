@@ -19,7 +19,7 @@ import torch
 
 import samreg
 from samreg.config import Config
-from samreg.device import find_device
+from samreg.device import find_device, within_memory
 from samreg.encoders import create_encoder
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
@@ -126,7 +126,7 @@ def register(
 
     Raises:
         InputRefused: The images cannot be registered.
-        UsageError: The configuration asks for something that is not there.
+        UsageError: The configuration asks for something that is not there, or for more memory than there is.
 
     Example:
         >>> result = samreg.register("fixed/", "moving/")
@@ -137,7 +137,9 @@ def register(
         raise UsageError("a label map of one image alone", "label maps of both images, or of neither")
     fixed, moving = read_if_paths(fixed, moving)
     labels = None if fixed_labels is None or moving_labels is None else (fixed_labels, moving_labels)
-    return _Registration(fixed, moving, config, labels, on_progress or (lambda stage, share: None)).run()
+    registration = _Registration(fixed, moving, config, labels, on_progress or (lambda stage, share: None))
+    with within_memory():
+        return registration.run()
 
 
 @dataclass(eq=False)

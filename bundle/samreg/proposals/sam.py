@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from samreg.config import ProposalConfig
-from samreg.errors import UsageError
+from samreg.device import out_of_memory
 from samreg.geometry import Volume
 from samreg.proposals.base import OnProgress
 from samreg.proposals.filters import size_limits, without_overlap
@@ -95,7 +96,7 @@ class SamEverything:
         rois: list[Roi] = []
         for k in range(volume.grid.shape[2]):
             if body[:, :, k].any():
-                candidates = self._candidates(encoded, k, body[:, :, k], config, decoding)
+                candidates = self._candidates(encoded, k, body[:, :, k], config, decoding, float(largest[k]))
                 masks, scores = candidates.masks.cpu().numpy() & body[:, :, k], candidates.scores
                 area = masks.sum((1, 2))
                 keep = np.flatnonzero((area >= smallest) & (area <= largest[k]))
@@ -107,18 +108,25 @@ class SamEverything:
         return RoiSet(volume.grid, tuple(rois[: config.max_rois]), notes=tuple(decoding.notes))
 
     def _candidates(
-        self, encoded: EncodedVolume, k: int, body: np.ndarray, config: ProposalConfig, decoding: Decoding
+        self,
+        encoded: EncodedVolume,
+        k: int,
+        body: np.ndarray,
+        config: ProposalConfig,
+        decoding: Decoding,
+        largest: float,
     ) -> Candidates:
         """`everything` of slice k, or what is kept of it."""
         cache = self.slices.cache
         if cache is None:
-            return everything(encoded.prompted(k), body, config, decoding)
-        settings = (config.points_per_side, config.pred_iou, config.stability, config.max_box_iou, config.refill)
+            return everything(encoded.prompted(k), body, config, decoding, largest)
+        refill = config.refill and largest  # has no say without
+        settings = (config.points_per_side, config.pred_iou, config.stability, config.max_box_iou, refill)
         key = key_of(encoded.key(k), body, repr(settings))
         kept = cache.load(key)
         if kept is not None:
             return Candidates.from_tensors(kept, body.shape)
-        found = everything(encoded.prompted(k), body, config, decoding)
+        found = everything(encoded.prompted(k), body, config, decoding, largest)
         cache.store(key, found.as_tensors())
         return found
 
@@ -139,10 +147,14 @@ class Decoding:
         self.notes: list[str] = []
 
     def __call__(self, image: PromptedSlice, points_ij: np.ndarray) -> Candidates:
-        """Masks of points [p, 2] that reach the predicted IoU and the stability asked for."""
+        """Masks of points [p, 2] that reach the predicted IoU and the stability asked for.
+
+        Raises:
+            UsageError: Not even one point fits in memory.
+        """
         parts: list[Candidates] = []
         done = 0
-        while done < len(points_ij) or not parts:
+        while done < len(points_ij):
             batch = points_ij[done : done + self._at_once]
             try:
                 parts.append(self._good(image, batch))
@@ -161,10 +173,7 @@ class Decoding:
 
     def _halve(self, tried: int, error: torch.OutOfMemoryError) -> None:
         if tried <= 1:
-            raise UsageError(
-                "the device's memory does not hold the model and one prompt", "a device with more free memory",
-                "Close other programs on it, choose a smaller model, or give --device cpu.", reason="out-of-memory",
-            ) from error  # fmt: skip
+            raise out_of_memory("the model and one prompt") from error
         self._at_once = tried // 2
         torch.cuda.empty_cache()
         note = f"everything mode: {tried} points at once did not fit in memory, went on with {self._at_once}"
@@ -172,21 +181,27 @@ class Decoding:
         self.notes.append(note)
 
 
-def everything(image: PromptedSlice, body: np.ndarray, config: ProposalConfig, decoding: Decoding) -> Candidates:
+def everything(
+    image: PromptedSlice, body: np.ndarray, config: ProposalConfig, decoding: Decoding, largest: float = math.inf
+) -> Candidates:
     """The distinct masks of one slice, greatest predicted IoU first.
 
     Args:
         image: The slice.
         body: [i, j] where points are set.
         config: Points along each side of the body's box, and whether what they leave uncovered gets its own.
+        largest: Voxels of a region; a mask of more (of the whole body, say) covers nothing.
     """
     found = _distinct(decoding(image, _points(body, config.points_per_side)), config.max_box_iou)
-    left = body & ~found.masks.any(0).cpu().numpy()
-    if config.refill and left.any():
+    if config.refill:
+        masks = found.masks.cpu().numpy() & body
+        covered = masks[masks.sum((1, 2)) <= largest].any(0)
         points = _points(body, 2 * config.points_per_side)
         i, j = np.rint(points).astype(int).T
-        more = decoding(image, points[left[i, j]])
-        found = _distinct(Candidates.joined([found, more]), config.max_box_iou)
+        points = points[~covered[i, j]]
+        if len(points):  # what is left may lie between them
+            more = decoding(image, points)
+            found = _distinct(Candidates.joined([found, more]), config.max_box_iou)
     return found
 
 

@@ -6,6 +6,7 @@ knows its pixels.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import OrderedDict
 from dataclasses import replace
@@ -19,6 +20,8 @@ from samreg.geometry import Grid, Volume
 from samreg.sam.cache import SliceCache, key_of
 from samreg.sam.decoder import Encoded, ImageSide, Masks
 from samreg.sam.model import PromptableModel
+
+logger = logging.getLogger(__name__)
 
 _NORMALISATION = {  # mean and standard deviation of intensities in 0..1
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -71,6 +74,7 @@ class EncodedVolume:
             width_mm, height_mm = volume.grid.extent_mm[:2]
             scale = size / max(width_mm, height_mm)
             self.size_xy = max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
+        self._ahead = _AHEAD_ON_GPU if model.device.type == "cuda" else 1
         self._embeddings: dict[int, Tensor] = {}
         self._whole: OrderedDict[int, Encoded] = OrderedDict()
 
@@ -114,12 +118,23 @@ class EncodedVolume:
         if self._cache is not None and (kept := self._cache.load(self.key(k))) is not None:
             self._keep(k, Encoded.from_tensors(kept, self._model.device))
             return
-        ahead = _AHEAD_ON_GPU if self._model.device.type == "cuda" else 1
-        wanted = [n for n in range(k, self._volume.grid.shape[2]) if n == k or n not in self._embeddings][:ahead]
-        for n, encoded in zip(wanted, self._model.encode(torch.stack([self._pixels(n) for n in wanted])), strict=True):
+        wanted = [n for n in range(k, self._volume.grid.shape[2]) if n == k or n not in self._embeddings]
+        for n, encoded in zip(wanted, self._first_of(wanted), strict=False):
             self._keep(n, encoded)
             if self._cache is not None:
                 self._cache.store(self.key(n), encoded.as_tensors())
+
+    def _first_of(self, wanted: list[int]) -> list[Encoded]:
+        """The first of these slices, as many as are encoded together; fewer from now on if memory is full."""
+        while True:
+            pixels = torch.stack([self._pixels(n) for n in wanted[: self._ahead]])
+            try:
+                return self._model.encode(pixels)
+            except torch.OutOfMemoryError:
+                if len(pixels) == 1:
+                    raise
+            self._ahead = len(pixels) // 2
+            logger.warning("%d slices at once did not fit in memory, went on with %d", len(pixels), self._ahead)
 
     def _keep(self, k: int, encoded: Encoded) -> None:
         self._embeddings[k] = encoded.embedding.half()

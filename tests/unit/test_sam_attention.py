@@ -1,0 +1,68 @@
+"""Attention strip by strip is that of the model, in windows and over the whole image."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from samreg.sam import attention
+from samreg.sam.attention import attend_in_strips
+from tests.tiny_family import tiny_hq
+from tests.tiny_sam import tiny_sam
+
+# Entries of the table: strips of one cell, strips that do not divide the image or the window evenly, one strip.
+ENTRIES = [1, 100, 320, 1 << 18]
+
+
+@pytest.fixture(scope="module", params=[tiny_sam, tiny_hq], ids=["sam", "sam_hq"])
+def encoders(request):
+    """The image encoder as transformers has it, and one that attends in strips."""
+    model = request.param()
+    ours = copy.deepcopy(model)
+    attend_in_strips(ours)
+    return model.vision_encoder, ours.vision_encoder
+
+
+@pytest.fixture(params=ENTRIES)
+def entries(request, monkeypatch) -> int:
+    monkeypatch.setattr(attention, "TABLE_ENTRIES", request.param)
+    return request.param
+
+
+@pytest.mark.parametrize(("layer", "side"), [(0, 4), (1, 8)], ids=["windows", "global"])
+def test_a_layer_attends_as_without_strips(encoders, entries: int, layer: int, side: int):
+    theirs, ours = (encoder.layers[layer].attn for encoder in encoders)
+    assert theirs.rel_pos_h.shape[0] == 2 * side - 1
+    cells = torch.randn(3, side, side, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = theirs(cells)[0]
+        torch.testing.assert_close(ours(cells)[0], expected, atol=1e-5, rtol=1e-5)
+        # Without the relative positions along each axis it would not be the same.
+        for name in ("rel_pos_h", "rel_pos_w"):
+            without = copy.deepcopy(theirs)
+            getattr(without, name).zero_()
+            assert (without(cells)[0] - expected).abs().max() > 1e-2
+
+
+def test_the_encoder_gives_the_same_embedding(encoders, entries: int):
+    theirs, ours = encoders
+    pixels = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(pixels)[0], theirs(pixels)[0], atol=1e-5, rtol=1e-5)
+
+
+def test_the_table_of_positions_is_never_made_whole(encoders, entries: int, monkeypatch):
+    sizes: list[int] = []
+
+    def watched(query, key, value, attn_mask):
+        sizes.append(attn_mask.shape[-2] * attn_mask.shape[-1])
+        return scaled_dot_product_attention(query, key, value, attn_mask=attn_mask)
+
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", watched)
+    with torch.no_grad():
+        encoders[1](torch.zeros(1, 3, 128, 128))
+    assert max(sizes) <= max(entries, 64)  # at least one cell's row
+    assert sum(sizes) == 16 * 16 + 64 * 64  # all pairs of cells of a window, and of the image
