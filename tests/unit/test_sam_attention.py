@@ -1,4 +1,4 @@
-"""Attention strip by strip is that of the model, in windows and over the whole image."""
+"""Attention part by part is that of the model, in windows and over the whole image."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import copy
 
 import pytest
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
 from samreg.sam import attention
-from samreg.sam.attention import attend_in_strips
+from samreg.sam.attention import attend_in_parts
 from tests.tiny_family import tiny_hq
 from tests.tiny_sam import tiny_sam
 
-# Entries of the table: strips of one cell, strips that do not divide the image or the window evenly, one strip.
-ENTRIES = [1, 100, 320, 1 << 18]
+# At once: one row, rows that do not divide the image or the window evenly, a few windows, everything.
+ENTRIES = [1, 100, 320, 600, 1 << 18]
 
 
 @pytest.fixture(scope="module", params=[tiny_sam, tiny_hq], ids=["sam", "sam_hq"])
 def encoders(request):
-    """The image encoder as transformers has it, and one that attends in strips."""
+    """The image encoder as transformers has it, and one that attends part by part."""
     model = request.param()
     ours = copy.deepcopy(model)
-    attend_in_strips(ours)
+    attend_in_parts(ours)
     return model.vision_encoder, ours.vision_encoder
 
 
@@ -33,7 +32,7 @@ def entries(request, monkeypatch) -> int:
 
 
 @pytest.mark.parametrize(("layer", "side"), [(0, 4), (1, 8)], ids=["windows", "global"])
-def test_a_layer_attends_as_without_strips(encoders, entries: int, layer: int, side: int):
+def test_a_layer_attends_as_transformers_has_it(encoders, entries: int, layer: int, side: int):
     theirs, ours = (encoder.layers[layer].attn for encoder in encoders)
     assert theirs.rel_pos_h.shape[0] == 2 * side - 1
     cells = torch.randn(3, side, side, 32, generator=torch.Generator().manual_seed(0))
@@ -56,13 +55,14 @@ def test_the_encoder_gives_the_same_embedding(encoders, entries: int):
 
 def test_the_table_of_positions_is_never_made_whole(encoders, entries: int, monkeypatch):
     sizes: list[int] = []
+    softmax = torch.softmax
 
-    def watched(query, key, value, attn_mask):
-        sizes.append(attn_mask.shape[-2] * attn_mask.shape[-1])
-        return scaled_dot_product_attention(query, key, value, attn_mask=attn_mask)
+    def watched(table, dim, *, out):
+        sizes.append(table.numel())
+        return softmax(table, dim, out=out)
 
-    monkeypatch.setattr(attention, "scaled_dot_product_attention", watched)
+    monkeypatch.setattr(torch, "softmax", watched)
     with torch.no_grad():
         encoders[1](torch.zeros(1, 3, 128, 128))
     assert max(sizes) <= max(entries, 64)  # at least one cell's row
-    assert sum(sizes) == 16 * 16 + 64 * 64  # all pairs of cells of a window, and of the image
+    assert sum(sizes) == 2 * (4 * 16 * 16 + 64 * 64)  # all pairs of cells of four windows, and of the image, by head

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, gelu, layer_norm, linear
+from torch.nn.functional import conv2d, gelu, layer_norm
+
+gelu_ = torch.ops.aten.gelu_  # in place, which torch.nn.functional does not have
 
 AT_ONCE_ON_CPU = 2  # prompts; what belongs to them then stays in the processor's cache
 
@@ -102,6 +105,7 @@ class Decoder:
         self._upscale = [_Upscaling(self._parts.upscale_conv1), _Upscaling(self._parts.upscale_conv2)]
         self._object_tokens = int(hasattr(self._parts, "obj_score_token"))
         self._refines = hasattr(self._parts, "hq_token")
+        self._own_tokens = sum(len(tokens) for tokens in self._own())
 
     @torch.no_grad()
     def image_side(self, encoded: Encoded) -> ImageSide:
@@ -165,17 +169,20 @@ class Decoder:
 
     def _tokens(self, prompts: Tensor) -> Tensor:
         """[p, t, c] the decoder's own tokens, then those of the prompts."""
+        own = torch.cat(self._own())
+        return torch.cat([own.expand(len(prompts), -1, -1), prompts.to(own)], 1)
+
+    def _own(self) -> list[Tensor]:
         parts = self._parts
         own = [parts.iou_token.weight, parts.mask_tokens.weight]
         if self._object_tokens:
             own.insert(0, parts.obj_score_token.weight)
         if self._refines:
             own.append(parts.hq_token.weight)
-        stacked = torch.cat(own)
-        return torch.cat([stacked.expand(len(prompts), -1, -1), prompts.to(stacked)], 1)
+        return own
 
     def _transformed(self, image: ImageSide, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [p, t, c] and cells [p, n, c] after the two-way transformer."""
+        """The decoder's own tokens [p, t, c] and cells [p, n, c] after the two-way transformer."""
         queries, cells = tokens, image.cells.expand(len(tokens), -1, -1)
         for number, layer in enumerate(self._layers):
             to_image, from_image = self._to_image[number], self._from_image[number]
@@ -192,16 +199,18 @@ class Decoder:
                 queries + tokens,
                 *((None, image.queries) if number == 0 else (cells, image.query_positions[number - 1])),
             )
-            cells = layer.layer_norm4(from_image.added_to_cells(cells, scores, queries))
-        queries = queries + self._final.of_cells(queries + tokens, cells, image.key_positions[-1])
+            cells = layer.layer_norm4(from_image.added_to_cells(cells, scores, queries, in_place=number > 0))
+        # Those of the prompts are not read any more.
+        queries = queries[:, : self._own_tokens]
+        queries = queries + self._final.of_cells(queries + tokens[:, : self._own_tokens], cells, image.key_positions[-1])
         return self._parts.transformer.layer_norm_final_attn(queries), cells
 
     def _upscaled(self, image: ImageSide, cells: Tensor) -> Tensor:
         """[p, n, 16, c / 8]: each cell's 4 x 4 finer ones."""
         half, fine = self._upscale
         at_half, at_fine = image.fine if self._object_tokens else (None, None)
-        cells = gelu(_normalised(self._parts.upscale_layer_norm, _added(half(cells), at_half)))
-        return gelu(_added(fine(cells).flatten(2, 3), at_fine))
+        cells = gelu_(_normalised(self._parts.upscale_layer_norm, _added(half(cells), at_half)))
+        return gelu_(_added(fine(cells).flatten(2, 3), at_fine))
 
     def _refinement(self, image: ImageSide, fine: Tensor, token: Tensor) -> Tensor:
         """HQ-SAM's correction of the masks, logits [p, y, x]."""
@@ -257,13 +266,14 @@ class _Attention:
             scores = torch.baddbmm(scores.flatten(1, 2), by_content, cells.transpose(1, 2)).view_as(scores)
         return torch.softmax(scores, 2)
 
-    def added_to_cells(self, cells: Tensor, scores: Tensor, values: Tensor) -> Tensor:
+    def added_to_cells(self, cells: Tensor, scores: Tensor, values: Tensor, *, in_place: bool) -> Tensor:
         """Cells [p, n, c] plus what they find in tokens [p, t, c]."""
         v = self._heads_of(self.value(values))
         out_by_head = self.out.weight.T.unflatten(0, (self.heads, -1))  # [h, d, c]
         # The scores of a head sum to 1, so every head can bring its share of the bias.
         each = torch.einsum("phtd,hdc->phtc", v, out_by_head) + self.out.bias / self.heads
-        return torch.baddbmm(cells, scores.flatten(1, 2).transpose(1, 2), each.flatten(1, 2))
+        add = cells.baddbmm_ if in_place else partial(torch.baddbmm, cells)
+        return add(scores.flatten(1, 2).transpose(1, 2), each.flatten(1, 2))
 
     def _heads_of(self, projected: Tensor) -> Tensor:
         """[p, t, h d] as [p, h, t, d]."""
@@ -278,11 +288,15 @@ class _Upscaling:
     """A 2 x 2 transposed convolution of stride 2 on channels-last cells [p, ..., c]: [p, ..., 4, o]."""
 
     def __init__(self, module: Any) -> None:
-        self.weight = module.weight.permute(2, 3, 1, 0).flatten(0, 2)  # [2 2 o, c]
+        self.weight = module.weight.permute(2, 3, 1, 0).flatten(0, 2)[..., None, None]  # [2 2 o, c, 1, 1]
         self.bias = module.bias.repeat(4)
 
     def __call__(self, cells: Tensor) -> Tensor:
-        return linear(cells, self.weight, self.bias).unflatten(-1, (4, -1))
+        # As a convolution, which on a CPU adds the bias without another pass through memory; of two rows,
+        # since the layout of a single one is not taken for channels-last.
+        rows = cells.reshape(1, 2, -1, cells.shape[-1]).permute(0, 3, 1, 2)
+        fine = conv2d(rows, self.weight, self.bias).permute(0, 2, 3, 1)
+        return fine.reshape(*cells.shape[:-1], 4, -1)
 
 
 def _by_head(projected: Tensor, heads: int) -> Tensor:

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from samreg.errors import UsageError
 from samreg.sam import original_mobile
+from samreg.sam.building import Plan
 from samreg.sam.checkpoints import read_json, refused
 from samreg.sam.family import Architecture
-from samreg.sam.building import Plan
 from samreg.sam.original_sam import Renames, rename
 
 # Kinds of model in a config.json. Video models hold an image model and modules for time beside it.

@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from samreg.sam import original_hq, original_mobile, original_sam, original_sam2
+from samreg.sam.building import Plan, build, encoder_size
 from samreg.sam.checkpoints import hash_of, read_tensors, refused, weights_files
 from samreg.sam.family import Variant
 from samreg.sam.folders import plan_of_folder
 from samreg.sam.identify import claimed, confirmed
-from samreg.sam.building import Plan, build, encoder_size
 
 
 @dataclass(frozen=True, eq=False)

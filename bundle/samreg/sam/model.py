@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu
 
-from samreg.sam.attention import attend_in_strips
+from samreg.sam.attention import attend_in_parts
 from samreg.sam.decoder import Decoder, Encoded, ImageSide, Masks
 from samreg.sam.loading import load_sam
 
@@ -33,7 +33,7 @@ class PromptableModel:
         self.device = torch.device(device)
         self.model: Any = loaded.model.to(self.device)
         if self.device.type == "cpu":
-            attend_in_strips(self.model)
+            attend_in_parts(self.model)
         self.decoder = Decoder(self.model)
 
     @property

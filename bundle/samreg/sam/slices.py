@@ -212,4 +212,3 @@ class PromptedSlice:
     def _within(self, masks: Masks) -> Masks:
         width, height = (math.ceil(pixels * self._low_per_pixel + 0.5) for pixels in self._size_xy)
         return replace(masks, logits=masks.logits[:, :height, :width])
-
