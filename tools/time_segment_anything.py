@@ -31,16 +31,18 @@ def main(folder: Path, pixels: int, points_per_side: int) -> None:
     logits, iou, _ = predictor.predict_torch(
         torch.tensor(grid, dtype=torch.float32)[:, None], torch.ones(len(grid), 1), return_logits=True
     )
-    # Half of the masks reach the predicted IoU, and half the stability.
+    # Half of the masks reach the predicted IoU, and half of those the stability.
+    good = iou.flatten() >= iou.median()
     thresholds = {
         "pred_iou": float(iou.median()),
-        "stability": float(calculate_stability_score(logits.flatten(0, 1), 0.0, 1.0).median()),
+        "stability": float(calculate_stability_score(logits.flatten(0, 1)[good], 0.0, 1.0).median()),
     }
     generator = SamAutomaticMaskGenerator(
         sam,
         points_per_side=points_per_side,
         pred_iou_thresh=thresholds["pred_iou"],
         stability_score_thresh=thresholds["stability"],
+        box_nms_thresh=1.0,
     )
     started = time.perf_counter()
     generator.predictor.set_image(colour)

@@ -14,6 +14,7 @@ from samreg.errors import UsageError
 
 Method = Literal["hybrid", "samreg"]
 TransformChoice = Literal["rigid", "affine", "deformable"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ class Config:
 
     Attributes:
         weights, variant: Of a SAM model: file or folder, and its row of the family (None: told from them).
+        precision: Of a SAM model's arithmetic; "auto" is bfloat16 on a GPU and float32 on a CPU.
         cache, cache_gb: Folder that keeps what a SAM model makes of a slice, and its size in 10⁹ bytes.
 
     Raises (from `load`, `with_values`):
@@ -174,6 +176,7 @@ class Config:
     encoder: str = "handcrafted"
     weights: str | None = None
     variant: str | None = None
+    precision: Precision = "auto"
     device: str = "auto"
     cache: str | None = None
     cache_gb: float = 20.0

@@ -11,8 +11,7 @@ import numpy as np
 import samreg
 from samreg import pipeline
 from samreg.config import Config
-from samreg.device import find_device, within_memory
-from samreg.encoders import create_encoder
+from samreg.device import within_memory
 from samreg.errors import InputRefused
 from samreg.geometry import Volume
 from samreg.matching.agreement import agreement
@@ -65,7 +64,7 @@ def locate(
     pipeline.check_images(fixed, moving)
     _check_prompt(asked, fixed)
     with within_memory():
-        encoder = create_encoder(config.encoder, weights=config.weights, device=find_device(config.device))
+        encoder = pipeline.encoder_of(config)
         slices = getattr(encoder, "slices", None)
         if slices is None:
             found = _by_registration(pipeline.register(fixed, moving, config, on_progress=on_progress), asked)

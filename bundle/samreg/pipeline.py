@@ -103,6 +103,22 @@ def check_images(fixed: Volume, moving: Volume) -> None:
             )  # fmt: skip
 
 
+def encoder_of(config: Config) -> Encoder:
+    """The encoder that a configuration asks for.
+
+    Raises:
+        UsageError: See `create_encoder` and `find_device`.
+    """
+    return create_encoder(
+        config.encoder,
+        weights=config.weights,
+        variant=config.variant,
+        precision=config.precision,
+        device=find_device(config.device),
+        cache=SliceCache(config.cache, config.cache_gb) if config.cache is not None else None,
+    )
+
+
 def register(
     fixed: Volume | str | Path,
     moving: Volume | str | Path,
@@ -158,10 +174,7 @@ class _Registration:
     def run(self) -> RegistrationResult:
         config = self.config
         self.device = find_device(config.device)
-        cache = SliceCache(config.cache, config.cache_gb) if config.cache is not None else None
-        self.encoder: Encoder = create_encoder(
-            config.encoder, weights=config.weights, variant=config.variant, device=self.device, cache=cache
-        )
+        self.encoder = encoder_of(config)
         images = self._timed("prepare", self._image_pair)
         fixed, moving = self._timed("regions", self._sides)
         free = self._timed("match", lambda: self._match(fixed, moving, witnesses=True))

@@ -21,6 +21,7 @@ def create_encoder(
     *,
     weights: str | Path | None = None,
     variant: str | None = None,
+    precision: str = "auto",
     device: torch.device | str = "cpu",
     cache: SliceCache | None = None,
 ) -> Encoder:
@@ -30,6 +31,7 @@ def create_encoder(
         name: "handcrafted" or "sam".
         weights: Local file or folder, for an encoder that has weights.
         variant: Row of the SAM family; None: told from the weights.
+        precision: Of its arithmetic: "float32", "bfloat16", or "auto" for the one that suits the device.
         device: Where it computes.
         cache: Keeps what a model makes of a slice for the next time.
 
@@ -44,6 +46,6 @@ def create_encoder(
         raise UsageError(
             f"encoder '{name}' without weights", "a file or folder", "Give it with --weights.", reason="weights-missing"
         )
-    of_model = {"variant": variant, "cache": cache} if entry.needs_weights else {}
+    of_model = {"variant": variant, "precision": precision, "cache": cache} if entry.needs_weights else {}
     encoder: Encoder = load(entry)(weights=weights, device=device, **of_model)
     return encoder

@@ -21,6 +21,7 @@ class SamEncoder:
         weights: A transformers folder or an original checkpoint.
         device: Where the model runs.
         variant: Row of the SAM family; None: told from the files.
+        precision: See `PromptableModel`.
         cache: Keeps embeddings and masks for the next time.
 
     Attributes:
@@ -36,11 +37,12 @@ class SamEncoder:
         weights: str | Path | None = None,
         device: torch.device | str = "cpu",
         variant: str | None = None,
+        precision: str = "auto",
         cache: SliceCache | None = None,
     ) -> None:
         if weights is None:
             raise UsageError("encoder 'sam' without weights", "a file or folder", "Give it with --weights.")
-        self.slices = SamSlices(PromptableModel(weights, device, variant), cache)
+        self.slices = SamSlices(PromptableModel(weights, device, variant, precision), cache)
 
     @property
     def weights_hash(self) -> str:

@@ -28,8 +28,17 @@ def _attended(module: Any, hidden_states: Tensor, output_attentions: bool = Fals
     """Windows [b, y, x, c] after self-attention; in the place of the module's own `forward`."""
     windows, height, width, _ = hidden_states.shape
     heads, cells = module.num_attention_heads, height * width
-    qkv = module.qkv(hidden_states).reshape(windows, cells, 3, heads, -1)
-    query, key, value = qkv.permute(2, 0, 3, 1, 4).flatten(1, 2)  # [b h, cells, d] each
+    qkv = module.qkv(hidden_states).reshape(windows, cells, 3, heads, -1).permute(2, 0, 3, 1, 4)
+    with torch.autocast(hidden_states.device.type, enabled=False):
+        found = _found(module, qkv.flatten(1, 2).float(), height, width)
+    out = found.unflatten(0, (windows, heads)).transpose(1, 2).reshape(hidden_states.shape)
+    return module.proj(out), None
+
+
+def _found(module: Any, qkv: Tensor, height: int, width: int) -> Tensor:
+    """What the queries find, [b h, y x, d], of queries, keys and values [3, b h, y x, d]."""
+    query, key, value = qkv
+    cells = height * width
     by_place = query.unflatten(1, (height, width))
     rows = torch.einsum("byxd,ykd->byxk", by_place, module.get_rel_pos(height, height, module.rel_pos_h))
     columns = torch.einsum("byxd,xkd->byxk", by_place, module.get_rel_pos(width, width, module.rel_pos_w))
@@ -42,8 +51,7 @@ def _attended(module: Any, hidden_states: Tensor, output_attentions: bool = Fals
         table.baddbmm_(query[part], key[part[0]].transpose(1, 2))
         torch.softmax(table, -1, out=table)
         torch.bmm(table, value[part[0]], out=found[part])
-    out = found.unflatten(0, (windows, heads)).transpose(1, 2).reshape(hidden_states.shape)
-    return module.proj(out), None
+    return found
 
 
 def _parts(tables: int, cells: int) -> Iterator[tuple[slice, slice]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -199,10 +198,10 @@ class Decoder:
                 queries + tokens,
                 *((None, image.queries) if number == 0 else (cells, image.query_positions[number - 1])),
             )
-            cells = layer.layer_norm4(from_image.added_to_cells(cells, scores, queries, in_place=number > 0))
+            cells = layer.layer_norm4(from_image.added_to_cells(cells, scores, queries))
         # Those of the prompts are not read any more.
-        queries = queries[:, : self._own_tokens]
-        queries = queries + self._final.of_cells(queries + tokens[:, : self._own_tokens], cells, image.key_positions[-1])
+        queries, tokens = queries[:, : self._own_tokens], tokens[:, : self._own_tokens]
+        queries = queries + self._final.of_cells(queries + tokens, cells, image.key_positions[-1])
         return self._parts.transformer.layer_norm_final_attn(queries), cells
 
     def _upscaled(self, image: ImageSide, cells: Tensor) -> Tensor:
@@ -266,14 +265,13 @@ class _Attention:
             scores = torch.baddbmm(scores.flatten(1, 2), by_content, cells.transpose(1, 2)).view_as(scores)
         return torch.softmax(scores, 2)
 
-    def added_to_cells(self, cells: Tensor, scores: Tensor, values: Tensor, *, in_place: bool) -> Tensor:
+    def added_to_cells(self, cells: Tensor, scores: Tensor, values: Tensor) -> Tensor:
         """Cells [p, n, c] plus what they find in tokens [p, t, c]."""
         v = self._heads_of(self.value(values))
         out_by_head = self.out.weight.T.unflatten(0, (self.heads, -1))  # [h, d, c]
         # The scores of a head sum to 1, so every head can bring its share of the bias.
         each = torch.einsum("phtd,hdc->phtc", v, out_by_head) + self.out.bias / self.heads
-        add = cells.baddbmm_ if in_place else partial(torch.baddbmm, cells)
-        return add(scores.flatten(1, 2).transpose(1, 2), each.flatten(1, 2))
+        return torch.baddbmm(cells, scores.flatten(1, 2).transpose(1, 2), each.flatten(1, 2))
 
     def _heads_of(self, projected: Tensor) -> Tensor:
         """[p, t, h d] as [p, h, t, d]."""

@@ -16,22 +16,31 @@ from samreg.sam.loading import load_sam
 
 
 class PromptableModel:
-    """A loaded model on its device: bfloat16 on a GPU, else float32.
+    """A loaded model on its device.
 
     Args:
         weights: See `samreg.sam.loading.load_sam`.
         device: Where the model runs.
         variant: Row of the family; None: told from the files.
+        precision: Of the arithmetic: "float32", "bfloat16", or "auto": bfloat16 on a GPU, float32 on a CPU.
 
     Raises:
         UsageError: The weights cannot be used.
     """
 
-    def __init__(self, weights: str | Path, device: torch.device | str = "cpu", variant: str | None = None) -> None:
+    def __init__(
+        self,
+        weights: str | Path,
+        device: torch.device | str = "cpu",
+        variant: str | None = None,
+        precision: str = "auto",
+    ) -> None:
         loaded = load_sam(weights, variant)
         self.variant, self.weights_hash = loaded.variant, loaded.weights_hash
         self.device = torch.device(device)
         self.model: Any = loaded.model.to(self.device)
+        by_device = "bfloat16" if self.device.type == "cuda" else "float32"
+        self.precision = by_device if precision == "auto" else precision
         if self.device.type == "cpu":
             attend_in_parts(self.model)
         self.decoder = Decoder(self.model)
@@ -45,11 +54,6 @@ class PromptableModel:
     def cell_size(self) -> int:
         """Side in pixels of what a cell of the embedding covers."""
         return self.image_size // int(self.model.prompt_encoder.image_embedding_size[0])
-
-    @property
-    def precision(self) -> str:
-        """Of the arithmetic: "bfloat16" or "float32"."""
-        return "bfloat16" if self.device.type == "cuda" else "float32"
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> list[Encoded]:
@@ -110,4 +114,5 @@ class PromptableModel:
         return coarse + parts.compress_vit_conv2(gelu(parts.compress_vit_norm(details)))
 
     def _arithmetic(self) -> AbstractContextManager[Any]:
-        return torch.autocast("cuda", torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
+        reduced = self.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16) if reduced else nullcontext()
