@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from samreg import phantoms
 from samreg.config import ProposalConfig
 from samreg.encoders import create_encoder, pool
 from samreg.errors import UsageError
@@ -20,7 +21,7 @@ from samreg.sam.decoder import Masks
 from samreg.sam.loading import load_sam
 from samreg.sam.model import PromptableModel
 from samreg.sam.slices import PromptedSlice, SamSlices
-from tests.tiny_sam import tiny_sam
+from tests.tiny_sam import responsive, tiny_sam
 
 IMAGE = 128  # pixels of the tiny model; 8 x 8 cells
 
@@ -264,3 +265,18 @@ def test_prototypes_tell_the_slices_apart(folder, volume):
     low, high = features.channels[..., 0].float().amin((1, 2)), features.channels[..., 0].float().amax((1, 2))
     assert ((prototypes[0] >= low.numpy()) & (prototypes[0] <= high.numpy())).all()
     assert np.abs(prototypes[0] - prototypes[1]).max() > 1e-4
+
+
+def test_reduced_precision_is_nearly_the_same_and_kept_apart_in_the_cache(tmp_path: Path):
+    responsive(tiny_sam(IMAGE)).save_pretrained(tmp_path)
+    volume = phantoms.pair("rigid", fixed_grid=phantoms.grid("picture", 48)).fixed
+    by_precision = {}
+    for precision in ("auto", "float32", "bfloat16"):
+        slices = create_encoder("sam", weights=tmp_path, precision=precision).slices
+        encoded = slices.of(volume)
+        masks = encoded.prompted(0).at_points(np.array([[20.0, 20.0], [30.0, 12.0]]))
+        by_precision[precision] = encoded.embedding(0).float(), masks.logits, encoded.key(0)
+    torch.testing.assert_close(by_precision["auto"][:2], by_precision["float32"][:2], rtol=0, atol=0)
+    for exact, rounded in zip(by_precision["float32"][:2], by_precision["bfloat16"][:2], strict=True):
+        assert 1e-5 < (exact - rounded).norm() / exact.norm() < 0.05
+    assert by_precision["float32"][2] != by_precision["bfloat16"][2]
