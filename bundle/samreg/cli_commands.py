@@ -154,7 +154,7 @@ def _prompt(args: Namespace, fixed: Volume) -> Prompt:
         return Point(np.array(args.point))
     if args.box is not None:
         return Box(np.array(args.box))
-    return GivenRoi.from_labels(io.read_labels(args.roi, fixed), args.label)
+    return GivenRoi.from_labels(io.read_labels(args.roi, fixed, args.label), args.label)
 
 
 def _output_folder(

@@ -84,6 +84,14 @@ def test_a_box_or_region_leads_to_what_it_is_mapped_on(prompt, pair, paired, ins
     assert found["runner_up"] is None
 
 
+def test_a_lesion_within_an_organ_is_whole(pair, paired, instant, tmp_path, capsys):
+    """Segments of a SEG may overlap; the one that is asked for is taken from below the others."""
+    lesion = paired.pairs.pairs[1].fixed.mask(paired.fixed.grid.shape)
+    write_seg(paired.fixed, np.stack([lesion, np.ones_like(lesion)]), tmp_path / "seg.dcm")
+    assert cli.main([*pair, "--roi", str(tmp_path / "seg.dcm"), "--label", "1", "-o", str(tmp_path / "out")]) == 0
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "roi_fixed.nii.gz").voxels == 1, lesion)
+
+
 def test_where_nothing_overlaps_the_mapped_region_is_given(pair, paired, instant, capsys):
     voxels = np.array([[20.0, 20, 3], [22, 22, 4]])
     options = ["--box", *(str(c) for c in paired.fixed.grid.lps(voxels).ravel())]
