@@ -141,8 +141,9 @@ def locate(args: Namespace) -> int:
         if output is not None:
             outputs.write_located(located, output.folder)
             output.commit()
-    _say(located.as_dict())
-    return 0
+    answer = located.as_dict()
+    _say(answer)
+    return workflow.GATE_FAILED if answer.get("status") == "FAIL" else 0
 
 
 def _prompt(args: Namespace, fixed: Volume) -> Prompt:
