@@ -78,7 +78,14 @@ def locate(
         "fixed": fixed.content_hash,
         "moving": moving.content_hash,
     }
-    return replace(found, provenance={"samreg": samreg.__version__, "encoder": config.encoder, "hashes": hashes})
+    provenance = {
+        "samreg": samreg.__version__,
+        "encoder": config.encoder,
+        "variant": encoder.variant,
+        "precision": encoder.precision,
+        "hashes": hashes,
+    }
+    return replace(found, provenance=provenance)
 
 
 def _check_prompt(prompt: Prompt, fixed: Volume) -> None:

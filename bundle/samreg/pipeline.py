@@ -438,6 +438,7 @@ class _Registration:
             "method": self.config.method,
             "encoder": self.config.encoder,
             "variant": self.encoder.variant,
+            "precision": self.encoder.precision,
             "proposer": "labels" if self.labels is not None else self.config.proposals.proposer,
         }
 
