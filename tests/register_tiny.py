@@ -32,6 +32,7 @@ def main(name: str, folder: str | Path) -> None:
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert code == (4 if report["status"] == "FAIL" else 0), report
     assert report["provenance"]["variant"] == name
+    assert report["provenance"]["precision"] == "float32"
     assert len(report["hashes"]["weights"]) == 64
     assert {"transform.h5", "warped.nii.gz", "pairs.json", "report.html"} <= {path.name for path in out.iterdir()}
 

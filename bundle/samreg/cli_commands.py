@@ -141,8 +141,9 @@ def locate(args: Namespace) -> int:
         if output is not None:
             outputs.write_located(located, output.folder)
             output.commit()
-    _say(located.as_dict())
-    return 0
+    answer = located.as_dict()
+    _say(answer)
+    return workflow.GATE_FAILED if answer.get("status") == "FAIL" else 0
 
 
 def _prompt(args: Namespace, fixed: Volume) -> Prompt:
@@ -154,7 +155,7 @@ def _prompt(args: Namespace, fixed: Volume) -> Prompt:
         return Point(np.array(args.point))
     if args.box is not None:
         return Box(np.array(args.box))
-    return GivenRoi.from_labels(io.read_labels(args.roi, fixed), args.label)
+    return GivenRoi.from_labels(io.read_labels(args.roi, fixed, args.label), args.label)
 
 
 def _output_folder(

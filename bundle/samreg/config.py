@@ -16,6 +16,29 @@ Method = Literal["hybrid", "samreg"]
 TransformChoice = Literal["rigid", "affine", "deformable"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
+# What a value must reach, and what it must not exceed, by the last part of its key; all others: from 0.
+_SHARE = (0.0, 1.0)
+_COUNT = (1, math.inf)
+_LENGTH = (1e-3, math.inf)
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "max_area_fraction": _SHARE,
+    "max_volume_fraction": _SHARE,
+    "max_overlap": _SHARE,
+    "max_rois": _COUNT,
+    "points_per_side": _COUNT,
+    "pred_iou": _SHARE,
+    "stability": _SHARE,
+    "max_box_iou": _SHARE,
+    "points_per_batch": _COUNT,
+    "similarity_threshold": _SHARE,
+    "max_pairs": _COUNT,
+    "min_confidence": _SHARE,
+    "held_out_share": _SHARE,
+    "finest_spacing_mm": _LENGTH,
+    "rigid_samples": (100, math.inf),
+    "min_dice": _SHARE,
+}
+
 
 @dataclass(frozen=True)
 class ProposalConfig:
@@ -253,6 +276,14 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
     if type(value) not in allowed:
         names = " or ".join("none" if t is type(None) else t.__name__ for t in allowed)
         raise UsageError(f"'{name}' is {value!r}", names)
-    if isinstance(value, int | float) and not isinstance(value, bool) and not 0 <= value < math.inf:
-        raise UsageError(f"'{name}' is {value}", "a finite number that is not negative")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        least, most = _LIMITS.get(name.rpartition(".")[2], (0, math.inf))
+        if not least <= value <= most or math.isinf(value):
+            raise UsageError(f"'{name}' is {value}", _range_in_words(least, most))
     return value
+
+
+def _range_in_words(least: float, most: float) -> str:
+    if most < math.inf:
+        return f"a number from {least:g} to {most:g}"
+    return f"a finite number of at least {least:g}" if least else "a finite number that is not negative"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,14 @@ def locate(
         "fixed": fixed.content_hash,
         "moving": moving.content_hash,
     }
-    return replace(found, provenance={"samreg": samreg.__version__, "encoder": config.encoder, "hashes": hashes})
+    provenance = {
+        "samreg": samreg.__version__,
+        "encoder": config.encoder,
+        "variant": encoder.variant,
+        "precision": encoder.precision,
+        "hashes": hashes,
+    }
+    return replace(found, provenance=provenance)
 
 
 def _check_prompt(prompt: Prompt, fixed: Volume) -> None:
@@ -120,10 +128,10 @@ def _of_point(result: RegistrationResult, prompt: Point) -> Located:
         by="registration",
         details={
             "mapped_point_lps_mm": result.transform.map_points(prompt.lps_mm[None])[0].tolist(),
-            "status": result.quality.status,
-            "reasons": list(result.quality.reasons),
+            **_of_registration(result),
             "pair": next(p for p in pairs if p["id"] == chosen.id),
         },
+        notes=_warnings(result),
     )
 
 
@@ -140,6 +148,10 @@ def _of_region(result: RegistrationResult, prompt: Box | GivenRoi) -> Located:
             ranked.append((float(dice[0, n]), found))
     runner_up = ranked[1] if len(ranked) > 1 else None
     overlap = ranked[0][0] if ranked else 0.0
+    none_like_it = (
+        f"No region of the moving image is like the mapped one (the best Dice is {dice.max(initial=0):.2f}, at least "
+        f"{MIN_DICE:g} is asked): the mapped region itself is given.",
+    )
     margin = 1.0 if runner_up is None else min(1.0, (overlap - runner_up[0]) / CLEAR_MARGIN)
     return Located(
         prompt=prompt,
@@ -153,15 +165,28 @@ def _of_region(result: RegistrationResult, prompt: Box | GivenRoi) -> Located:
         by="registration",
         details={
             "mapped": RoiSet(moving_grid, ()).described(mapped),
-            "overlap_dice": round(overlap, 6),
+            "overlap_dice": round(overlap, 6) if ranked else None,
             "runner_up_dice": round(runner_up[0], 6) if runner_up else None,
-            "status": result.quality.status,
-            "reasons": list(result.quality.reasons),
+            **_of_registration(result),
         },
-        notes=()
-        if ranked
-        else ("No region of the moving image overlaps the mapped one: the mapped region itself is given.",),
+        notes=(*(() if ranked else none_like_it), *_warnings(result)),
     )
+
+
+def _of_registration(result: RegistrationResult) -> dict[str, Any]:
+    """What the registration behind an answer says of itself, as in `report.json`."""
+    return {
+        "status": result.quality.status,
+        "reasons": list(result.quality.reasons),
+        "kind": result.kind,
+        "fallbacks": list(result.fallbacks),
+    }
+
+
+def _warnings(result: RegistrationResult) -> tuple[str, ...]:
+    if result.quality.status != "FAIL":
+        return ()
+    return ("The registration behind this answer failed its quality gate: the answer must not be used.",)
 
 
 def _mapped(result: RegistrationResult, roi: Roi) -> Roi:

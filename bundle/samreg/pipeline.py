@@ -188,7 +188,7 @@ class _Registration:
         supported = self.labels is not None or pairs.independent >= config.quality.min_pairs
         if not supported:
             found = f"{pairs.independent} regions pair up, too few to support it"
-            self.fallbacks.append(f"{config.transform} → identity: {found}")
+            self._fell_back(f"{config.transform} → identity: {found}")
         elif config.linear_stages:
             if aligned is not None:
                 self._consider(stages, judge, "rigid", aligned)
@@ -299,7 +299,7 @@ class _Registration:
             logger.info("%d of %d unaligned pairs agree on one rigid transform", int(found[1].sum()), len(free))
         if not self.config.estimation.dense:
             if found is None:
-                self.fallbacks.append(f"rigid → identity: too few of {len(free)} pairs agree on one rigid transform")
+                self._fell_back(f"rigid → identity: too few of {len(free)} pairs agree on one rigid transform")
                 return None
             matrix = found[0]
             for _ in range(PAIR_ROUNDS):
@@ -345,7 +345,7 @@ class _Registration:
             return Affine(fit_linear(images, start, "affine", stages.kind).moving_from_fixed)
         fitted = self._weighed(pairs.fitted)
         if len(fitted) < 4:
-            self.fallbacks.append(f"affine → {stages.kind}: {len(fitted)} pairs to fit, at least 4 are needed")
+            self._fell_back(f"affine → {stages.kind}: {len(fitted)} pairs to fit, at least 4 are needed")
             return None
         points = fitted.fixed.centroids_lps(), fitted.moving.centroids_lps()
         tolerance = PAIR_TOLERANCE_MM * images.scale
@@ -363,7 +363,7 @@ class _Registration:
         )
         fitted = self._weighed(basis.pairs.fitted.without(basis.witnesses))
         if not settings.dense and len(fitted) < 1:
-            self.fallbacks.append(f"deformable → {stages.kind}: no pair to fit")
+            self._fell_back(f"deformable → {stages.kind}: no pair to fit")
             return
         patches = RoiPatches.of(fitted, margin_mm(settings), self.device) if len(fitted) else None
         ladder = ((1.0, 1.0), (1.0, FINER), (STIFFER, 1.0)) if self.fixed.grid.is_2d else ((1.0, 1.0), (STIFFER, 1.0))
@@ -395,9 +395,12 @@ class _Registration:
         if good:
             stages.accept(kind, candidate, evidence)
         else:
-            self.fallbacks.append(f"{kind} → {stages.kind}: {reason}")
-            logger.warning("fall-back %s", self.fallbacks[-1])
+            self._fell_back(f"{kind} → {stages.kind}: {reason}")
         return good
+
+    def _fell_back(self, sentence: str) -> None:
+        self.fallbacks.append(sentence)
+        logger.warning("fall-back %s", sentence)
 
     def _quality(self, stages: _Stages, basis: _Basis, rigid: LinearFit | None) -> tuple[Any, Transform]:
         inverse = stages.transform.inverse()
@@ -435,6 +438,7 @@ class _Registration:
             "method": self.config.method,
             "encoder": self.config.encoder,
             "variant": self.encoder.variant,
+            "precision": self.encoder.precision,
             "proposer": "labels" if self.labels is not None else self.config.proposals.proposer,
         }
 

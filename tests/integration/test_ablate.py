@@ -93,6 +93,18 @@ def test_a_run_that_is_there_is_not_repeated(pairs: Path, tmp_path: Path, instan
     assert len(ablation.read_rows(out / "ablation.csv")) == 6
 
 
+def test_other_images_under_the_same_name_are_another_run(pairs: Path, tmp_path: Path, instant):
+    out = tmp_path / "out"
+    first, second = (f"phantom-{n}/fixed.nii.gz,phantom-{n}/moving.nii.gz" for n in range(2))
+    pairs.write_text(f"fixed,moving\n{first}\n")
+    assert ablate(pairs, out) == 0
+    pairs.write_text(f"fixed,moving\n{second}\n{first}\n")  # the unnamed pairs move down the list
+    assert ablate(pairs, out) == 0
+    assert instant.calls == 3
+    assert ablate(pairs, out) == 0
+    assert instant.calls == 3
+
+
 def test_an_interrupted_ablation_goes_on(pairs: Path, tmp_path: Path, instant, capsys):
     def interrupt() -> None:
         if instant.calls == 3:

@@ -43,7 +43,7 @@ def answer(capsys) -> dict:
 def test_a_point_keeps_the_fields_it_had(pair, in_pair, instant, capsys):
     assert cli.main([*pair, *in_pair]) == 0
     found = answer(capsys)
-    assert {"point_lps_mm", "mapped_point_lps_mm", "status", "reasons", "pair"} <= set(found)
+    assert {"point_lps_mm", "mapped_point_lps_mm", "status", "reasons", "pair", "kind", "fallbacks"} <= set(found)
     assert found["by"] == "registration"
     assert found["pair"]["id"] == 1
     assert found["fixed"] == found["pair"]["fixed"]
@@ -54,10 +54,11 @@ def test_a_point_keeps_the_fields_it_had(pair, in_pair, instant, capsys):
 
 def test_a_failed_registration_is_not_trusted(pair, in_pair, instant, capsys):
     instant.status = "FAIL"
-    assert cli.main([*pair, *in_pair]) == 0
+    assert cli.main([*pair, *in_pair]) == 4
     found = answer(capsys)
     assert found["status"] == "FAIL"
     assert found["confidence"] == 0
+    assert "must not be used" in found["notes"][0]
 
 
 @pytest.mark.parametrize("prompt", ["box", "label map", "SEG"])
@@ -84,6 +85,14 @@ def test_a_box_or_region_leads_to_what_it_is_mapped_on(prompt, pair, paired, ins
     assert found["runner_up"] is None
 
 
+def test_a_lesion_within_an_organ_is_whole(pair, paired, instant, tmp_path, capsys):
+    """Segments of a SEG may overlap; the one that is asked for is taken from below the others."""
+    lesion = paired.pairs.pairs[1].fixed.mask(paired.fixed.grid.shape)
+    write_seg(paired.fixed, np.stack([lesion, np.ones_like(lesion)]), tmp_path / "seg.dcm")
+    assert cli.main([*pair, "--roi", str(tmp_path / "seg.dcm"), "--label", "1", "-o", str(tmp_path / "out")]) == 0
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "roi_fixed.nii.gz").voxels == 1, lesion)
+
+
 def test_where_nothing_overlaps_the_mapped_region_is_given(pair, paired, instant, capsys):
     voxels = np.array([[20.0, 20, 3], [22, 22, 4]])
     options = ["--box", *(str(c) for c in paired.fixed.grid.lps(voxels).ravel())]
@@ -91,6 +100,7 @@ def test_where_nothing_overlaps_the_mapped_region_is_given(pair, paired, instant
     found = answer(capsys)
     assert found["confidence"] == 0
     assert found["moving"] == found["mapped"]
+    assert found["overlap_dice"] is None
     assert "mapped region itself" in found["notes"][0]
 
 

@@ -170,6 +170,15 @@ class TestSeg:
         assert "overlap in 4 voxels" in caplog.text
         np.testing.assert_array_equal(read == 2, masks[1])
 
+    def test_a_segment_that_is_asked_for_is_whole_under_others(self, tmp_path, caplog):
+        volume, masks = self.make(tmp_path / "series"), self.masks()
+        masks[1] |= masks[0]
+        write_seg(volume, masks, tmp_path / "seg.dcm")
+        for label in (1, 2):
+            np.testing.assert_array_equal(read_labels(tmp_path / "seg.dcm", volume, label), label * masks[label - 1])
+        assert "overlap" not in caplog.text
+        assert set(np.unique(read_labels(tmp_path / "seg.dcm", volume, 3))) == {0, 2}  # there is no 3
+
     def test_another_frame_of_reference(self, tmp_path):
         volume, other = self.make(tmp_path / "series"), self.make(tmp_path / "other")
         write_seg(volume, self.masks(), tmp_path / "seg.dcm")

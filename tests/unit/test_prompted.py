@@ -265,6 +265,7 @@ def outcome(*arguments) -> Located | str:
 def test_the_provenance_names_weights_configuration_and_images(phantom, known, config):
     answer = locate(phantom.fixed, phantom.moving, point_in(phantom, LIVER), config).as_dict()
     assert answer["point_lps_mm"]
+    assert (answer["encoder"], answer["variant"], answer["precision"]) == ("sam", "sam-vit-b", "float32")
     assert answer["hashes"] == {
         "config": config.hash,
         "weights": create_encoder("sam", weights=config.weights).weights_hash,

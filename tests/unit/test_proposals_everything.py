@@ -60,6 +60,15 @@ def assert_same(found: RoiSet, expected: RoiSet) -> None:
         assert one.score == pytest.approx(other.score, abs=1e-3)
 
 
+@pytest.mark.parametrize("unmet", [{"pred_iou": 1.0}, {"stability": 1.0}])
+@pytest.mark.parametrize("refill", [False, True])
+def test_a_slice_without_masks_that_pass_has_no_regions(encoder, volume, monkeypatch, tmp_path, unmet, refill):
+    config = replace(ALL, refill=refill, **unmet)
+    assert len(proposed(encoder, volume, config)) == 0
+    monkeypatch.setattr(encoder.slices, "cache", SliceCache(tmp_path))
+    assert [len(proposed(encoder, volume, config)) for _ in range(2)] == [0, 0]
+
+
 @pytest.fixture
 def limited(monkeypatch) -> Callable[[int], list[int]]:
     """Sets how many points fit in memory; returns the sizes of the batches tried from then on."""

@@ -17,7 +17,7 @@ from samreg.config import Config, MatchingConfig, ProposalConfig
 from samreg.errors import UsageError
 from samreg.geometry import Volume
 from samreg.pipeline import register
-from samreg.sam.cache import SliceCache, key_of
+from samreg.sam.cache import PART, SliceCache, key_of
 from samreg.sam.model import PromptableModel
 from tests.tiny_sam import tiny_sam
 
@@ -91,42 +91,76 @@ def test_keys_tell_pixels_shapes_and_settings_apart():
     assert key_of("a", one) == key_of("a", one.copy())
 
 
+A, B, C = (key_of(name) for name in "abc")
+
+
 def test_what_was_not_used_for_longest_goes_first(tmp_path):
     tensor = {"x": torch.zeros(1000)}  # 4 kB and a header
     cache = SliceCache(tmp_path, limit_gb=1e-5)  # room for two
-    for age, key in ((30, "a"), (20, "b")):
+    for age, key in ((30, A), (20, B)):
         cache.store(key, tensor)
         then = time.time() - age
         os.utime(tmp_path / f"{key}.safetensors", (then, then))
-    assert cache.load("a") is not None  # now b is the one not used for longest
-    cache.store("c", tensor)
-    assert cache.load("b") is None
-    assert cache.load("a") is not None
-    assert cache.load("c") is not None
+    assert cache.load(A) is not None  # now B is the one not used for longest
+    cache.store(C, tensor)
+    assert cache.load(B) is None
+    assert cache.load(A) is not None
+    assert cache.load(C) is not None
+
+
+def test_files_of_others_are_never_removed(tmp_path):
+    """Someone keeps weights, or a download that is under way, in the same folder."""
+    names = ("sam.safetensors", "model-00001-of-00002.safetensors", "sam.pth.part")
+    for name in names:
+        (tmp_path / name).write_bytes(bytes(1000))
+        os.utime(tmp_path / name, (0, 0))
+    SliceCache(tmp_path, limit_gb=1e-9).store(A, {"x": torch.zeros(10)})
+    assert {path.name for path in tmp_path.iterdir()} == {*names}
+
+
+def test_a_file_that_a_process_left_behind_is_removed(tmp_path):
+    left = tmp_path / f"{PART}abc"
+    left.write_bytes(bytes(10))
+    os.utime(left, (0, 0))
+    SliceCache(tmp_path).store(A, {"x": torch.zeros(10)})
+    assert not left.exists()
 
 
 def test_a_damaged_entry_counts_as_absent(tmp_path):
     cache = SliceCache(tmp_path)
-    cache.store("a", {"x": torch.ones(3)})
-    path = tmp_path / "a.safetensors"
+    cache.store(A, {"x": torch.ones(3)})
+    path = tmp_path / f"{A}.safetensors"
     path.write_bytes(path.read_bytes()[:20])
-    assert cache.load("a") is None
+    assert cache.load(A) is None
     assert not path.exists()
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
-    (tmp_path / "file").write_text("")
+def test_what_cannot_be_kept_is_said_and_does_not_stop_the_run(tmp_path, caplog):
+    cache = SliceCache(tmp_path / "cache")
+    (tmp_path / "cache" / f"{A}.safetensors").mkdir()  # in the place of an entry
+    assert cache.load(A) is None
+    cache.store(A, {"x": torch.ones(3)})
+    (tmp_path / "cache" / f"{A}.safetensors").rmdir()
+    (tmp_path / "cache").rmdir()
+    cache.store(A, {"x": torch.ones(3)})
+    assert caplog.text.count("cannot be kept") == 2
+
+
+@pytest.mark.parametrize("folder", ["", "file", "file/cache"])
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
     with pytest.raises(UsageError, match="cache"):
-        SliceCache(tmp_path / "file" / "cache")
+        SliceCache(folder)
 
 
 def test_processes_share_a_folder(tmp_path):
     """Each stores and loads the same and its own keys in a folder too small for all; none sees half an entry."""
     code = (
-        "import sys, torch\nfrom pathlib import Path\nfrom samreg.sam.cache import SliceCache\n"
+        "import sys, torch\nfrom pathlib import Path\nfrom samreg.sam.cache import SliceCache, key_of\n"
         "cache = SliceCache(sys.argv[1], limit_gb=2e-4)\n"
         "for n in range(60):\n"
-        "    key, value = f'k{n % 7}', float(n % 7)\n"
+        "    key, value = key_of(str(n % 7)), float(n % 7)\n"
         "    kept = cache.load(key)\n"
         "    assert kept is None or bool((kept['x'] == value).all())\n"
         "    cache.store(key, {'x': torch.full((10_000,), value)})\n"
@@ -139,5 +173,5 @@ def test_processes_share_a_folder(tmp_path):
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
         assert "cannot be" not in errors
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(f"{PART}*"))
     assert sum(p.stat().st_size for p in tmp_path.iterdir()) <= 2.5e5

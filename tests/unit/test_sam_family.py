@@ -115,6 +115,7 @@ def edgetam_folder(path: Path, architecture: str, arguments: dict) -> Path:
         {"model_type": "sam", "vision_config": {"hidden_size": "wide"}},
         {"model_type": "sam", "vision_config": {"hidden_size": 0}},
         {"model_type": "sam", "vision_config": 3},
+        {"model_type": "sam", "prompt_encoder_config": {"patch_size": 0}},
         {"model_type": "sam3_video"},
         {"model_type": "mobile_sam", "image_size": "large"},
         {"model_type": "mobile_sam", "image_size": 128},
@@ -131,6 +132,26 @@ def test_a_configuration_that_does_not_hold_is_one_clear_error(tmp_path, config,
         load_sam(tmp_path / "folder")
     assert error.value.reason == "weights-unreadable"
     assert str(tmp_path) not in error.value.sentence
+
+
+@pytest.mark.parametrize("tiny", [tiny_sam, tiny_sam2])
+def test_prompts_for_images_of_another_size_are_refused(tmp_path, tiny):
+    tiny().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["prompt_encoder_config"]["image_size"] *= 2
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="different sizes") as error:
+        load_sam(tmp_path)
+    assert error.value.reason == "weights-unreadable"
+
+
+def test_tensors_that_are_not_finite_are_refused(tmp_path):
+    model = tiny_sam()
+    model.vision_encoder.neck.conv1.weight.data[0, 0] = float("nan")
+    model.save_pretrained(tmp_path)
+    with pytest.raises(UsageError, match="not finite") as error:
+        load_sam(tmp_path)
+    assert error.value.reason == "weights-unreadable"
 
 
 # Which row it is

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,13 @@ class Case:
         """Every path that is read."""
         values = (getattr(self, f.name) for f in fields(self) if f.name not in ("name", "pixel_spacing_mm"))
         return [Path(value) for value in values if value is not None]
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that tell it from a case of other files, whatever the names."""
+        values = [getattr(self, f.name) for f in fields(self) if f.name != "name"]
+        texts = [str(Path(value).absolute()) if isinstance(value, Path | str) else str(value) for value in values]
+        return sha256("\n".join(texts).encode()).hexdigest()[:12]
 
 
 COLUMNS = tuple("pixel_spacing" if f.name == "pixel_spacing_mm" else f.name for f in fields(Case))

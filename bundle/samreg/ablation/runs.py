@@ -24,7 +24,7 @@ Progress = Callable[[str, float], None]
 MEASURES = ("dice", "tre_mean_mm", "tre_max_mm", "hd95_mm", "folding_percent", "sd_log_jacobian")
 BEFORE = tuple(f"before_{name}" for name in MEASURES)
 NUMBERS = ("roi_pairs", *MEASURES, "seconds", *BEFORE)
-TEXTS = ("pair", "hash", "version", "status", "kind", "reason")
+TEXTS = ("pair", "inputs", "hash", "version", "status", "kind", "reason")
 UNKNOWN = float("nan")
 
 
@@ -127,12 +127,12 @@ def rows(plan: Plan, known: Iterable[Row] = (), on_progress: Progress | None = N
 
 def identity(row: Row) -> tuple[str, ...]:
     """What makes two rows the same run; the configuration's hash leaves weights and device out."""
-    return tuple(text_of(row.get(key, "")) for key in ("pair", "hash", "version", "weights", "device"))
+    return tuple(text_of(row.get(key, "")) for key in ("pair", "inputs", "hash", "version", "weights", "device"))
 
 
 def _start(case: Case, variant: Variant) -> Row:
     empty = {**dict.fromkeys(TEXTS, ""), **dict.fromkeys(NUMBERS, UNKNOWN)}
-    name = {"pair": case.name, "hash": variant.config.hash, "version": __version__}
+    name = {"pair": case.name, "inputs": case.hash, "hash": variant.config.hash, "version": __version__}
     return {**empty, **name, **flat(variant.config)}
 
 

@@ -47,6 +47,11 @@ class Encoder(Protocol):
         """Row of the SAM family; None for an encoder that is not of it."""
         ...
 
+    @property
+    def precision(self) -> str:
+        """Of its arithmetic, as it is carried out: "float32" or "bfloat16"."""
+        ...
+
     def encode(self, volume: Volume, *, on_progress: OnProgress | None = None) -> Features:
         """Features of an image.
 

@@ -43,6 +43,7 @@ class Handcrafted:
 
     weights_hash: str | None = None
     variant: str | None = None
+    precision: str = "float32"
 
     def __init__(self, *, weights: str | Path | None = None, device: torch.device | str = "cpu") -> None:
         if weights is not None:

@@ -54,6 +54,11 @@ class SamEncoder:
         """Row of the SAM family."""
         return self.slices.model.variant.name
 
+    @property
+    def precision(self) -> str:
+        """Of the model's arithmetic, "auto" resolved."""
+        return self.slices.model.precision
+
     def encode(self, volume: Volume, *, on_progress: OnProgress | None = None) -> Features:
         """float16 [c, x cells, y cells, slices]; the grid holds the centres of the cells."""
         encoded = self.slices.of(volume)

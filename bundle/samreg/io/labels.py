@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1
 MAX_LABEL = 2**24
 
 
-def read_labels(path: Path | str, reference: Volume | Grid) -> Labels:
+def read_labels(path: Path | str, reference: Volume | Grid, label: int | None = None) -> Labels:
     """A label map on the grid of an image.
 
     The map may store its axes in another order or direction than the image (as NIfTI and DICOM
@@ -36,6 +37,8 @@ def read_labels(path: Path | str, reference: Volume | Grid) -> Labels:
     Args:
         path: NIfTI, NRRD, MetaImage or picture with whole numbers, or a DICOM SEG.
         reference: The image that was segmented.
+        label: The only one that is wanted, where that is known. A segment of this number is read alone,
+            whole also where others lie over it. Other formats, and a SEG without it, are read as ever.
 
     Returns:
         int32 [i, j, k] on the reference grid, 0 is background.
@@ -52,7 +55,7 @@ def read_labels(path: Path | str, reference: Volume | Grid) -> Labels:
     kind = image_format(path)
     if kind == "DICOM":
         frame_of_reference = reference.frame_of_reference_uid if isinstance(reference, Volume) else None
-        labels = _read_seg(path, grid, frame_of_reference)
+        labels = _read_seg(path, grid, frame_of_reference, label)
     else:
         # A picture has no place of its own: it takes the spacing of the picture that was segmented.
         spacing = grid.spacing_mm[:2].tolist() if kind == "picture" else None
@@ -125,7 +128,7 @@ def _no_labels(got: str) -> InputRefused:
     )
 
 
-def _read_seg(path: Path, grid: Grid, frame_of_reference: str | None) -> Labels:
+def _read_seg(path: Path, grid: Grid, frame_of_reference: str | None, label: int | None) -> Labels:
     import highdicom as hd
 
     file = _only_file(path)
@@ -151,11 +154,12 @@ def _read_seg(path: Path, grid: Grid, frame_of_reference: str | None) -> Labels:
             "Give the segmentation of this series, or labels as NIfTI on its grid.",
             reason="other-frame-of-reference",
         )
-    return _merged(seg, grid, own)
+    numbers = [number for number in seg.segment_numbers if number != 0]  # 0: the background of a LABELMAP
+    return _merged(seg, [label] if label in numbers else numbers, grid, own)
 
 
-def _merged(seg: hd.seg.Segmentation, grid: Grid, frame_of_reference: str) -> Labels:
-    """Segments drawn one after another, in order of their numbers."""
+def _merged(seg: hd.seg.Segmentation, numbers: Sequence[int], grid: Grid, frame_of_reference: str) -> Labels:
+    """Segments of these numbers drawn one after another."""
     import highdicom as hd
 
     geometry = hd.VolumeGeometry(
@@ -163,9 +167,7 @@ def _merged(seg: hd.seg.Segmentation, grid: Grid, frame_of_reference: str) -> La
     )
     out = np.zeros(grid.shape, np.int32)
     overlap = 0
-    for number in seg.segment_numbers:
-        if number == 0:  # the background of a LABELMAP
-            continue
+    for number in numbers:
         try:
             with quiet():
                 volume = seg.get_volume(segment_numbers=[number], combine_segments=False, rescale_fractional=True)

@@ -49,7 +49,8 @@ def build(plan: Plan, path: Path) -> Any:
         path: Where that came from, for messages.
 
     Raises:
-        UsageError: Tensors are missing, unknown, or of other shapes than the configuration says.
+        UsageError: Tensors are missing, unknown, of other shapes than the configuration says, or not finite; or
+            the configuration has an encoder of another size than its prompts.
     """
     model = _empty(plan, path)
     tensors = dict(plan.tensors)
@@ -66,6 +67,10 @@ def build(plan: Plan, path: Path) -> Any:
     if missing or unexpected:
         names = ", ".join([*missing, *unexpected][:3])
         raise refused(path, f"lacks {len(missing)} tensors and has {len(unexpected)} unknown ones ({names} …)")
+    if not all(parameter.isfinite().all() for parameter in model.parameters()):
+        raise refused(path, "has tensors with values that are not finite numbers")
+    if len(_cells(model)) > 1:
+        raise refused(path, "has a config.json whose encoder and prompts are for images of different sizes")
     return model.float().eval().requires_grad_(False)
 
 
@@ -81,6 +86,16 @@ def encoder_size(architecture: Architecture, model: Any) -> tuple[int, int]:
         return vision.backbone_config.embed_dim_per_stage[0], sum(vision.backbone_config.blocks_per_stage)
     encoder = vision.backbone_config if architecture == "sam3_tracker" else vision
     return encoder.hidden_size, encoder.num_hidden_layers
+
+
+def _cells(model: Any) -> set[int]:
+    """Cells of the embedding along a side, as the parts of a configuration have them; the same in all of them."""
+    vision, prompts = model.config.vision_config, model.config.prompt_encoder_config
+    if hasattr(vision, "backbone_feature_sizes"):  # SAM 2 and its kin: fine to coarse
+        encoder = vision.backbone_feature_sizes[-1][0]
+    else:
+        encoder = vision.image_size // vision.patch_size
+    return {encoder, prompts.image_size // prompts.patch_size, int(model.prompt_encoder.image_embedding_size[0])}
 
 
 def _empty(plan: Plan, path: Path) -> Any:

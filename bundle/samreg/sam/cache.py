@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 FORMAT = b"1"  # changes whenever what is kept, or how it is computed, does
 ABANDONED_S = 3600  # a temporary file of this age belongs to no running process
+# Nothing else in the folder is ever removed: it may be one that holds weights too.
+_ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
+PART = ".samreg-"  # begins the name of a temporary file
 
 
 class SliceCache:
@@ -42,7 +47,7 @@ class SliceCache:
         self.limit = limit_gb * 1e9
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            writable = os.access(self.folder, os.W_OK)
+            writable = bool(str(folder)) and os.access(self.folder, os.W_OK)
         except OSError:
             writable = False
         if not writable:
@@ -53,33 +58,37 @@ class SliceCache:
     def load(self, key: str) -> dict[str, Tensor] | None:
         """The tensors of a key, or None."""
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         path = self._path(key)
         try:
-            tensors: dict[str, Tensor] = load_file(path)
-            os.utime(path)
+            tensors: dict[str, Tensor] = load(path.read_bytes())  # by its path it would be opened twice
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError) as error:
             logger.warning("cache entry %s cannot be read (%s), it is made anew", key[:12], type(error).__name__)
-            path.unlink(missing_ok=True)
+            _remove(path)
             return None
+        with suppress(OSError):  # of another owner
+            os.utime(path)
         return tensors
 
     def store(self, key: str, tensors: Mapping[str, Tensor]) -> None:
         """Keep tensors; a full disk is said, and is no reason to stop."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
-        os.close(handle)
         try:
-            save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, name)
-            Path(name).replace(self._path(key))
-        except OSError as error:
-            logger.warning("cache entry %s cannot be kept: %s", key[:12], error.strerror or error)
-            Path(name).unlink(missing_ok=True)
-        self._make_room()
+            handle, name = tempfile.mkstemp(dir=self.folder, prefix=PART)
+            os.close(handle)
+            try:
+                save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, name)
+                Path(name).replace(self._path(key))
+            finally:
+                Path(name).unlink(missing_ok=True)
+            self._make_room()
+        except (OSError, SafetensorError) as error:
+            logger.warning("cache entry %s cannot be kept: %s", key[:12], getattr(error, "strerror", None) or error)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
@@ -91,16 +100,22 @@ class SliceCache:
                 status = path.stat()
             except FileNotFoundError:  # another process was quicker
                 continue
-            if path.suffix == ".safetensors":
+            if _ENTRY.fullmatch(path.name):
                 entries.append((status.st_mtime, status.st_size, path))
-            elif path.suffix == ".part" and time.time() - status.st_mtime > ABANDONED_S:
-                path.unlink(missing_ok=True)
+            elif path.name.startswith(PART) and time.time() - status.st_mtime > ABANDONED_S:
+                _remove(path)
         excess = sum(size for _, size, _ in entries) - self.limit
         for _, size, path in sorted(entries):
             if excess <= 0:
                 break
-            path.unlink(missing_ok=True)
+            _remove(path)
             excess -= size
+
+
+def _remove(path: Path) -> None:
+    """Remove a file; one that cannot be removed stays."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def key_of(*parts: str | bytes | np.ndarray) -> str:

@@ -95,7 +95,7 @@ def _config(folder: Path, name: str, values: Mapping[str, Any]) -> Any:
 
     try:
         return getattr(transformers, name).from_dict(dict(values))
-    except (StrictDataclassError, TypeError, ValueError, KeyError, AttributeError) as error:
+    except (StrictDataclassError, TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
         raise refused(folder, f"has a config.json that does not hold ({type(error).__name__})") from error
 
 

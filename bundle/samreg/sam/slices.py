@@ -199,6 +199,8 @@ class PromptedSlice:
     def on_voxels(self, logits: Tensor) -> Tensor:
         """Logits [n, y, x] of `at_points` or `in_boxes`, interpolated at the voxels of the slice: [n, i, j]."""
         width, height = self._shape
+        if not len(logits):  # which torch does not interpolate
+            return logits.new_zeros(0, width, height)
         x, y = (
             count / (pixels * self._low_per_pixel) for count, pixels in zip(self._shape, self._size_xy, strict=True)
         )
