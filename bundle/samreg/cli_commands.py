@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samreg import __version__, workflow
+from samreg import __version__, evaluation, workflow
 from samreg.cli import config_from
 from samreg.cli_progress import ProgressLine
 from samreg.config import Config
@@ -98,7 +98,7 @@ def evaluate(args: Namespace) -> int:
     keys = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "fixed", "moving")
     given = {key: getattr(args, key) for key in keys}
     check_file(args.out, [args.transform, *(path for path in given.values() if path is not None)])
-    scores = workflow.evaluate(
+    scores = evaluation.evaluate(
         args.transform, **given, landmarks_in=args.landmarks_in, pixel_spacing_mm=args.pixel_spacing
     )
     with _whole(args.out) as path:

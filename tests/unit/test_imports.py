@@ -38,7 +38,7 @@ ROOMS = (
     ("pipeline",),
     ("locate",),
     ("workflow",),
-    ("ablation",),
+    ("ablation", "evaluation"),
     ("cli", "cli_commands", "cli_progress", "cli_weights"),
 )
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
