@@ -15,6 +15,7 @@ from samreg.config import Config
 from samreg.device import within_memory
 from samreg.errors import InputRefused
 from samreg.geometry import Volume
+from samreg.images import check_images, read_if_paths
 from samreg.matching.agreement import agreement
 from samreg.prompted import Box, GivenRoi, Located, Point, Prompt
 from samreg.prompted.search import counterpart
@@ -61,8 +62,8 @@ def locate(
     """
     config = config or Config()
     asked = prompt if isinstance(prompt, Point | Box | GivenRoi) else Point(np.asarray(prompt, np.float64))
-    fixed, moving = pipeline.read_if_paths(fixed, moving)
-    pipeline.check_images(fixed, moving)
+    fixed, moving = read_if_paths(fixed, moving)
+    check_images(fixed, moving)
     _check_prompt(asked, fixed)
     with within_memory():
         encoder = pipeline.encoder_of(config)

@@ -23,7 +23,7 @@ from samreg.device import find_device, within_memory
 from samreg.encoders import create_encoder
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
-from samreg.errors import InputRefused, UsageError
+from samreg.errors import UsageError
 from samreg.estimation.deformable import fit_field, margin_mm
 from samreg.estimation.patches import RoiPatches
 from samreg.estimation.rigid import (
@@ -40,6 +40,7 @@ from samreg.estimation.rigid import (
 )
 from samreg.estimation.robust import irls, ransac_rigid
 from samreg.geometry import Volume, finest_spacing_mm
+from samreg.images import check_images, read_if_paths
 from samreg.matching import Side, link_slices, pair_up, with_held_out
 from samreg.metrics import pair_distance_mm, why_not_invertible
 from samreg.preprocess import body_mask, mask_on, working_volume
@@ -60,47 +61,9 @@ Progress = Callable[[str, float], None]
 BODY_MM = 4.0
 REGIONS_MM = 2.5
 PAIR_TOLERANCE_MM = 10.0
-MIN_VOXELS = 8
 PAIR_ROUNDS = 3
 FINER = 4.0  # times the detail of pictures: stained sections agree in their outlines, not at a distance
 STIFFER = 4.0  # times the smoothness weight, where the first velocity field is not better
-
-
-def read_if_paths(fixed: Volume | str | Path, moving: Volume | str | Path) -> tuple[Volume, Volume]:
-    """The two images, read if they are paths.
-
-    Raises:
-        UsageError: One is a volume and one a path.
-        InputRefused: As `samreg.io.read_pair`.
-    """
-    if isinstance(fixed, Volume) and isinstance(moving, Volume):
-        return fixed, moving
-    if isinstance(fixed, Volume) or isinstance(moving, Volume):
-        raise UsageError("one image as a volume and one as a path", "two volumes or two paths")
-    from samreg import io
-
-    return io.read_pair(fixed, moving)
-
-
-def check_images(fixed: Volume, moving: Volume) -> None:
-    """Refuse images in which there is nothing to find.
-
-    Raises:
-        InputRefused: `mixed-dimensions`, `too-small` or `constant-image`.
-    """
-    if fixed.grid.is_2d != moving.grid.is_2d:
-        raise InputRefused("a single picture and a volume", "two pictures or two volumes", reason="mixed-dimensions")
-    for role, image in (("fixed", fixed), ("moving", moving)):
-        if sum(n >= MIN_VOXELS for n in image.grid.shape) < 2:
-            raise InputRefused(
-                f"the {role} image has {' x '.join(map(str, image.grid.shape))} voxels",
-                f"at least {MIN_VOXELS} along two axes", "Give the whole image.", reason="too-small",
-            )  # fmt: skip
-        if not np.ptp(image.voxels) > 0:
-            raise InputRefused(
-                f"the {role} image has the same value everywhere", "an image that shows something",
-                "Check the export of this series.", reason="constant-image",
-            )  # fmt: skip
 
 
 def encoder_of(config: Config) -> Encoder:

@@ -35,6 +35,7 @@ ROOMS = (
     ("dicom_out",),
     ("report",),
     ("outputs",),
+    ("images",),
     ("pipeline",),
     ("locate",),
     ("workflow",),
