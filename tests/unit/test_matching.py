@@ -86,6 +86,19 @@ def test_single_slices_pair_only_within_the_slice_range():
         assert len(match(fixed, RoiSet(GRID, (roi,)), np.array([[0.95]]), config)) == expected
 
 
+def test_the_slice_range_holds_between_examinations_with_other_origins():
+    """The scanners' coordinates of two examinations need not agree; under an alignment they must."""
+    affine = GRID.affine.copy()
+    affine[:3, 3] += (0, 0, 500)
+    elsewhere = Grid(GRID.shape, affine)
+    fixed = RoiSet(GRID, (cube((30, 30, 2), depth=1),))
+    rois = cube((30, 30, 4), depth=1), cube((30, 30, 10), depth=1)
+    config, alike = MatchingConfig(slice_range_mm=10), np.array([[0.9, 0.95]])
+    (pair,) = match(fixed, RoiSet(elsewhere, rois), alike, config)
+    assert pair.moving == rois[0]
+    assert len(match(fixed, RoiSet(elsewhere, rois), alike, config, aligned=moved(), max_distance_mm=1000)) == 0
+
+
 def test_slices_of_one_region_are_linked_to_one_pair():
     def pair(n, centre, k, confidence):
         roi = cube((*centre, k), depth=1)

@@ -13,8 +13,10 @@ def within_slices(fixed: RoiSet, moving: RoiSet, aligned: Transform | None, conf
     """[n, m] true where two single-slice regions may pair.
 
     Physical: their centroids lie within `slice_range_mm` along the moving slice normal, through the alignment if
-    there is one. Index: the numbers of their slices differ by at most `slice_range`, whatever the slices' spacing
-    and place. Regions of several slices, and single pictures, are not restricted.
+    there is one; else as the images state their places, or from the middles of the two fields of view, since
+    coordinates of two examinations need not have anything in common. Index: the numbers of their slices differ
+    by at most `slice_range`, whatever the slices' spacing and place. Regions of several slices, and single
+    pictures, are not restricted.
     """
     allowed = np.ones((len(fixed), len(moving)), bool)
     if fixed.grid.is_2d or moving.grid.is_2d or not allowed.size:
@@ -32,6 +34,10 @@ def _numbers_apart(fixed: RoiSet, moving: RoiSet) -> np.ndarray:
 
 def _mm_apart(fixed: RoiSet, moving: RoiSet, aligned: Transform | None) -> np.ndarray:
     centroids = fixed.centroids_lps()
-    mapped = centroids if aligned is None else aligned.map_points(centroids)
     normal = moving.grid.direction[:, 2]
-    return np.abs((mapped @ normal)[:, None] - (moving.centroids_lps() @ normal)[None])
+    mapped = (centroids if aligned is None else aligned.map_points(centroids)) @ normal
+    apart = mapped[:, None] - (moving.centroids_lps() @ normal)[None]
+    if aligned is not None:
+        return np.abs(apart)
+    between_middles = float((moving.grid.centre_lps - fixed.grid.centre_lps) @ normal)
+    return np.minimum(np.abs(apart), np.abs(apart + between_middles))
