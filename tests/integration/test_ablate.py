@@ -135,6 +135,21 @@ def test_refused_and_broken_runs_are_rows(pairs: Path, tmp_path: Path, instant):
     assert "6 runs, of which 2 were refused or broke off" in files(tmp_path / "out")["ablation.md"]
 
 
+def test_a_run_that_broke_off_runs_again_and_a_refused_one_does_not(pairs: Path, tmp_path: Path, instant):
+    def trouble() -> None:
+        if instant.calls == 1:
+            raise InputRefused("nothing is seen", "an image")
+        if instant.calls == 2:
+            raise MemoryError
+
+    instant.during = trouble
+    for calls in (4, 5, 5):
+        assert ablate(pairs, tmp_path / "out", "--vary", f"{KEY}=1,3") == 0
+        assert instant.calls == calls
+    rows = ablation.read_rows(tmp_path / "out" / "ablation.csv")
+    assert [r["status"] for r in rows] == ["REFUSED", *["PASS"] * 3]
+
+
 def test_a_pair_that_cannot_be_read_is_told_in_each_of_its_rows(pairs: Path, tmp_path: Path, instant):
     (pairs.parent / "phantom-0" / "moving.nii.gz").write_bytes(b"no image")
     assert ablate(pairs, tmp_path / "out", "--vary", f"{KEY}=1,3") == 0

@@ -236,6 +236,18 @@ def test_else_the_architecture_tells_and_it_is_said(sam, sam2, caplog):
     assert "weights 'mine' are taken for sam-vit-b by their architecture" in caplog.text
 
 
+def test_a_guess_between_rows_that_read_other_pixels_is_a_warning(caplog):
+    for architecture, encoder, others in (
+        ("sam", (768, 12), "medsam or sam-med2d"),
+        ("sam", (1280, 32), None),
+        ("sam2", (96, 12), "medsam2"),
+    ):
+        caplog.clear()
+        identify.confirmed(Path("best.pth"), (None, "name"), architecture, encoder)
+        said = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+        assert [others in text for text in said] == ([True] if others else [])
+
+
 @pytest.mark.parametrize("row", FAMILY.values(), ids=lambda row: row.name)
 def test_the_size_of_the_encoder_tells_the_published_ones(row):
     found = identify.confirmed(Path("a"), (None, "name"), row.architecture, row.encoder)

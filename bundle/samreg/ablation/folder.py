@@ -36,7 +36,7 @@ class AblationFolder:
 
     def missing(self, plan: Plan, *, again: bool = False) -> int:
         """How many runs of a plan are to be made."""
-        here = set() if again else {identity(row) for row in self.kept}
+        here = set() if again else {identity(row) for row in self._finished()}
         return sum(name not in here for name in plan.identities)
 
     def run(self, plan: Plan, *, again: bool = False, on_progress: Progress | None = None) -> list[Row]:
@@ -53,7 +53,7 @@ class AblationFolder:
             ) from error
         table = {identity(row): row for row in self.kept}
         found = []
-        for row in rows(plan, () if again else self.kept, on_progress):
+        for row in rows(plan, () if again else self._finished(), on_progress):
             found.append(row)
             if table.get(identity(row)) is not row:
                 table[identity(row)] = row
@@ -64,6 +64,10 @@ class AblationFolder:
         head = {key: settings[key] for key in ("method", "transform", "seed") if key not in plan.keys}
         self._write(TABLE, markdown(found, plan.keys, {"configuration": plan.base.hash, **head}))
         return found
+
+    def _finished(self) -> list[Row]:
+        """The rows kept, without those of runs that broke off (memory full, weights missing): they run again."""
+        return [row for row in self.kept if row["status"] != "ERROR"]
 
     def _write(self, name: str, text: str) -> None:
         temporary = self.out / f".samreg-{name}"

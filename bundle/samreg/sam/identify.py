@@ -79,8 +79,16 @@ def confirmed(
         return row
     if row is not None and by != "name":
         raise _contradicted(path, row, f"a model like {candidates[0].name}")
-    log.info("weights '%s' are taken for %s by their architecture", path.name, candidates[0].name)
-    return candidates[0]
+    guess, others = candidates[0], [c.name for c in candidates[1:] if c.preprocessing != candidates[0].preprocessing]
+    if others:
+        log.warning(
+            "weights '%s' are taken for %s by their architecture; %s has the same and reads other pixels. "
+            "Say which with --variant.",
+            path.name, guess.name, " or ".join(others),
+        )  # fmt: skip
+    else:
+        log.info("weights '%s' are taken for %s by their architecture", path.name, guess.name)
+    return guess
 
 
 def _contradicted(path: Path, row: Variant, what: str) -> UsageError:
