@@ -26,7 +26,7 @@ exit codes:
   0  done
   1  unexpected failure
   2  wrong arguments
-  3  input refused; the reason and the next step are on stderr and in report.json
+  3  input refused; the reason and the next step are on stderr (of register also in report.json)
   4  registered, but the quality gate failed; outputs are kept and marked, no DICOM registration is written
 
 Not a cleared medical device: a qualified person must check every result before it is used."""
@@ -268,6 +268,8 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
     p.add_argument("--method", choices=tuple(registry.METHODS), help="composition of stages (default hybrid)")
     p.add_argument("--transform", choices=get_args(TransformChoice), help="finest transform (default deformable)")
     p.add_argument("--encoder", choices=tuple(registry.ENCODERS), help="features that regions are matched by")
+    proposers = tuple(name for name in registry.PROPOSERS if name != "labels")  # those are --fixed-rois, --moving-rois
+    p.add_argument("--proposer", choices=proposers, help="what finds the regions; sam: everything mode of the encoder")
     p.add_argument("--weights", metavar="PATH", help="file or folder of the encoder's weights")
     _add_variant(p)
     p.add_argument("--cache", metavar="DIR", help="keep what a SAM model makes of a slice here for the next time")
@@ -287,6 +289,8 @@ def config_from(args: argparse.Namespace) -> Config:
 
     keys = ("transform", "encoder", "weights", "variant", "device", "cache", "seed")
     options = {key: getattr(args, key) for key in keys}
+    if args.proposer is not None:
+        options["proposals"] = {"proposer": args.proposer}
     return workflow.configured(method=args.method, preset=args.preset, file=args.config, **options)
 
 

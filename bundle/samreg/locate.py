@@ -25,7 +25,6 @@ from samreg.rois import Roi, RoiSet
 __all__ = ["Box", "GivenRoi", "Located", "Point", "Prompt", "locate"]
 
 MIN_DICE = 0.3  # of a mapped region with one of the moving image that shows the same
-CLEAR_MARGIN = 0.2  # of Dice; a runner-up this far behind leaves no doubt
 
 
 def locate(
@@ -42,10 +41,10 @@ def locate(
     registration (see `samreg.prompted.search.counterpart`).
 
     With any other the images are registered. A point means the smallest paired region that it lies in; the
-    confidence is that of the pair. A box or a given region is mapped by the transform, and the region of the
-    moving image that overlaps it best is its counterpart, with the Dice as confidence, halved where the
-    runner-up overlaps as well; where none overlaps, the mapped region itself, with confidence 0. If the
-    registration fails its gate, every confidence is 0.
+    confidence is that of the pair. A box or a given region is mapped by the transform. The runner-up is the
+    region found in the moving image that overlaps it best, and its Dice the confidence: how far what was found
+    there confirms the mapped region; 0 where nothing does. If the registration fails its gate, every
+    confidence is 0.
 
     Args:
         fixed, moving: Volumes, or paths that `samreg.io` reads.
@@ -137,40 +136,31 @@ def _of_point(result: RegistrationResult, prompt: Point) -> Located:
 
 
 def _of_region(result: RegistrationResult, prompt: Box | GivenRoi) -> Located:
-    """The region of the moving image that overlaps the mapped one best."""
+    """Where the transform takes a region; the runner-up is what was found in the moving image there."""
     fixed_grid, moving_grid = result.fixed.grid, result.moving.grid
     roi = prompt.roi(fixed_grid)
     mapped = _mapped(result, roi)
     _, dice = agreement(RoiSet(fixed_grid, (roi,)), result.moving_rois, result.transform, float("inf"))
-    ranked: list[tuple[float, Roi]] = []
-    for n in np.argsort(-dice[0], kind="stable")[:2]:
-        found = result.moving_rois.rois[n].on_grid(result.moving_rois.grid, moving_grid)
-        if dice[0, n] >= MIN_DICE and found is not None:
-            ranked.append((float(dice[0, n]), found))
-    runner_up = ranked[1] if len(ranked) > 1 else None
-    overlap = ranked[0][0] if ranked else 0.0
-    none_like_it = (
-        f"No region of the moving image is like the mapped one (the best Dice is {dice.max(initial=0):.2f}, at least "
-        f"{MIN_DICE:g} is asked): the mapped region itself is given.",
+    best = float(dice.max(initial=0.0))
+    found = None
+    if best >= MIN_DICE:
+        found = result.moving_rois.rois[int(dice.argmax())].on_grid(result.moving_rois.grid, moving_grid)
+    note = (
+        f"No region found in the moving image confirms the mapped one (the best Dice is {best:.2f}, at least "
+        f"{MIN_DICE:g} is asked)."
     )
-    margin = 1.0 if runner_up is None else min(1.0, (overlap - runner_up[0]) / CLEAR_MARGIN)
     return Located(
         prompt=prompt,
         fixed=roi,
-        moving=ranked[0][1] if ranked else mapped,
+        moving=mapped,
         fixed_grid=fixed_grid,
         moving_grid=moving_grid,
-        runner_up=runner_up[1] if runner_up else None,
+        runner_up=found,
         similarity=None,
-        confidence=_unless_failed(result, overlap * (1 + margin) / 2),
+        confidence=_unless_failed(result, best if found else 0.0),
         by="registration",
-        details={
-            "mapped": RoiSet(moving_grid, ()).described(mapped),
-            "overlap_dice": round(overlap, 6) if ranked else None,
-            "runner_up_dice": round(runner_up[0], 6) if runner_up else None,
-            **_of_registration(result),
-        },
-        notes=(*(() if ranked else none_like_it), *_warnings(result)),
+        details={"overlap_dice": round(best, 6) if found else None, **_of_registration(result)},
+        notes=(*(() if found else (note,)), *_warnings(result)),
     )
 
 

@@ -10,6 +10,7 @@ import platform
 import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -391,6 +392,7 @@ class _Registration:
                 "python": platform.python_version(),
                 "torch": torch.__version__,
                 "numpy": np.__version__,
+                **({"transformers": version("transformers")} if self.encoder.variant else {}),
             },
             "hashes": {
                 "config": self.config.hash,

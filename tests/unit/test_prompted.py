@@ -287,3 +287,12 @@ def test_confidence_grows_with_similarity_cycle_and_margin():
     assert confidence(candidate(1.0, 1.0), candidate(1.0, 1.0), 0.65) == pytest.approx(0.5)
     assert 0.5 < confidence(candidate(1.0, 1.0), candidate(0.95, 1.0), 0.65) < 1
     assert confidence(candidate(1.0, 0.0), None, 0.65) == 0
+
+
+def test_a_region_that_drifts_from_slice_to_slice_is_trusted_less():
+    mask = np.ones((2, 2, 1), bool)
+    best = Candidate(Region(Roi.from_mask(mask), np.ones(3), 4.0), similarity=0.99, likeness=0.99, cycle_iou=1.0)
+    sure = confidence(best, None, 0.65)
+    assert confidence(best, None, 0.65, weakest_slice=1.0) == sure > 0.9
+    assert confidence(best, None, 0.65, weakest_slice=0.825) == pytest.approx(sure / 2)
+    assert confidence(best, None, 0.65, weakest_slice=0.65) == 0

@@ -98,6 +98,7 @@ def counterpart(
             on_progress((n + 1) / len(searched))
     best, runner_up = _chosen(here, there, sought, found, settings)
     followed = follow(there, best.region, *_reach_mm(whole, sought, fixed, moving), settings.similarity_threshold)
+    weakest = min((region.similarity(best.region) for region in followed), default=1.0)
     return Located(
         prompt=prompt,
         fixed=whole,
@@ -106,10 +107,11 @@ def counterpart(
         moving_grid=moving.grid,
         runner_up=runner_up.region.roi if runner_up else None,
         similarity=best.similarity,
-        confidence=confidence(best, runner_up, settings.similarity_threshold),
+        confidence=confidence(best, runner_up, settings.similarity_threshold, weakest_slice=weakest),
         by="prompts",
         details={
             "segmentation_score": round(sought.roi.score, 6),
+            "weakest_slice_similarity": round(weakest, 6),
             "cycle_iou": round(best.cycle_iou, 6),
             "score": round(best.score, 6),
             "runner_up_score": round(runner_up.score, 6) if runner_up else None,
@@ -136,18 +138,22 @@ def candidates(image: PromptedImage, k: int, sought: Region, threshold: float) -
     return found
 
 
-def confidence(best: Candidate, runner_up: Candidate | None, threshold: float) -> float:
-    """How far to trust the best candidate, 0..1: the product of three doubts, each 0..1.
+def confidence(best: Candidate, runner_up: Candidate | None, threshold: float, *, weakest_slice: float = 1.0) -> float:
+    """How far to trust the best candidate, 0..1: the product of four doubts, each 0..1.
 
     Appearance: (similarity - ε) / (1 - ε). Cycle: the IoU of the way back. Rivalry: from 1/2, where the
-    runner-up scores the same, to 1, where it lies `CLEAR_MARGIN` behind or there is none.
+    runner-up scores the same, to 1, where it lies `CLEAR_MARGIN` behind or there is none. Drift: as appearance,
+    of the slice least like the one that the region was followed from (`weakest_slice`, a similarity).
 
     It orders answers; it is not a probability. Nothing in it was fitted to images of known correspondence,
     since what similarities and masks are worth differs from model to model.
     """
-    appearance = (best.similarity - threshold) / max(1 - threshold, 1e-6)
+    appearance, drift = (
+        float(np.clip((alike - threshold) / max(1 - threshold, 1e-6), 0, 1))
+        for alike in (best.similarity, weakest_slice)
+    )
     margin = (best.score - runner_up.score) / CLEAR_MARGIN if runner_up else 1.0
-    return float(np.clip(appearance, 0, 1) * best.cycle_iou * (1 + np.clip(margin, 0, 1)) / 2)
+    return float(appearance * drift * best.cycle_iou * (1 + np.clip(margin, 0, 1)) / 2)
 
 
 def _region_at(image: PromptedImage, prompt: Prompt) -> tuple[Roi, Region]:

@@ -60,6 +60,7 @@ def _write(loaded: Loaded, folder: Path) -> None:
         values = {"model_type": "mobile_sam", "image_size": loaded.variant.image_size}
     _write_json(values, folder / "config.json")
     _write_json({"variant": loaded.variant.name}, folder / MARKER)
+    shutil.copymode(folder / MARKER, folder / "model.safetensors")  # which safetensors makes for its owner alone
 
 
 def _write_json(values: dict[str, Any], file: Path) -> None:
