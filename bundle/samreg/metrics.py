@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from samreg.errors import InputRefused, UsageError
-from samreg.geometry import Grid, Volume
+from samreg.geometry import Grid, Volume, finest_spacing_mm
 from samreg.rois import RoiPairs
 from samreg.transforms import Affine, Transform
 from samreg.types import Labels, Mask, Points
@@ -60,14 +60,18 @@ def inverse_error_mm(transform: Transform, inverse: Transform, points: Points) -
 
 
 def why_not_invertible(transform: Transform, grid: Grid) -> str:
-    """What keeps a transform from being invertible on a grid, in words; empty if nothing does."""
+    """What keeps a transform from being invertible on a grid, in words; empty if nothing does.
+
+    Close to a fold the inverse exists, but no field of vectors holds it: there and back must end within a voxel.
+    """
     if not float(transform.jacobian_determinant(grid).min()) > 0:
         return "it folds"
     try:
-        transform.inverse()
+        inverse = transform.inverse()
     except UsageError:
         return "its inverse does not settle"
-    return ""
+    worst_mm = float(inverse_error_mm(transform, inverse, grid.points().reshape(-1, 3)).max())
+    return f"its inverse misses by up to {worst_mm:.1f} mm" if worst_mm > finest_spacing_mm(grid) else ""
 
 
 def target_registration_error_mm(transform: Transform, fixed: Points, moving: Points) -> np.ndarray:

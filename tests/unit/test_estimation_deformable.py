@@ -77,3 +77,14 @@ def test_a_field_that_folds_is_named():
     vectors[4, :, :, 0] = 9.0
     assert why_not_invertible(DisplacementField(grid, vectors), grid) == "it folds"
     assert why_not_invertible(DisplacementField(grid, 0 * vectors), grid) == ""
+
+
+def test_a_field_close_to_folding_is_named():
+    """It has an inverse that stretches fourteen times, which vectors on a grid do not hold."""
+    grid = Grid.from_axes((40, 12, 12), (2.0, 2.0, 2.0))
+    vectors = np.zeros((*grid.shape, 3), np.float32)
+    slope = np.select([np.arange(39) % 20 < 6, np.arange(39) % 20 < 12], [-0.93, 0.93], 0.0)
+    vectors[1:, :, :, 0] = 2.0 * np.cumsum(slope)[:, None, None]
+    field = DisplacementField(grid, vectors)
+    assert field.jacobian_determinant(grid).min() > 0
+    assert "its inverse misses by up to" in why_not_invertible(field, grid)
