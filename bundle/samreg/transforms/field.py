@@ -13,8 +13,7 @@ from samreg.geometry import Grid, grid_points, index_points, sample
 from samreg.transforms.base import Transform
 from samreg.types import Vectors
 
-CLOSER = 0.9  # of the distance before; a step that leaves more was too long
-SHORTER = 0.7
+SHORTER = 0.7  # a step after one that brought a point no nearer
 
 
 class DisplacementField(Transform):
@@ -66,7 +65,7 @@ class DisplacementField(Transform):
             distance = missing.norm(dim=-1)
             if distance.max() < tolerance_mm:
                 break
-            step[distance > CLOSER * before] *= SHORTER
+            step[distance >= before] *= SHORTER
             guess += step[..., None] * missing
             before = distance
         if distance.max() > 0.5 * float(self.grid.spacing_mm.min()):
