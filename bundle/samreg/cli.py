@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import re
 import signal
@@ -292,6 +293,11 @@ def config_from(args: argparse.Namespace) -> Config:
     if args.proposer is not None:
         options["proposals"] = {"proposer": args.proposer}
     return workflow.configured(method=args.method, preset=args.preset, file=args.config, **options)
+
+
+def say(values: Any) -> None:
+    """Print values as JSON."""
+    sys.stdout.write(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
 def _add_transform(p: argparse.ArgumentParser) -> None:

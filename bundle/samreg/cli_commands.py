@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from samreg import __version__, evaluation, workflow
-from samreg.cli import config_from
+from samreg.cli import config_from, say
 from samreg.cli_progress import ProgressLine
 from samreg.config import Config
 from samreg.errors import InputRefused, UsageError
@@ -39,7 +38,7 @@ def register(args: Namespace) -> int:
     )
     if args.dry_run:
         plan = workflow.plan(job)
-        _say(plan)
+        say(plan)
         return REFUSED if plan["refused"] else 0
     with _progress(args) as on_progress:
         report = workflow.run(job, on_progress)
@@ -142,7 +141,7 @@ def locate(args: Namespace) -> int:
             outputs.write_located(located, output.folder)
             output.commit()
     answer = located.as_dict()
-    _say(answer)
+    say(answer)
     return workflow.GATE_FAILED if answer.get("status") == "FAIL" else 0
 
 
@@ -173,7 +172,7 @@ def ablate(args: Namespace) -> int:
     plan = ablation.planned(args.pairs, config_from(args), ablation.parse(args.vary))
     folder = ablation.AblationFolder(args.out, [args.pairs, *(path for case in plan.cases for path in case.paths)])
     if args.dry_run:
-        _say({**plan.as_json(), "missing": folder.missing(plan, again=args.again), "out": str(args.out)})
+        say({**plan.as_json(), "missing": folder.missing(plan, again=args.again), "out": str(args.out)})
         return 0
     try:
         with _progress(args) as on_progress:
@@ -193,7 +192,7 @@ def info(args: Namespace) -> int:
     """Print what is there: methods, encoders, presets, weights."""
     facts = facts_of_this_installation()
     if args.json:
-        _say(facts)
+        say(facts)
         return 0
     lines = [f"samreg {facts['version']}"]
     for kind in ("methods", "encoders", "proposers"):
@@ -236,10 +235,6 @@ def _pair_options(args: Namespace) -> dict[str, Any]:
         "allow_different_patients": args.allow_different_patients,
         "pixel_spacing_mm": tuple(args.pixel_spacing) if args.pixel_spacing else None,
     }
-
-
-def _say(values: Any) -> None:
-    sys.stdout.write(json.dumps(values, indent=1, ensure_ascii=False) + "\n")
 
 
 def _summary(report: dict[str, Any], out: Path) -> None:

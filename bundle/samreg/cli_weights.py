@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import Namespace
 from typing import Any
 
+from samreg.cli import say
 from samreg.cli_progress import ProgressLine
 from samreg.errors import InputRefused, UsageError
 from samreg.sam.family import FAMILY, Variant
@@ -16,7 +16,7 @@ def list(args: Namespace) -> int:  # noqa: A001
     """Print the rows of the family."""
     rows = [row_of(variant) for variant in FAMILY.values()]
     if args.json:
-        _say(rows)
+        say(rows)
         return 0
     keys = ("name", "architecture", "input", "licence", "sha256", "source")
     table = [keys, *([str(row[key])[:12] if key == "sha256" else str(row[key]) for key in keys] for row in rows)]
@@ -77,7 +77,7 @@ def verify(args: Namespace) -> int:
         "note": variant.note,
     }
     if args.json:
-        _say(facts)
+        say(facts)
     else:
         sys.stdout.write("".join(f"{key + ':':<14}{value}\n" for key, value in facts.items() if value != ""))
     return 0
@@ -111,7 +111,3 @@ def _may_be(variant: Variant, is_folder: bool, digest: str) -> bool:
     """Whether the hash is a published one, or none was published for this kind of file."""
     known = variant.hub_sha256 if is_folder else variant.sha256
     return not known or digest in variant.hashes
-
-
-def _say(values: Any) -> None:
-    sys.stdout.write(json.dumps(values, indent=1, ensure_ascii=False) + "\n")

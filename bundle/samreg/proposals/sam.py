@@ -15,7 +15,7 @@ from samreg.config import ProposalConfig
 from samreg.device import out_of_memory
 from samreg.geometry import Volume
 from samreg.proposals.base import OnProgress
-from samreg.proposals.filters import size_limits, without_overlap
+from samreg.proposals.filters import size_limits, within_limits, without_overlap
 from samreg.rois import Roi, RoiSet
 from samreg.sam.cache import key_of
 from samreg.sam.slices import EncodedVolume, PromptedSlice, SamSlices
@@ -98,10 +98,12 @@ class SamEverything:
             if body[:, :, k].any():
                 candidates = self._candidates(encoded, k, body[:, :, k], config, decoding, float(largest[k]))
                 masks, scores = candidates.masks.cpu().numpy() & body[:, :, k], candidates.scores
-                area = masks.sum((1, 2))
-                keep = np.flatnonzero((area >= smallest) & (area <= largest[k]))
-                found = [Roi.from_mask(masks[n][:, :, None], offset=(0, 0, k), score=float(scores[n])) for n in keep]
-                rois += without_overlap(found, config.max_overlap)
+                found = [
+                    Roi.from_mask(mask[:, :, None], offset=(0, 0, k), score=float(score))
+                    for mask, score in zip(masks, scores, strict=True)
+                    if mask.any()
+                ]
+                rois += without_overlap(within_limits(found, smallest, largest), config.max_overlap)
             if on_progress:
                 on_progress((k + 1) / volume.grid.shape[2])
         rois.sort(key=lambda roi: -roi.score)

@@ -12,17 +12,10 @@ Renames = Sequence[tuple[str, str]]
 
 SHARED = "shared_image_embedding.positional_embedding"
 _DECODER_HEADS = 8  # of every released checkpoint; shapes do not tell
-_MLP = r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))"
+_MLP = r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head))"
 
 # Names in the original checkpoints, and in transformers' SamModel. The first that fits is taken.
-DECODER_RENAMES: Renames = [
-    (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", SHARED),
-    (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
-    (r"^prompt_encoder\.mask_downscaling\.0\.", "prompt_encoder.mask_embed.conv1."),
-    (r"^prompt_encoder\.mask_downscaling\.1\.", "prompt_encoder.mask_embed.layer_norm1."),
-    (r"^prompt_encoder\.mask_downscaling\.3\.", "prompt_encoder.mask_embed.conv2."),
-    (r"^prompt_encoder\.mask_downscaling\.4\.", "prompt_encoder.mask_embed.layer_norm2."),
-    (r"^prompt_encoder\.mask_downscaling\.6\.", "prompt_encoder.mask_embed.conv3."),
+MASK_RENAMES: Renames = [  # of the mask decoder, which SAM 2 has too
     (r"^mask_decoder\.transformer\.layers\.(\d+)\.norm([1-4])\.", r"mask_decoder.transformer.layers.\1.layer_norm\2."),
     (r"^mask_decoder\.transformer\.norm_final_attn\.", "mask_decoder.transformer.layer_norm_final_attn."),
     (r"^mask_decoder\.output_upscaling\.0\.", "mask_decoder.upscale_conv1."),
@@ -31,6 +24,16 @@ DECODER_RENAMES: Renames = [
     (rf"^{_MLP}\.layers\.0\.", r"\1.proj_in."),
     (rf"^{_MLP}\.layers\.1\.", r"\1.layers.0."),
     (rf"^{_MLP}\.layers\.2\.", r"\1.proj_out."),
+]
+DECODER_RENAMES: Renames = [
+    (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", SHARED),
+    (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
+    (r"^prompt_encoder\.mask_downscaling\.0\.", "prompt_encoder.mask_embed.conv1."),
+    (r"^prompt_encoder\.mask_downscaling\.1\.", "prompt_encoder.mask_embed.layer_norm1."),
+    (r"^prompt_encoder\.mask_downscaling\.3\.", "prompt_encoder.mask_embed.conv2."),
+    (r"^prompt_encoder\.mask_downscaling\.4\.", "prompt_encoder.mask_embed.layer_norm2."),
+    (r"^prompt_encoder\.mask_downscaling\.6\.", "prompt_encoder.mask_embed.conv3."),
+    *MASK_RENAMES,
 ]
 ENCODER_RENAMES: Renames = [
     (r"^image_encoder\.patch_embed\.proj\.", "vision_encoder.patch_embed.projection."),

@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from samreg.sam.original_sam import Renames, count, rename
+from samreg.sam.original_sam import MASK_RENAMES, Renames, count, rename
 
 _DECODER_HEADS = 8  # of every released checkpoint; shapes do not tell
-_MLP = r"(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head))"
 _SHARED = ("shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding")
 
 _PREFIXES: Renames = [
@@ -36,17 +35,10 @@ _PARTS: Renames = [
     (r"^(vision_encoder\.backbone\.blocks\.\d+)\.norm([12])\.", r"\1.layer_norm\2."),
     (r"^(vision_encoder\.backbone\.blocks\.\d+\.mlp)\.layers\.0\.", r"\1.proj_in."),
     (r"^(vision_encoder\.backbone\.blocks\.\d+\.mlp)\.layers\.1\.", r"\1.proj_out."),
-    (r"^(mask_decoder\.transformer\.layers\.\d+)\.norm([1-4])\.", r"\1.layer_norm\2."),
     (r"^(mask_decoder\.transformer\.layers\.\d+\.mlp)\.layers\.0\.", r"\1.proj_in."),
     (r"^(mask_decoder\.transformer\.layers\.\d+\.mlp)\.layers\.1\.", r"\1.proj_out."),
-    (r"^mask_decoder\.transformer\.norm_final_attn\.", "mask_decoder.transformer.layer_norm_final_attn."),
     (r"^(mask_decoder\.transformer\..*)\.out_proj\.", r"\1.o_proj."),
-    (r"^mask_decoder\.output_upscaling\.0\.", "mask_decoder.upscale_conv1."),
-    (r"^mask_decoder\.output_upscaling\.1\.", "mask_decoder.upscale_layer_norm."),
-    (r"^mask_decoder\.output_upscaling\.3\.", "mask_decoder.upscale_conv2."),
-    (rf"^{_MLP}\.layers\.0\.", r"\1.proj_in."),
-    (rf"^{_MLP}\.layers\.1\.", r"\1.layers.0."),
-    (rf"^{_MLP}\.layers\.2\.", r"\1.proj_out."),
+    *MASK_RENAMES,
 ]
 _MEMORY = re.compile(r"memory_|maskmem_|no_mem_pos_enc|no_obj_|mask_downsample\.|obj_ptr_")
 _POINT = r"^sam_prompt_encoder\.point_embeddings\.(\d+)\.weight$"
