@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from samreg.sam.converting import convert
-from samreg.sam.model import PromptableModel
+from samreg.sam.model import SamFamilyModel
 
 WIDTH = 32
 Answer = tuple[list[Tensor], Tensor, Tensor]  # embeddings [c, y, x], masks [3 or 1, y, x] of a point, their scores
@@ -171,15 +171,15 @@ def answer_of(model: Any, pixels: Tensor, point: Tensor) -> Answer:
     return [embedding[0]], masks[0], scores[0]
 
 
-def answer_of_ours(model: PromptableModel, pixels: Tensor, point: Tensor) -> Answer:
+def answer_of_ours(model: SamFamilyModel, pixels: Tensor, point: Tensor) -> Answer:
     """The same of a model that samreg loaded."""
-    encoded = model.encode(pixels)[0]
+    encoded = model.encode_pixels(pixels)[0]
     fine = encoded.fine if len(encoded.fine) == 2 else ()  # HQ-SAM's is not the encoder's alone
     masks = model.masks_at_points(model.image_side(encoded), point[None])
     return [encoded.embedding, *fine], masks.logits, masks.iou
 
 
-def differences(model: Any, ours: PromptableModel) -> list[float]:
+def differences(model: Any, ours: SamFamilyModel) -> list[float]:
     """Greatest differences of embeddings, masks and scores, as a share of the greatest value of each."""
     pixels = torch.randn(1, 3, ours.image_size, ours.image_size, generator=torch.Generator().manual_seed(1))
     point = torch.tensor([0.3, 0.6]) * ours.image_size
@@ -198,7 +198,7 @@ def main(folder: str, kind: str, rows: str, then: str = "") -> None:
         if then == "convert":
             path = Path(folder) / "converted"
             convert(Path(folder) / file, path)
-        ours = PromptableModel(path)
+        ours = SamFamilyModel(path)
         sys.stdout.write(json.dumps([ours.variant.name, ours.image_size, differences(model, ours)]) + "\n")
 
 

@@ -21,7 +21,7 @@ def main(name: str, folder: str | Path) -> None:
         volume = getattr(phantom, role)
         write_image(volume.voxels, volume.grid, folder / f"{role}.nii.gz")
     # A random model is sure of nothing, so nothing it proposes may be dropped for that.
-    settings = {"proposals": {"proposer": "sam", "points_per_side": 6, "pred_iou": 0.0, "stability": 0.0}}
+    settings = {"proposals": {"proposer": "everything", "points_per_side": 6, "pred_iou": 0.0, "stability": 0.0}}
     (folder / "config.json").write_text(json.dumps(settings))
     out = folder / "out"
     images = [str(folder / f"{role}.nii.gz") for role in ("fixed", "moving")]

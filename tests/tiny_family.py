@@ -16,7 +16,7 @@ import torch
 
 from samreg.sam.family import FAMILY
 from samreg.sam.identify import MARKER
-from samreg.sam.model import PromptableModel
+from samreg.sam.model import SamFamilyModel
 from tests.tiny_sam import tiny_sam
 
 SIZE = 128  # pixels of the input, 8 x 8 cells; SAM 3 has 112 pixels in cells of 14
@@ -163,7 +163,7 @@ def save_mobile(model: Any, folder: Path) -> None:
 
 def main(name: str, folder: str | Path) -> None:
     """What must hold for every row."""
-    ours = PromptableModel(tiny(name, Path(folder)))
+    ours = SamFamilyModel(tiny(name, Path(folder)))
     size, cells = ours.image_size, 8
     assert ours.variant == dataclasses.replace(FAMILY[name], image_size=size)
     assert size == cells * ours.cell_size

@@ -29,14 +29,14 @@ import torch
 from samreg import phantoms
 from samreg.config import Config, ProposalConfig
 from samreg.device import find_device
+from samreg.encoders.models import SamEncoder
 from samreg.encoders.pooling import pool
-from samreg.encoders.sam import SamEncoder
 from samreg.geometry import Grid, Volume
-from samreg.matching import match, similarity
+from samreg.matching import match, similarity, weigh
 from samreg.preprocess import body_mask
-from samreg.proposals.sam import Decoding, SamEverything, everything
-from samreg.sam.model import PromptableModel
-from samreg.sam.slices import EncodedVolume, PromptedSlice
+from samreg.promptable.slices import EncodedVolume, PromptedSlice
+from samreg.proposals.everything import Decoding, Everything, everything
+from samreg.sam.model import SamFamilyModel
 
 SIZES = {  # width, depth, heads, global layers
     "vit_b": (768, 12, 12, [2, 5, 8, 11]),
@@ -86,11 +86,11 @@ def measured(size: str, slices: int, points_per_side: int, device: torch.device)
         started = time.perf_counter()
         found = []
         for image in images:
-            rois = SamEverything(encoder.slices).propose(image, body_mask(image), config)
+            rois = Everything(encoder.slices).propose(image, body_mask(image), config)
             found.append((rois, clocked(spent, "matching", device, lambda i=image, r=rois: pool(encoder.encode(i), r))))
         (fixed, fixed_prototypes), (moving, moving_prototypes) = found
         alike = clocked(spent, "matching", device, lambda: similarity(fixed_prototypes, moving_prototypes))
-        clocked(spent, "matching", device, lambda: match(fixed, moving, alike, Config().matching))
+        clocked(spent, "matching", device, lambda: match(weigh(fixed, moving, alike, Config().matching)))
         seconds = time.perf_counter() - started
     spent["filters"] = seconds - sum(spent[part] for part in PARTS)
     masks = (len(fixed) + len(moving)) / (2 * slices)
@@ -129,7 +129,7 @@ def beside_segment_anything(points_per_side: int) -> str:
         )
         rows = [("segment-anything", theirs["masks"], theirs["seconds"])]
         for precision in ("float32", "bfloat16"):
-            model = PromptableModel(folder / "sam.pth", "cpu", precision=precision)
+            model = SamFamilyModel(folder / "sam.pth", "cpu", precision=precision)
             rows.append((f"samreg, {precision}", *one_picture(model, volume, config)))
     lines = [
         f"ViT-B, one picture of {PIXELS} × {PIXELS}, {points_per_side**2} points, {torch.get_num_threads()} CPU cores",
@@ -143,7 +143,7 @@ def beside_segment_anything(points_per_side: int) -> str:
     return "\n".join(lines)
 
 
-def one_picture(model: PromptableModel, volume: Volume, config: ProposalConfig) -> tuple[int, dict[str, float]]:
+def one_picture(model: SamFamilyModel, volume: Volume, config: ProposalConfig) -> tuple[int, dict[str, float]]:
     """How many masks pass the thresholds, and the seconds that takes."""
     body = np.ones(volume.grid.shape[:2], bool)
     decoding = Decoding(config)
@@ -175,20 +175,20 @@ def random_sam(size: str) -> Any:
 @contextmanager
 def timed(spent: Counter[str], points: list[int], device: torch.device) -> Iterator[None]:
     """Within the block the time in encoder and decoder is added up, and the points are noted."""
-    encode, image_side, masks = PromptableModel.encode, PromptableModel.image_side, PromptableModel.masks_at_points
+    encode, image_side, masks = SamFamilyModel.encode, SamFamilyModel.image_side, SamFamilyModel.masks_at_points
 
-    def counted(model: PromptableModel, image: Any, at: Any, **options: Any) -> Any:
+    def counted(model: SamFamilyModel, image: Any, at: Any, **options: Any) -> Any:
         points.append(len(at))
         return clocked(spent, "decoder", device, lambda: masks(model, image, at, **options))
 
-    PromptableModel.encode = lambda *a: clocked(spent, "encoder", device, lambda: encode(*a))  # type: ignore
-    PromptableModel.image_side = lambda *a: clocked(spent, "decoder", device, lambda: image_side(*a))  # type: ignore
-    PromptableModel.masks_at_points = counted  # type: ignore
+    SamFamilyModel.encode = lambda *a: clocked(spent, "encoder", device, lambda: encode(*a))  # type: ignore
+    SamFamilyModel.image_side = lambda *a: clocked(spent, "decoder", device, lambda: image_side(*a))  # type: ignore
+    SamFamilyModel.masks_at_points = counted  # type: ignore
     try:
         yield
     finally:
-        PromptableModel.encode, PromptableModel.image_side = encode, image_side  # type: ignore
-        PromptableModel.masks_at_points = masks  # type: ignore
+        SamFamilyModel.encode, SamFamilyModel.image_side = encode, image_side  # type: ignore
+        SamFamilyModel.masks_at_points = masks  # type: ignore
 
 
 def clocked(spent: Counter[str], part: str, device: torch.device, work: Callable[[], Any]) -> Any:

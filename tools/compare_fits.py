@@ -67,7 +67,7 @@ def main() -> None:
     for name, (preset, values) in OPTIONS.items():
         if not name.startswith(tuple(asked.only)):
             continue
-        config = configured(preset=preset, **values)
+        config = configured(preset=preset, encoder="handcrafted", **values)
         cells, started = [], perf_counter()
         for pairs in found.values():
             results = [(p, register(p.fixed, p.moving, config)) for p in pairs]

@@ -100,10 +100,10 @@ def _side(volume: Volume, proposals: ProposalConfig) -> Side:
 
 def pairs_of(case: Case, options: Mapping[str, Any]) -> RoiPairs:
     """The pairs that a configuration finds."""
-    config = Config().with_values({"matching": options})
-    aligned = case.aligned if config.matching.position_weight else None
+    config = Config().with_values({"matching": options}).matching
+    aligned = case.aligned if config.position_weight else None
     pairs = pair_up(case.fixed, case.moving, Handcrafted(), config, aligned)
-    return link_slices(pairs) if config.matching.link else pairs
+    return link_slices(pairs) if config.link else pairs
 
 
 def table(title: str, options: Mapping[str, Mapping[str, Any]], found: list[Case]) -> None:

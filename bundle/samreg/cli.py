@@ -270,10 +270,14 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
     p.add_argument("--transform", choices=get_args(TransformChoice), help="finest transform (default deformable)")
     p.add_argument("--encoder", choices=tuple(registry.ENCODERS), help="features that regions are matched by")
     proposers = tuple(name for name in registry.PROPOSERS if name != "labels")  # those are --fixed-rois, --moving-rois
-    p.add_argument("--proposer", choices=proposers, help="what finds the regions; sam: everything mode of the encoder")
+    p.add_argument(
+        "--proposer",
+        choices=proposers,
+        help="what finds the regions; everything: everything mode of the encoder's model",
+    )
     p.add_argument("--weights", metavar="PATH", help="file or folder of the encoder's weights")
     _add_variant(p)
-    p.add_argument("--cache", metavar="DIR", help="keep what a SAM model makes of a slice here for the next time")
+    p.add_argument("--cache", metavar="DIR", help="keep what a model makes of a slice here for the next time")
     p.add_argument("--preset", choices=workflow.presets(), help="configuration shipped with samreg")
     p.add_argument("--config", type=_path, metavar="FILE", help="YAML or JSON configuration, over the preset")
     p.add_argument("--device", type=_device, metavar="auto|cpu|cuda[:N]", help="where to compute (default auto)")

@@ -16,6 +16,7 @@ from samreg.cli import config_from, say
 from samreg.cli_progress import ProgressLine
 from samreg.config import Config
 from samreg.errors import InputRefused, UsageError
+from samreg.shipped import home
 
 if TYPE_CHECKING:
     from samreg.geometry import Volume
@@ -201,7 +202,8 @@ def info(args: Namespace) -> int:
             lines.append(f"  {entry['name']:<14}{entry['summary']}{' (needs weights)' * entry['needs_weights']}")
     lines += ["", f"SAM family: {', '.join(facts['sam_family'])}"]
     lines += [f"presets: {', '.join(facts['presets'])}"]
-    lines += [f"weights: {', '.join(w['file'] for w in facts['weights']) or 'none (none are needed)'}"]
+    weights = ", ".join(w["file"] for w in facts["weights"])
+    lines += [f"weights: {weights or 'none, so encoder embedded falls back to handcrafted'}"]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
@@ -214,7 +216,7 @@ def facts_of_this_installation() -> dict[str, Any]:
     def rows(entries: Any) -> list[dict[str, Any]]:
         return [{"name": e.name, "summary": e.summary, "needs_weights": e.needs_weights} for e in entries.values()]
 
-    models = workflow.home("models")
+    models = home("models")
     weights = sorted(p for p in models.rglob("*") if p.suffix in (".safetensors", ".pth", ".pt"))
     return {
         "version": __version__,

@@ -45,7 +45,8 @@ class ProposalConfig:
     """Regions of one image.
 
     Attributes:
-        proposer: Registry name: "superpixels", "sam" (everything mode), or "labels" (given maps, Case 1).
+        proposer: Registry name: "everything", "superpixels", or "labels" (given maps, Case 1); "auto": everything
+            mode with an encoder that answers prompts, else superpixels.
         per_slice: Superpixels of each slice (axis k) alone, as SAM and the paper have them. False: of the volume.
         min_area_mm2, max_area_mm2, max_area_fraction: Limits of a 2D region; the fraction is of the slice's body.
         min_area_px, max_area_px: The paper's limits of a 2D region, in pixels of the whole slice brought to
@@ -54,15 +55,16 @@ class ProposalConfig:
         max_overlap: A region is dropped if more than this share of it (or it of a better one) is shared.
         overlap_of: Of two superpixels, the one the share is of: "larger" (only near copies go, parts stay beside
             wholes) or "smaller" (the paper). Of SAM's masks always the smaller.
-        max_rois: At most this many regions of an image, best score first.
-        points_per_side, pred_iou, stability: SAM everything mode: points along each side of the body's
-            box, and the least predicted IoU and stability of a mask.
+        max_rois: At most this many regions of an image, best score first; None: what suits the proposer (superpixels
+            400, everything 1000).
+        points_per_side, pred_iou, stability: Everything mode: points along each side of the body's box, and the
+            least predicted IoU and stability of a mask; None: what suits the model.
         max_box_iou: Of two masks whose boxes share more, everything mode keeps the one of greater predicted IoU.
         refill: What the masks within the limits leave uncovered gets points of its own, twice as dense.
         points_per_batch: Points decoded together on a GPU; halved where memory does not allow it.
     """
 
-    proposer: str = "superpixels"
+    proposer: str = "auto"
     per_slice: bool = False
     min_area_mm2: float = 40.0
     max_area_mm2: float | None = None
@@ -73,10 +75,10 @@ class ProposalConfig:
     max_volume_fraction: float = 0.5
     max_overlap: float = 0.8
     overlap_of: Literal["smaller", "larger"] = "larger"
-    max_rois: int = 400
+    max_rois: int | None = None
     points_per_side: int = 16
-    pred_iou: float = 0.88
-    stability: float = 0.90
+    pred_iou: float | None = None
+    stability: float | None = None
     max_box_iou: float = 0.7
     refill: bool = False
     points_per_batch: int = 64
@@ -88,8 +90,8 @@ class MatchingConfig:
 
     Attributes:
         similarity: Of prototypes: "normalised" (cosine brought to 0..1, SAMReg's Eq. 6) or "cosine" (raw).
-        similarity_threshold: ε of SAMReg (Eq. 7), on similarities as above.
-        max_pairs: K, at most this many pairs.
+        similarity_threshold: ε of SAMReg (Eq. 7), on similarities as above; None: what suits the encoder.
+        max_pairs: K, at most this many pairs; None: what suits the encoder (48, embedded 200).
         max_pairs_of: What K counts: pairs of the "image", or of each "slice" of the fixed image (2D regions).
         adaptive: ε and K from this very image pair: a pair must lie above its best rival by more than wrong partners
             differ among each other. `similarity_threshold` then has no say, and `max_pairs` is an upper bound.
@@ -99,7 +101,7 @@ class MatchingConfig:
         mutual: Both must be each other's best; where a region may be in several pairs, one the other's best.
         position_weight: Exponent of the overlap under the rigid estimate in a pair's score; 0: pairs by
             appearance alone, wherever they lie (the paper).
-        shape_weight: Exponent of the likeness of size and elongation in a pair's score.
+        shape_weight: Exponent of the likeness of size and elongation in a pair's score; None: what suits the encoder.
         rank_by: Which pairs are the first K: those of greatest "confidence", or of greatest "score" (Eq. 7).
         slice_pairing: Of 2D regions in volumes: "physical" (position along the slice normal) or "index" (slice
             numbers, as in Algorithm 1).
@@ -107,19 +109,20 @@ class MatchingConfig:
         slice_range: Index: δs, regions pair only within so many slices.
         link: Pairs that continue each other across slices become one pair of 3D regions.
         min_confidence: Pairs below it are dropped once the rigid estimate is known.
-        max_distance_mm: Positional check after the rigid estimate; None: a tenth of the body's size.
+        max_distance_mm: No pair lies farther apart under the rigid estimate; None: a tenth of the body's size, beyond
+            which a pair of the embedded encoder counts less, and one of another encoder is dropped.
         held_out_share: Share of the pairs that scores the fit.
     """
 
     similarity: Literal["normalised", "cosine"] = "normalised"
-    similarity_threshold: float = 0.65
-    max_pairs: int = 48
+    similarity_threshold: float | None = None
+    max_pairs: int | None = None
     max_pairs_of: Literal["image", "slice"] = "image"
     adaptive: bool = False
     assignment: Literal["greedy", "optimal", "one_to_many", "hybrid"] = "greedy"
     mutual: bool = True
     position_weight: float = 1.0
-    shape_weight: float = 0.0
+    shape_weight: float | None = None
     rank_by: Literal["confidence", "score"] = "confidence"
     slice_pairing: Literal["physical", "index"] = "physical"
     slice_range_mm: float = 30.0
@@ -186,9 +189,10 @@ class Config:
     `samreg.configured(method="samreg")`, which reads them.
 
     Attributes:
-        weights, variant: Of a SAM model: file or folder, and its row of the family (None: told from them).
-        precision: Of a SAM model's arithmetic; "auto" is bfloat16 on a GPU and float32 on a CPU.
-        cache, cache_gb: Folder that keeps what a SAM model makes of a slice, and its size in 10⁹ bytes.
+        weights: Of a model: file or folder; None with the embedded encoder: the weights that come with the library.
+        variant: Row of the SAM family; None: told from the weights.
+        precision: Of a model's arithmetic; "auto" is bfloat16 on a GPU and float32 on a CPU.
+        cache, cache_gb: Folder that keeps what a model makes of a slice, and its size in 10⁹ bytes.
 
     Raises (from `load`, `with_values`):
         UsageError: An unknown key, a wrong type, or a value out of range.
@@ -196,7 +200,7 @@ class Config:
 
     method: Method = "hybrid"
     transform: TransformChoice = "deformable"
-    encoder: str = "handcrafted"
+    encoder: str = "embedded"
     weights: str | None = None
     variant: str | None = None
     precision: Precision = "auto"

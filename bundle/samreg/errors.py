@@ -6,6 +6,10 @@ exit code of the command line (see `docs/reference.md`).
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SamregError(Exception):
     """Base of all errors raised on purpose.
@@ -64,3 +68,13 @@ class OutputInvalid(SamregError):  # noqa: N818
 
 def _slug(name: str) -> str:
     return "".join("-" + c.lower() if c.isupper() else c for c in name).lstrip("-")
+
+
+@contextmanager
+def ending_the_process() -> Iterator[None]:
+    """A block whose refusals end the process: one sentence on stderr, and the exit code of the error."""
+    try:
+        yield
+    except SamregError as error:
+        sys.stderr.write(f"samreg: {error.sentence}\n")
+        raise SystemExit(error.exit_code) from error

@@ -13,14 +13,16 @@ import samreg
 from samreg import pipeline
 from samreg.config import Config
 from samreg.device import within_memory
+from samreg.encoders.installed import encoder_of
 from samreg.errors import InputRefused
 from samreg.geometry import Volume
 from samreg.images import check_images, read_if_paths
-from samreg.matching.agreement import agreement
+from samreg.matching import overlap
 from samreg.prompted import Box, GivenRoi, Located, Point, Prompt
 from samreg.prompted.search import counterpart
 from samreg.result import RegistrationResult
 from samreg.rois import Roi, RoiSet
+from samreg.shipped import with_what_is_installed
 
 __all__ = ["Box", "GivenRoi", "Located", "Point", "Prompt", "locate"]
 
@@ -64,23 +66,27 @@ def locate(
     fixed, moving = read_if_paths(fixed, moving)
     check_images(fixed, moving)
     _check_prompt(asked, fixed)
+    installed, _ = with_what_is_installed(config)  # the registration itself tells of a fall-back
     with within_memory():
-        encoder = pipeline.encoder_of(config)
-        slices = getattr(encoder, "slices", None)
+        encoder = encoder_of(installed)
+        # The embedded model finds regions; to trust a counterpart it takes the evidence of a registration.
+        slices = getattr(encoder, "slices", None) if config.encoder == "sam" else None
         if slices is None:
             found = _by_registration(pipeline.register(fixed, moving, config, on_progress=on_progress), asked)
         else:
             report = (lambda share: on_progress("search", share)) if on_progress else None
-            found = counterpart(fixed, moving, asked, slices, config, on_progress=report)
+            found = counterpart(
+                fixed, moving, asked, slices, config, calibration=encoder.calibration, on_progress=report
+            )
     hashes = {
-        "config": config.hash,
+        "config": installed.hash,
         "weights": encoder.weights_hash,
         "fixed": fixed.content_hash,
         "moving": moving.content_hash,
     }
     provenance = {
         "samreg": samreg.__version__,
-        "encoder": config.encoder,
+        "encoder": installed.encoder,
         "variant": encoder.variant,
         "precision": encoder.precision,
         "hashes": hashes,
@@ -140,7 +146,7 @@ def _of_region(result: RegistrationResult, prompt: Box | GivenRoi) -> Located:
     fixed_grid, moving_grid = result.fixed.grid, result.moving.grid
     roi = prompt.roi(fixed_grid)
     mapped = _mapped(result, roi)
-    _, dice = agreement(RoiSet(fixed_grid, (roi,)), result.moving_rois, result.transform, float("inf"))
+    dice = overlap(RoiSet(fixed_grid, (roi,)), result.moving_rois, result.transform)
     best = float(dice.max(initial=0.0))
     found = None
     if best >= MIN_DICE:

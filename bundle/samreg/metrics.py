@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Grid, Volume, finest_spacing_mm
-from samreg.rois import RoiPairs
+from samreg.rois import Roi, RoiPairs
 from samreg.transforms import Affine, Transform
 from samreg.types import Labels, Mask, Points
 
@@ -92,21 +92,33 @@ def target_registration_error_mm(transform: Transform, fixed: Points, moving: Po
 
 def pair_dice(pairs: RoiPairs, transform: Transform) -> np.ndarray:
     """Overlap [n] of each pair's fixed region with its moving region pulled through the transform."""
-    out = np.empty(len(pairs))
+    out = np.zeros(len(pairs))
     apart = pair_distance_mm(pairs, transform)
     for n, pair in enumerate(pairs):
-        # A window that holds both: as far as they are apart, and the moving region's size more.
-        reach = 1.5 * apart[n] + np.linalg.norm(pairs.moving_grid.spacing_mm * pair.moving.shape)
-        margin = np.ceil(reach / pairs.fixed_grid.spacing_mm).astype(int) + 1
-        start = np.maximum(0, np.asarray(pair.fixed.start) - margin)
-        stop = np.minimum(pairs.fixed_grid.shape, np.add(pair.fixed.start, pair.fixed.shape) + margin)
-        grid = pairs.fixed_grid.crop(start, stop)
-        where = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
         box = pairs.moving_grid.crop(pair.moving.start, np.add(pair.moving.start, pair.moving.shape))
         moving = Volume(pair.moving.box.astype(np.uint8), box)
-        warped = transform.warp(moving, grid, interpolation="nearest") > 0
-        out[n] = dice(pair.fixed.mask(pairs.fixed_grid.shape)[where], warped) if warped.any() else 0.0
+        low, high = np.asarray(pair.fixed.start), np.add(pair.fixed.start, pair.fixed.shape)
+        inside = transform.warp(moving, pairs.fixed_grid.crop(low, high), interpolation="nearest") > 0
+        if not (inside & pair.fixed.box).any():
+            continue
+        # A window that holds both: the moving region lies around the fixed centroid, as far as the two are apart and
+        # as it reaches, and by half more where the transform shrinks.
+        reaches = np.linalg.norm(pairs.moving_grid.spacing_mm * _reach_of(pair.moving))
+        margin = np.ceil(1.5 * (apart[n] + reaches) / pairs.fixed_grid.spacing_mm).astype(int) + 1
+        centre = np.rint(pair.fixed.centroid_ijk).astype(int)
+        start = np.maximum(0, np.minimum(low, centre - margin))
+        stop = np.minimum(pairs.fixed_grid.shape, np.maximum(high, centre + margin + 1))
+        grid = pairs.fixed_grid.crop(start, stop)
+        fixed = np.zeros(grid.shape, bool)
+        fixed[tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))] = pair.fixed.box
+        out[n] = dice(fixed, transform.warp(moving, grid, interpolation="nearest") > 0)
     return out
+
+
+def _reach_of(roi: Roi) -> np.ndarray:
+    """Voxels along each axis from the centroid to the farther end of the box."""
+    before = roi.centroid_ijk - roi.start
+    return np.maximum(before, np.asarray(roi.shape) - 1 - before) + 0.5
 
 
 def pair_distance_mm(pairs: RoiPairs, transform: Transform) -> np.ndarray:

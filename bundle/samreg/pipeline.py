@@ -21,9 +21,7 @@ import torch
 import samreg
 from samreg.config import Config
 from samreg.device import find_device, within_memory
-from samreg.encoders import create_encoder
-from samreg.encoders.base import Encoder
-from samreg.encoders.pooling import pool
+from samreg.encoders.installed import encoder_of
 from samreg.errors import UsageError
 from samreg.estimation.deformable import fit_field, margin_mm
 from samreg.estimation.patches import RoiPatches
@@ -44,13 +42,12 @@ from samreg.geometry import Volume, finest_spacing_mm
 from samreg.images import check_images, read_if_paths
 from samreg.matching import Side, link_slices, pair_up, with_held_out
 from samreg.metrics import pair_distance_mm, why_not_invertible
-from samreg.preprocess import body_mask, mask_on, working_volume
-from samreg.proposals import create_proposer
-from samreg.proposals.labels import GivenLabels
+from samreg.preprocess import body_mask, working_volume
 from samreg.quality import Evidence, Judge, Judged, better, gate, scale_is_plausible
+from samreg.reading import Reader
 from samreg.result import RegistrationResult
 from samreg.rois import RoiPairs
-from samreg.sam.cache import SliceCache
+from samreg.shipped import with_what_is_installed
 from samreg.transforms import Affine, Rigid, Transform, compose
 from samreg.types import Labels, TransformKind
 
@@ -60,27 +57,10 @@ Progress = Callable[[str, float], None]
 
 # All lengths are for a field of view of 256 mm and scale with it.
 BODY_MM = 4.0
-REGIONS_MM = 2.5
 PAIR_TOLERANCE_MM = 10.0
 PAIR_ROUNDS = 3
 FINER = 4.0  # times the detail of pictures: stained sections agree in their outlines, not at a distance
 STIFFER = 4.0  # times the smoothness weight, where the first velocity field is not better
-
-
-def encoder_of(config: Config) -> Encoder:
-    """The encoder that a configuration asks for.
-
-    Raises:
-        UsageError: See `create_encoder` and `find_device`.
-    """
-    return create_encoder(
-        config.encoder,
-        weights=config.weights,
-        variant=config.variant,
-        precision=config.precision,
-        device=find_device(config.device),
-        cache=SliceCache(config.cache, config.cache_gb) if config.cache is not None else None,
-    )
 
 
 def register(
@@ -117,7 +97,10 @@ def register(
         raise UsageError("a label map of one image alone", "label maps of both images, or of neither")
     fixed, moving = read_if_paths(fixed, moving)
     labels = None if fixed_labels is None or moving_labels is None else (fixed_labels, moving_labels)
+    config, notes = with_what_is_installed(config)
     registration = _Registration(fixed, moving, config, labels, on_progress or (lambda stage, share: None))
+    for note in notes:
+        registration.fell_back(note)
     with within_memory():
         return registration.run()
 
@@ -139,11 +122,16 @@ class _Registration:
         config = self.config
         self.device = find_device(config.device)
         self.encoder = encoder_of(config)
+        self.reader = Reader(self.fixed, self.moving, config, self.encoder, self.labels)
         images = self._timed("prepare", self._image_pair)
-        fixed, moving = self._timed("regions", self._sides)
+        fixed, moving = self._timed("regions", lambda: self.reader.sides(lambda share: self.report("regions", share)))
+        self._take_notes(fixed, moving)
         free = self._timed("match", lambda: self._match(fixed, moving, witnesses=True))
         rigid = self._timed("rigid", lambda: self._rigid(images, fixed, moving, free))
         aligned = None if rigid is None else Rigid.nearest(rigid.moving_from_fixed)
+        if aligned is not None:
+            moving = self._timed("regions", lambda: self._lying_alike(fixed, moving, aligned))
+            self._take_notes(moving)
         pairs, free = self._timed("pairs", lambda: self._pairs(fixed, moving, free, aligned))
         judge = Judge(fixed.working, moving.working, fixed.body, pairs.held_out, finest_spacing_mm(self.fixed.grid))
         basis = _Basis(pairs, free, pairs.held_out, judge)
@@ -152,7 +140,7 @@ class _Registration:
         supported = self.labels is not None or pairs.independent >= config.quality.min_pairs
         if not supported:
             found = f"{pairs.independent} regions pair up, too few to support it"
-            self._fell_back(f"{config.transform} → identity: {found}")
+            self.fell_back(f"{config.transform} → identity: {found}")
         elif config.linear_stages:
             if aligned is not None:
                 self._consider(stages, judge, "rigid", aligned)
@@ -202,38 +190,16 @@ class _Registration:
             self.device,
         )
 
-    def _sides(self) -> tuple[Side, Side]:
-        labels = self.labels or (None, None)
-        fixed = self._side(self.fixed, labels[0], lambda share: self.report("regions", share / 2))
-        moving = self._side(self.moving, labels[1], lambda share: self.report("regions", (1 + share) / 2))
-        logger.info("%d regions in the fixed image, %d in the moving one", len(fixed.rois), len(moving.rois))
-        return fixed, moving
+    def _lying_alike(self, fixed: Side, moving: Side, aligned: Affine) -> Side:
+        return self.reader.lying_alike(fixed, moving, aligned, lambda share: self.report("regions", share))
 
-    def _side(self, image: Volume, labels: Labels | None, on_progress: Callable[[float], None]) -> Side:
-        proposals = self.config.proposals
-        spacing_mm = REGIONS_MM * field_scale(self.fixed, self.moving)
-        working = working_volume(image, spacing_mm, keep_slices=proposals.per_slice)
-        body = body_mask(working)
-        on_image = labels is not None or proposals.proposer == "sam"
-        source = image if on_image else working
-        on_source = mask_on(body, working.grid, source.grid) if on_image else body
-        proposer = (
-            GivenLabels(labels) if labels is not None else create_proposer(proposals.proposer, encoder=self.encoder)
-        )
-        rois = proposer.propose(source, on_source, proposals, on_progress=lambda s: on_progress(0.9 * s))
-        self.fallbacks += [note for note in rois.notes if note not in self.fallbacks]
-        prototypes = None
-        if labels is None:
-            prototypes = pool(self.encoder.encode(self._encoded(image, working)), rois)
-        on_progress(1.0)
-        return Side(image, working, body, rois, prototypes)
-
-    def _encoded(self, image: Volume, working: Volume) -> Volume:
-        """What the encoder reads: a model its own slices, handcrafted features the working image."""
-        return image if self.config.encoder == "sam" else working
+    def _take_notes(self, *sides: Side) -> None:
+        """Report what a proposer did in place of what was asked for; it has said so in the log."""
+        found = dict.fromkeys(note for side in sides for note in side.rois.notes)
+        self.fallbacks += [note for note in found if note not in self.fallbacks]
 
     def _match(self, fixed: Side, moving: Side, aligned: Affine | None = None, *, witnesses: bool = False) -> RoiPairs:
-        return pair_up(fixed, moving, self.encoder, self.config, aligned, witnesses=witnesses)
+        return pair_up(fixed, moving, self.encoder, self.config.matching, aligned, witnesses=witnesses)
 
     def _pairs(self, fixed: Side, moving: Side, free: RoiPairs, aligned: Affine | None) -> tuple[RoiPairs, RoiPairs]:
         """The pairs that lie together under a linear estimate, linked across slices, some held out.
@@ -263,7 +229,7 @@ class _Registration:
             logger.info("%d of %d unaligned pairs agree on one rigid transform", int(found[1].sum()), len(free))
         if not self.config.estimation.dense:
             if found is None:
-                self._fell_back(f"rigid → identity: too few of {len(free)} pairs agree on one rigid transform")
+                self.fell_back(f"rigid → identity: too few of {len(free)} pairs agree on one rigid transform")
                 return None
             matrix = found[0]
             for _ in range(PAIR_ROUNDS):
@@ -309,7 +275,7 @@ class _Registration:
             return Affine(fit_linear(images, start, "affine", stages.kind).moving_from_fixed)
         fitted = self._weighed(pairs.fitted)
         if len(fitted) < 4:
-            self._fell_back(f"affine → {stages.kind}: {len(fitted)} pairs to fit, at least 4 are needed")
+            self.fell_back(f"affine → {stages.kind}: {len(fitted)} pairs to fit, at least 4 are needed")
             return None
         points = fitted.fixed.centroids_lps(), fitted.moving.centroids_lps()
         tolerance = PAIR_TOLERANCE_MM * images.scale
@@ -327,7 +293,7 @@ class _Registration:
         )
         fitted = self._weighed(basis.pairs.fitted.without(basis.witnesses))
         if not settings.dense and len(fitted) < 1:
-            self._fell_back(f"deformable → {stages.kind}: no pair to fit")
+            self.fell_back(f"deformable → {stages.kind}: no pair to fit")
             return
         patches = RoiPatches.of(fitted, margin_mm(settings), self.device) if len(fitted) else None
         ladder = ((1.0, 1.0), (1.0, FINER), (STIFFER, 1.0)) if self.fixed.grid.is_2d else ((1.0, 1.0), (STIFFER, 1.0))
@@ -359,10 +325,11 @@ class _Registration:
         if good:
             stages.accept(kind, candidate, evidence)
         else:
-            self._fell_back(f"{kind} → {stages.kind}: {reason}")
+            self.fell_back(f"{kind} → {stages.kind}: {reason}")
         return good
 
-    def _fell_back(self, sentence: str) -> None:
+    def fell_back(self, sentence: str) -> None:
+        """Say, in the log and in the report, what was done in place of what was asked for."""
         self.fallbacks.append(sentence)
         logger.warning("fall-back %s", sentence)
 
@@ -404,7 +371,7 @@ class _Registration:
             "encoder": self.config.encoder,
             "variant": self.encoder.variant,
             "precision": self.encoder.precision,
-            "proposer": "labels" if self.labels is not None else self.config.proposals.proposer,
+            "proposer": self.reader.proposer,
         }
 
 

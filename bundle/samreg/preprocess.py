@@ -12,6 +12,7 @@ from samreg.transforms import Affine, Transform, nearest_rotation
 from samreg.types import Mask
 
 CONTRAST_BINS = 64
+DISPLACED = 0.12  # of a slice's sides
 
 
 def working_volume(
@@ -32,6 +33,18 @@ def working_volume(
         spacing_mm *= 1.1
         grid = volume.grid.with_spacing(np.maximum(volume.grid.spacing_mm, spacing_mm * coarsened))
     return on_grid(volume, grid)
+
+
+def for_slices(volume: Volume, pixel_mm: float, max_slices: int) -> Volume:
+    """The image with pixels of this size within its slices (axis k), and at most so many slices.
+
+    Slices are averaged, not left out. An image that is as it should be is left alone.
+    """
+    spacing = volume.grid.spacing_mm
+    wanted = np.array([pixel_mm, pixel_mm, max(spacing[2], volume.grid.extent_mm[2] / max_slices)])
+    if np.abs(wanted / spacing - 1).max() < 1e-3:
+        return volume
+    return on_grid(volume, volume.grid.with_spacing(wanted))
 
 
 def on_grid(volume: Volume, grid: Grid) -> Volume:
@@ -102,6 +115,35 @@ def turned_like(moving: Volume, fixed: Grid, aligned: Affine) -> Volume:
     grid = Grid.from_axes(shape, fixed.spacing_mm, direction @ low, direction)
     border = float(np.median(_border_values(moving.voxels)))
     return replace(moving, voxels=resample(moving.voxels, moving.grid, grid, outside=border), grid=grid)
+
+
+def cut_along(moving: Volume, fixed: Grid, aligned: Affine) -> Volume:
+    """The moving image on the fixed grid as a rough alignment maps it, so that their slices show the same.
+
+    Returns:
+        The image itself where its slices lie there already: within 3° and a tenth of their spacing (a picture:
+        within 10°).
+    """
+    matrix = np.eye(4)
+    matrix[:3, :3] = nearest_rotation(aligned.moving_from_fixed[:3, :3])
+    matrix[:3, 3] = aligned.map_points(fixed.centre_lps[None])[0] - matrix[:3, :3] @ fixed.centre_lps
+    grid = Grid(fixed.shape, matrix @ fixed.affine)
+    turn = np.linalg.norm(grid.direction - moving.grid.direction, axis=0).max()
+    place = moving.grid.index(grid.centre_lps[None])[0, 2] - (fixed.shape[2] - 1) / 2
+    same_spacing = abs(fixed.spacing_mm[2] / moving.grid.spacing_mm[2] - 1) < 0.02
+    level = moving.grid.is_2d or (same_spacing and abs(place - round(place)) < 0.1)
+    if level and turn < 2 * np.sin(np.deg2rad(5.0 if moving.grid.is_2d else 1.5)):
+        return moving
+    border = float(np.median(_border_values(moving.voxels)))
+    return replace(moving, voxels=resample(moving.voxels, moving.grid, grid, outside=border), grid=grid)
+
+
+def displaced(volume: Volume) -> Volume:
+    """The image in a field of view that begins earlier along both axes of the slices; nothing is left out."""
+    before = [round(DISPLACED * n) for n in volume.grid.shape[:2]] + [0]
+    border = float(np.median(_border_values(volume.voxels)))
+    voxels = np.pad(volume.voxels, [(n, 0) for n in before], constant_values=border)
+    return replace(volume, voxels=voxels, grid=volume.grid.crop([-n for n in before], volume.grid.shape))
 
 
 def mask_on(mask: Mask, source: Grid, target: Grid) -> Mask:

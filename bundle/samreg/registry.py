@@ -23,12 +23,17 @@ class Entry:
         summary: One line for `--help` and `samreg info`.
         target: "package.module:Class" that `load` imports; empty for a method.
         needs_weights: Works only with a weights file or folder.
+        promptable: Of an encoder: a model that answers prompts, so everything mode works with it. Of a proposer:
+            works only with such an encoder.
+        options: Of an encoder: what it takes beside the device.
     """
 
     name: str
     summary: str
     target: str = ""
     needs_weights: bool = False
+    promptable: bool = False
+    options: tuple[str, ...] = ()
 
 
 def _table(*entries: Entry) -> Mapping[str, Entry]:
@@ -36,17 +41,36 @@ def _table(*entries: Entry) -> Mapping[str, Entry]:
 
 
 ENCODERS = _table(
+    Entry(
+        "embedded",
+        "the small model that samreg comes with (default)",
+        "samreg.encoders.models:EmbeddedEncoder",
+        promptable=True,
+        options=("weights", "precision", "cache"),
+    ),
     Entry("handcrafted", "MIND-SSC and local intensity statistics", "samreg.encoders.handcrafted:Handcrafted"),
-    Entry("sam", "image encoder of a SAM model", "samreg.encoders.sam:SamEncoder", needs_weights=True),
+    Entry(
+        "sam",
+        "image encoder of a SAM model",
+        "samreg.encoders.models:SamEncoder",
+        needs_weights=True,
+        promptable=True,
+        options=("weights", "variant", "precision", "cache"),
+    ),
 )
 
 PROPOSERS = _table(
     Entry(
+        "everything",
+        "everything mode of the encoder's model (default with an encoder that answers prompts)",
+        "samreg.proposals.everything:Everything",
+        promptable=True,
+    ),
+    Entry(
         "superpixels",
-        "stable level sets and blobs at several scales, without a model",
+        "stable level sets and blobs at several scales, without a model (default with other encoders)",
         "samreg.proposals.superpixels:Superpixels",
     ),
-    Entry("sam", "everything mode of a SAM model", "samreg.proposals.sam:SamEverything", needs_weights=True),
     Entry("labels", "the classes of given label maps (Case 1)", "samreg.proposals.labels:GivenLabels"),
 )
 
@@ -77,20 +101,59 @@ def find(table: Mapping[str, Entry], name: str, what: str) -> Entry:
     return table[name]
 
 
-def find_proposer(name: str, *, labelled: bool = False) -> Entry:
+def find_encoder(name: str, weights: object = None) -> Entry:
+    """The encoder of this name.
+
+    Args:
+        name: As the user wrote it.
+        weights: What is given as its weights; None: nothing.
+
+    Raises:
+        UsageError: There is none, or weights are missing or superfluous.
+
+    Example:
+        >>> find_encoder("embedded").promptable
+        True
+    """
+    entry = find(ENCODERS, name, "encoder")
+    if entry.needs_weights and weights is None:
+        raise UsageError(
+            f"encoder '{name}' without weights", "a file or folder", "Give it with --weights.", reason="weights-missing"
+        )
+    if weights is not None and "weights" not in entry.options:
+        others = " or ".join(f"'{e.name}'" for e in ENCODERS.values() if "weights" in e.options)
+        raise UsageError(f"weights for the {name} encoder", "none", f"Leave out the weights or choose {others}.")
+    return entry
+
+
+def find_proposer(name: str, encoder: str, *, labelled: bool = False) -> Entry:
     """The proposer of this name.
 
     Args:
-        labelled: Label maps are given.
+        name: "auto": everything mode with an encoder that answers prompts, else superpixels.
+        encoder: Name of the encoder beside it.
+        labelled: Label maps are given, so no other proposer is asked.
 
     Raises:
-        UsageError: There is none, or it needs label maps.
+        UsageError: There is none, or it needs label maps or another encoder.
+
+    Example:
+        >>> find_proposer("auto", "handcrafted").name
+        'superpixels'
     """
+    promptable = find(ENCODERS, encoder, "encoder").promptable
+    if labelled:
+        return PROPOSERS["labels"]
+    if name == "auto":
+        name = "everything" if promptable else "superpixels"
     entry = find(PROPOSERS, name, "proposer")
-    if name == "labels" and not labelled:
+    if name == "labels":
         raise UsageError(
             "proposer 'labels' without a label map", "one for each image", "Give --fixed-rois and --moving-rois."
         )
+    if entry.promptable and not promptable:
+        able = " or ".join(f"'{e.name}'" for e in ENCODERS.values() if e.promptable)
+        raise UsageError(f"proposer '{name}' with encoder '{encoder}'", f"encoder {able}", "Choose another --encoder.")
     return entry
 
 

@@ -165,9 +165,22 @@ class RoiSet:
         """Centroids [n, 3] in LPS mm."""
         return np.array([self.centroid_lps(r) for r in self.rois]).reshape(-1, 3)
 
-    def described(self, roi: Roi) -> dict[str, Any]:
-        """A region of this grid as it stands in JSON: centroid (LPS mm), area or volume, slices, label."""
-        return _side_json(self, roi)
+    def described(self, roi: Roi, *, flat: bool | None = None) -> dict[str, Any]:
+        """A region of this grid as it stands in JSON: centroid (LPS mm), area or volume, slices, label.
+
+        Args:
+            roi: The region.
+            flat: Give its area; None: that of a region of one slice, the volume of others.
+        """
+        out: dict[str, Any] = {"centroid_lps_mm": [round(float(c), 4) for c in self.centroid_lps(roi)]}
+        if roi.is_2d if flat is None else flat:
+            out["area_mm2"] = round(self.area_mm2(roi), 3)
+        else:
+            out["volume_mm3"] = round(self.volume_mm3(roi), 3)
+        out["slices"] = list(range(roi.start[2], roi.start[2] + roi.shape[2]))
+        if roi.label:
+            out["label"] = roi.label
+        return out
 
     def subset(self, indices: Iterable[int]) -> RoiSet:
         """The regions at these positions."""
@@ -193,6 +206,11 @@ class RoiPair:
     confidence: float
     held_out: bool = False
     group: int = 0
+
+    @property
+    def is_2d(self) -> bool:
+        """True if each region lies within one slice of its image."""
+        return self.fixed.is_2d and self.moving.is_2d
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,8 +324,8 @@ class RoiPairs:
                     "similarity": round(p.similarity, 6),
                     "confidence": round(p.confidence, 6),
                     "held_out": p.held_out,
-                    "fixed": _side_json(self.fixed, p.fixed),
-                    "moving": _side_json(self.moving, p.moving),
+                    "fixed": self.fixed.described(p.fixed, flat=p.is_2d),
+                    "moving": self.moving.described(p.moving, flat=p.is_2d),
                     **({"shares_region_with": self._sharing(p)} if p.group else {}),
                 }
                 for p in self.pairs
@@ -318,15 +336,3 @@ class RoiPairs:
     def _sharing(self, pair: RoiPair) -> list[int]:
         """Ids of the other pairs of a pair's group."""
         return [p.id for p in self.pairs if p.group == pair.group and p.id != pair.id]
-
-
-def _side_json(rois: RoiSet, roi: Roi) -> dict[str, Any]:
-    out: dict[str, Any] = {"centroid_lps_mm": [round(float(c), 4) for c in rois.centroid_lps(roi)]}
-    if roi.is_2d:
-        out["area_mm2"] = round(rois.area_mm2(roi), 3)
-    else:
-        out["volume_mm3"] = round(rois.volume_mm3(roi), 3)
-    out["slices"] = list(range(roi.start[2], roi.start[2] + roi.shape[2]))
-    if roi.label:
-        out["label"] = roi.label
-    return out

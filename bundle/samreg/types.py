@@ -22,3 +22,5 @@ Vectors = NDArray[np.float32]  # [i, j, k, 3] LPS mm
 Interpolation = Literal["linear", "nearest"]
 TransformKind = Literal["identity", "rigid", "affine", "deformable"]
 Status = Literal["PASS", "REVIEW", "FAIL"]
+
+Fit = Literal["pad", "stretch"]  # of a slice into a model's square input: padded, or its sides stretched

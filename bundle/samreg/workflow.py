@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
-import sysconfig
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -18,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from samreg.config import Config
 from samreg.device import find_device
-from samreg.errors import InputRefused, SamregError, UsageError
-from samreg.registry import ENCODERS, find, find_proposer
+from samreg.errors import InputRefused, UsageError, ending_the_process
+from samreg.registry import find_encoder, find_proposer
 from samreg.sam.family import variant as family_row
+from samreg.shipped import home, with_what_is_installed
 
 if TYPE_CHECKING:
     from samreg.geometry import Volume
@@ -119,12 +119,6 @@ def configured(
     return config.with_values({key: value for key, value in options.items() if value is not None})
 
 
-def home(name: str) -> Path:
-    """A folder of the bundle ("configs", "models"): in the source tree, else where the wheel put it."""
-    beside = Path(__file__).parents[2] / name
-    return beside if beside.is_dir() else Path(sysconfig.get_path("data")) / "share" / "samreg" / name
-
-
 def presets() -> tuple[str, ...]:
     """Names of the presets."""
     return tuple(sorted(path.stem for path in (home("configs") / "presets").glob("*.yaml")))
@@ -163,24 +157,21 @@ def check_config(config: Config, *, labelled: bool = False) -> None:
         UsageError: An unknown encoder or proposer; weights missing, superfluous or not there; a
             device that is not there.
     """
-    encoder = find(ENCODERS, config.encoder, "encoder")
-    if config.weights is not None and not encoder.needs_weights:
-        raise UsageError(f"weights for the {encoder.name} encoder", "none", _without_weights())
+    entry = find_encoder(config.encoder, config.weights)
     if config.weights is not None and not (config.weights and Path(config.weights).exists()):
         raise UsageError(f"weights '{config.weights}' do not exist", "a file or folder", reason="weights-missing")
     if config.variant is not None:
         family_row(config.variant)
+        if "variant" not in entry.options:
+            raise UsageError(
+                f"variant '{config.variant}' for the {entry.name} encoder",
+                "none",
+                "Leave it out, or add --encoder sam.",
+            )
         if config.weights is None:
             raise UsageError(f"variant '{config.variant}' without weights", "both", "Give the weights with --weights.")
-    needing = [("encoder", encoder)]
-    if not labelled:
-        needing.append(("proposer", find_proposer(config.proposals.proposer)))
-    for what, entry in needing:
-        if entry.needs_weights and config.weights is None:
-            raise UsageError(
-                f"{what} '{entry.name}' without weights", "a file or folder", "Give it with --weights",
-                reason="weights-missing",
-            )  # fmt: skip
+    config, _ = with_what_is_installed(config)
+    find_proposer(config.proposals.proposer, config.encoder, labelled=labelled)
     find_device(config.device)
 
 
@@ -205,11 +196,6 @@ def _check(job: Job) -> None:
     # An unknown format is the input's fault, and is told as such when it is read.
     with suppress(InputRefused):
         picture_spacings([p for p in (job.fixed, job.moving) if p is not None], job.pixel_spacing_mm)
-
-
-def _without_weights() -> str:
-    names = " or ".join(f"'{e.name}'" for e in ENCODERS.values() if e.needs_weights)
-    return f"Leave out the weights or choose {names}"
 
 
 def load(job: Job) -> Inputs:
@@ -322,22 +308,13 @@ def run_or_exit(job: Job) -> dict[str, Any]:
     return report
 
 
-@contextmanager
-def ending_the_process() -> Iterator[None]:
-    """A block whose refusals end the process: one sentence on stderr, and the exit code of the error."""
-    try:
-        yield
-    except SamregError as error:
-        sys.stderr.write(f"samreg: {error.sentence}\n")
-        raise SystemExit(error.exit_code) from error
-
-
 def plan(job: Job) -> dict[str, Any]:
     """What `run` would do, from headers alone; nothing is written.
 
     Returns:
         The images (see `samreg.io.describe_pair`) with `refused`, None or why they would be; the
-        method, the transform asked for, and where the results would stand.
+        method, the transform asked for, what would be done in place of what was asked, and where the
+        results would stand.
 
     Raises:
         UsageError: Whatever `run` would refuse before it reads pixels.
@@ -347,13 +324,15 @@ def plan(job: Job) -> dict[str, Any]:
     outputs.check_folder(job.out, job.inputs)
     _check(job)
     fixed, moving, options, roles = _sources(job)
+    config, fallbacks = with_what_is_installed(job.config)
     return {
         **io.describe_pair(fixed, moving, **options),
         "roles": roles,
         "method": job.config.method,
         "transform": job.config.transform,
-        "encoder": job.config.encoder,
-        "proposer": "labels" if job.fixed_rois else job.config.proposals.proposer,
+        "encoder": config.encoder,
+        "proposer": find_proposer(config.proposals.proposer, config.encoder, labelled=job.fixed_rois is not None).name,
+        "fallbacks": list(fallbacks),
         "configuration": job.config.hash,
         "out": str(job.out),
     }

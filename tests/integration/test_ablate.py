@@ -166,7 +166,7 @@ def test_a_pair_that_cannot_be_read_is_told_in_each_of_its_rows(pairs: Path, tmp
         (["--vary", "encoder=handcrafted,none"], "'encoder'"),
         (["--vary", "encoder=handcrafted,sam"], "without weights"),
         (["--vary", "proposals.proposer=superpixels,labels"], "columns fixed_rois and moving_rois"),
-        (["--vary", "weights=none,no-such"], "weights for the handcrafted encoder"),
+        (["--encoder", "handcrafted", "--vary", "weights=none,no-such"], "weights for the handcrafted encoder"),
         (["--vary", f"{KEY}"], "key and its values"),
     ],
 )

@@ -223,10 +223,10 @@ REFUSED_ARGUMENTS = [
     (["--encoder", "sam"], "without weights"),
     (["--encoder", "sam", "--weights", "no-such.pth"], "'no-such.pth' do not exist"),
     (["--encoder", "sam", "--weights", ""], "do not exist"),
-    (["--weights", "."], "weights for the handcrafted encoder"),
+    (["--encoder", "handcrafted", "--weights", "."], "weights for the handcrafted encoder"),
     (["--device", "cuda:99"], "device 'cuda:99' is not there"),
     (["--pixel-spacing", "1", "1"], "without a picture"),
-    (["--config", "proposer.yaml"], "proposer 'sam' without weights"),
+    (["--encoder", "handcrafted", "--config", "proposer.yaml"], "proposer 'everything' with encoder 'handcrafted'"),
     (["--config", "encoder.yaml"], "unknown encoder 'dino'"),
 ]
 
@@ -237,7 +237,7 @@ def test_a_dry_run_refuses_the_arguments_that_the_run_refuses(
     study: Path, tmp_path: Path, instant, options: list[str], said: str, dry: list[str], monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "proposer.yaml").write_text("proposals: {proposer: sam}\n")
+    (tmp_path / "proposer.yaml").write_text("proposals: {proposer: everything}\n")
     (tmp_path / "encoder.yaml").write_text("encoder: dino\n")
     monkeypatch.setattr("samreg.io.read_pair", lambda *_, **__: pytest.fail("pixels were read"))
     assert register(study, tmp_path / "out", "--quiet", *options, *dry) == 2

@@ -1,5 +1,6 @@
 """`samreg locate`: what it takes, prints and writes."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from samreg import cli, phantoms
 from samreg.io import read_image
 from samreg.io.writing import write_image
+from samreg.shipped import weights_file
 from tests.instant import instant_result
 from tests.tiny_sam import tiny_sam
 from tests.true_regions import true_regions
@@ -49,7 +51,7 @@ def test_a_point_keeps_the_fields_it_had(pair, in_pair, instant, capsys):
     assert found["fixed"] == found["pair"]["fixed"]
     assert found["moving"] == found["pair"]["moving"]
     assert found["confidence"] == found["pair"]["confidence"]
-    assert found["hashes"]["weights"] is None
+    assert found["hashes"]["weights"] == hashlib.sha256(weights_file().read_bytes()).hexdigest()
 
 
 def test_a_failed_registration_is_not_trusted(pair, in_pair, instant, capsys):

@@ -13,7 +13,7 @@ import torch
 from samreg import cli, phantoms
 from samreg.io import read_image
 from samreg.io.writing import write_image
-from samreg.sam.model import PromptableModel
+from samreg.sam.model import SamFamilyModel
 from samreg.transforms.files import read_transform
 from tests.tiny_sam import tiny_sam
 from tests.true_regions import TrueSlice, true_regions
@@ -29,7 +29,7 @@ def case(tmp_path_factory) -> SimpleNamespace:
     for volume, path in zip((phantom.fixed, phantom.moving), images, strict=True):
         write_image(volume.voxels, volume.grid, path)
     labels = (phantom.fixed_labels, phantom.moving_labels)
-    settings = {"proposer": "sam", "points_per_side": 16, "points_per_batch": 16}
+    settings = {"proposer": "everything", "points_per_side": 16, "points_per_batch": 16}
     (folder / "config.json").write_text(json.dumps({"proposals": settings}))
     options = ["--encoder", "sam", "--weights", str(folder / "weights"), "--device", "cpu"]
     point = phantom.fixed.grid.lps(np.array([[32.0, 32.0, 0.0]]))[0]
@@ -82,7 +82,7 @@ def test_the_report_says_that_fewer_points_went_at_once(case, tmp_path, no_pictu
 
 @pytest.mark.parametrize("method", ["encode", "masks_at_points"])
 def test_where_nothing_fits_a_registration_ends_with_the_next_step(case, tmp_path, method, monkeypatch, capsys):
-    limit(PromptableModel, method, 0, monkeypatch)
+    limit(SamFamilyModel, method, 0, monkeypatch)
     assert register(case, tmp_path / "out") == 2
     told = capsys.readouterr().err
     assert "the device's memory does not hold" in told
@@ -93,6 +93,6 @@ def test_where_nothing_fits_a_registration_ends_with_the_next_step(case, tmp_pat
 
 @pytest.mark.parametrize("method", ["encode", "masks_at_points"])
 def test_where_nothing_fits_a_search_ends_with_the_next_step(case, method, monkeypatch, capsys):
-    limit(PromptableModel, method, 0, monkeypatch)
+    limit(SamFamilyModel, method, 0, monkeypatch)
     assert cli.main(["locate", *case.images, "--point", *case.point, *case.options]) == 2
     assert "--device cpu" in capsys.readouterr().err

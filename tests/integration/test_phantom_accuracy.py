@@ -122,7 +122,11 @@ def test_the_papers_method_finds_regions_and_a_displacement_on_pictures_and_volu
 def test_regions_in_several_pairs_go_through_to_the_end(assignment):
     phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 48), rotation_deg=5)
     settings = {"assignment": assignment, "min_confidence": 0.0, "similarity_threshold": 0.5, "position_weight": 0.2}
-    result = register(phantom.fixed, phantom.moving, Config(transform="rigid").with_values({"matching": settings}))
+    result = register(
+        phantom.fixed,
+        phantom.moving,
+        Config(transform="rigid", encoder="handcrafted").with_values({"matching": settings}),
+    )
     pairs = result.pairs
     assert 4 <= pairs.independent < len(pairs)
     held = {p.group for p in pairs.held_out if p.group}

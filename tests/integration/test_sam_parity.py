@@ -7,9 +7,9 @@ import pytest
 
 from samreg.config import ProposalConfig
 from samreg.geometry import Grid, Volume
-from samreg.proposals.sam import Decoding, everything
-from samreg.sam.model import PromptableModel
-from samreg.sam.slices import EncodedVolume
+from samreg.promptable.slices import EncodedVolume
+from samreg.proposals.everything import Decoding, everything
+from samreg.sam.model import SamFamilyModel
 from tests.oracle import run_beside_torchvision
 
 
@@ -18,7 +18,7 @@ def answered(request, tmp_path_factory):
     """Our model from the file that segment-anything wrote, and its answers."""
     folder: Path = tmp_path_factory.mktemp(request.param)
     run_beside_torchvision("segment_anything_oracle", request.param, folder)
-    model = PromptableModel(folder / "sam.pth")
+    model = SamFamilyModel(folder / "sam.pth")
     (folder / "sam.pth").unlink()  # up to 2.5 GB
     return model, np.load(folder / "answers.npz")
 
@@ -30,7 +30,7 @@ def test_the_answers_of_segment_anything(answered, name: str):
     volume = Volume(picture.T[..., None].astype(np.float32), Grid.from_axes((*picture.T.shape, 1), (1, 1, 1)))
     encoded = EncodedVolume(model, volume)
 
-    embedding = model.encode(encoded._pixels(0)[None])[0].embedding.numpy()
+    embedding = model.encode(encoded._grey(0)[None])[0].embedding.numpy()
     np.testing.assert_allclose(embedding, answers[f"{name}_embedding"], atol=1e-4)
 
     prompted = encoded.prompted(0)

@@ -16,7 +16,7 @@ from tests.oracle import run_beside_torchvision
 from tests.tiny_sam import tiny_sam
 
 
-@pytest.mark.parametrize("proposer", ["sam", "superpixels"])
+@pytest.mark.parametrize("proposer", ["everything", "superpixels"])
 def test_a_sam_model_registers_a_phantom(proposer: str, tmp_path: Path):
     phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("thin", 48), rotation_deg=4, translation_mm=10)
     tiny_sam().save_pretrained(tmp_path / "weights")

@@ -15,7 +15,7 @@ from samreg import cli, cli_weights
 from samreg.sam import checkpoints, converting, fetching, identify
 from samreg.sam.family import FAMILY
 from samreg.sam.loading import load_sam
-from samreg.sam.model import PromptableModel
+from samreg.sam.model import SamFamilyModel
 from tests.originals import answer_of_ours
 from tests.tiny_family import tiny
 from tests.tiny_sam import tiny_sam
@@ -118,7 +118,7 @@ def test_what_is_converted_gives_the_same_answers(name, tmp_path, capsys):
     assert weights("convert", source, tmp_path / "out") == 0
     assert name in capsys.readouterr().out
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"config.json", "model.safetensors", "samreg.json"}
-    before, after = PromptableModel(source), PromptableModel(tmp_path / "out")
+    before, after = SamFamilyModel(source), SamFamilyModel(tmp_path / "out")
     assert after.variant == before.variant
     pixels, point = torch.randn(1, 3, before.image_size, before.image_size), torch.tensor([30.0, 40.0])
     for a, b in zip(*(answer_of_ours(model, pixels, point) for model in (before, after)), strict=True):

@@ -15,12 +15,12 @@ from samreg.config import ProposalConfig
 from samreg.encoders import create_encoder, pool
 from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume
+from samreg.promptable import Masks
+from samreg.promptable.slices import PromptableSlices, PromptedSlice
 from samreg.proposals import create_proposer
 from samreg.rois import Roi, RoiSet
-from samreg.sam.decoder import Masks
 from samreg.sam.loading import load_sam
-from samreg.sam.model import PromptableModel
-from samreg.sam.slices import PromptedSlice, SamSlices
+from samreg.sam.model import SamFamilyModel
 from tests.tiny_sam import responsive, tiny_sam
 
 IMAGE = 128  # pixels of the tiny model; 8 x 8 cells
@@ -200,15 +200,15 @@ def test_each_slice_is_encoded_once_for_features_and_regions(folder, volume, mon
     model = encoder.slices.model.model
     inner = model.get_image_embeddings
     monkeypatch.setattr(model, "get_image_embeddings", lambda p: calls.append(len(p)) or inner(p))
-    loose = ProposalConfig(proposer="sam", pred_iou=0.0, stability=0.0, points_per_side=3)
-    create_proposer("sam", encoder=encoder).propose(volume, np.ones(volume.grid.shape, bool), loose)
+    loose = ProposalConfig(proposer="everything", pred_iou=0.0, stability=0.0, points_per_side=3)
+    create_proposer("everything", encoder=encoder).propose(volume, np.ones(volume.grid.shape, bool), loose)
     encoder.encode(volume)
     assert sum(calls) == 3
 
 
 def test_points_and_masks_share_the_slice_geometry(folder, volume):
     """Logits that are a ramp along x come back as a ramp along i that is zero where expected."""
-    prompted = SamSlices(PromptableModel(folder)).of(volume).prompted(0)
+    prompted = PromptableSlices(SamFamilyModel(folder)).of(volume).prompted(0)
     low = IMAGE // 4
     x = torch.arange(low, dtype=torch.float32) + 0.5  # centres of low-resolution pixels, from the image's edge
     ramp = (x - 16.0).expand(24, low)[None]  # zero in the middle of the long side, between i = 29 and 30
@@ -236,8 +236,8 @@ def test_everything_mode_keeps_its_limits(folder, volume, monkeypatch):
     body = np.zeros(volume.grid.shape, bool)
     body[5:55, 5:40] = True
     body[:, :, 2] = False
-    config = ProposalConfig(proposer="sam", points_per_side=8, min_area_mm2=200)
-    rois = create_proposer("sam", encoder=create_encoder("sam", weights=folder)).propose(volume, body, config)
+    config = ProposalConfig(proposer="everything", pred_iou=0.88, stability=0.9, points_per_side=8, min_area_mm2=200)
+    rois = create_proposer("everything", encoder=create_encoder("sam", weights=folder)).propose(volume, body, config)
     assert len(rois) > 6
     for roi in rois:
         assert roi.is_2d

@@ -14,7 +14,7 @@ LIBRARY = ROOT / "bundle" / "samreg"
 
 # A module imports only from rooms above its own (or its own).
 ROOMS = (
-    ("errors", "types"),
+    ("errors", "types", "shipped"),
     ("geometry",),
     ("transforms",),
     ("rois",),
@@ -23,7 +23,8 @@ ROOMS = (
     ("phantoms", "tables"),
     ("io",),
     ("preprocess",),
-    ("sam",),
+    ("promptable",),
+    ("sam", "embedded"),
     ("encoders",),
     ("proposals",),
     ("matching",),
@@ -35,11 +36,11 @@ ROOMS = (
     ("dicom_out",),
     ("report",),
     ("outputs",),
-    ("images",),
+    ("images", "reading"),
     ("pipeline",),
     ("locate",),
     ("workflow",),
-    ("ablation", "evaluation"),
+    ("ablation", "evaluation", "training"),
     ("cli", "cli_commands", "cli_progress", "cli_weights"),
 )
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from samreg.config import MatchingConfig
+from samreg.encoders.base import PHANTOM_CALIBRATION
 from samreg.errors import InputRefused
 from samreg.geometry import Grid
-from samreg.matching import agreement, link_slices, match, match_labels, similarity, with_held_out
+from samreg.matching import link_slices, match, match_labels, overlap, similarity, weigh, with_held_out
+from samreg.matching.agreement import centroids_apart_mm
 from samreg.rois import Roi, RoiPair, RoiPairs, RoiSet
 from samreg.transforms import Rigid
 
@@ -43,18 +45,19 @@ def test_similarity_is_the_cosine_brought_to_zero_and_one():
     np.testing.assert_allclose(found, [[1, 0], [0.5, 0.5]], atol=1e-12)
 
 
-def test_agreement_sees_overlap_only_where_the_alignment_puts_it(sets):
-    distance, dice = agreement(*sets, moved(), max_distance_mm=10)
+def test_overlap_is_seen_only_where_the_alignment_puts_it(sets):
+    apart_mm, dice = centroids_apart_mm(*sets, moved()), overlap(*sets, moved())
     np.testing.assert_allclose(np.diag(np.fliplr(dice)), 1, atol=0.02)
-    np.testing.assert_allclose(np.diag(np.fliplr(distance)), 0, atol=1e-9)
-    assert np.isinf(distance[0, 0])
+    np.testing.assert_allclose(np.diag(np.fliplr(apart_mm)), 0, atol=1e-9)
+    assert apart_mm[0, 0] > 10
     assert dice[0, 0] == 0
+    assert not overlap(*sets, moved(), apart_mm > 10).any()
 
 
 def test_appearance_pairs_one_to_one_above_the_threshold(sets):
     alike = np.fliplr(np.diag([0.99, 0.97, 0.95, 0.93, 0.5]))
     alike[0, 3] = 0.98  # a rival that is better off elsewhere
-    pairs = match(*sets, alike, MatchingConfig(similarity_threshold=0.8, mutual=False))
+    pairs = match(weigh(*sets, alike, MatchingConfig(similarity_threshold=0.8, mutual=False)))
     assert len(pairs) == 4
     for pair in pairs:
         shift = np.subtract(pair.moving.start, pair.fixed.start)
@@ -63,7 +66,7 @@ def test_appearance_pairs_one_to_one_above_the_threshold(sets):
 
 def test_at_most_k_pairs_best_first(sets):
     alike = np.fliplr(np.diag([0.99, 0.97, 0.95, 0.93, 0.91]))
-    pairs = match(*sets, alike, MatchingConfig(max_pairs=2))
+    pairs = match(weigh(*sets, alike, MatchingConfig(max_pairs=2)))
     assert [p.similarity for p in pairs] == [0.99, 0.97]
     assert [p.id for p in pairs] == [1, 2]
 
@@ -71,11 +74,20 @@ def test_at_most_k_pairs_best_first(sets):
 def test_position_rejects_what_appearance_confuses(sets):
     confused = np.full((5, 5), 0.95)
     confused[0, 0] = 0.99  # looks most alike, but lies elsewhere
-    pairs = match(*sets, confused, MatchingConfig(), aligned=moved(), max_distance_mm=15)
+    pairs = match(weigh(*sets, confused, MatchingConfig(), aligned=moved(), max_distance_mm=15))
     assert len(pairs) == 5
     for pair in pairs:
         np.testing.assert_array_equal(np.subtract(pair.moving.start, pair.fixed.start), (3, -2, 1))
     assert min(p.confidence for p in pairs) > 0.9
+
+
+def test_no_pair_lies_farther_apart_than_a_limit_that_was_given(sets):
+    """An encoder that may pair regions that lie apart does so within the limit alone."""
+    loose = replace(PHANTOM_CALIBRATION, apart=0.3)
+    alike = np.full((5, 5), 0.95) * np.eye(5)  # each with another, but for the one in the middle
+    for limit, expected in ((None, 5), (10.0, 1)):
+        config = MatchingConfig(min_confidence=0.0, similarity_threshold=0.6, max_distance_mm=limit)
+        assert len(match(weigh(*sets, alike, config, calibration=loose, aligned=moved()))) == expected
 
 
 def test_single_slices_pair_only_within_the_slice_range():
@@ -83,7 +95,7 @@ def test_single_slices_pair_only_within_the_slice_range():
     near, far = cube((30, 30, 4), depth=1), cube((30, 30, 10), depth=1)
     for roi, expected in ((near, 1), (far, 0)):
         config = MatchingConfig(slice_range_mm=10)
-        assert len(match(fixed, RoiSet(GRID, (roi,)), np.array([[0.95]]), config)) == expected
+        assert len(match(weigh(fixed, RoiSet(GRID, (roi,)), np.array([[0.95]]), config))) == expected
 
 
 def test_the_slice_range_holds_between_examinations_with_other_origins():
@@ -94,9 +106,9 @@ def test_the_slice_range_holds_between_examinations_with_other_origins():
     fixed = RoiSet(GRID, (cube((30, 30, 2), depth=1),))
     rois = cube((30, 30, 4), depth=1), cube((30, 30, 10), depth=1)
     config, alike = MatchingConfig(slice_range_mm=10), np.array([[0.9, 0.95]])
-    (pair,) = match(fixed, RoiSet(elsewhere, rois), alike, config)
+    (pair,) = match(weigh(fixed, RoiSet(elsewhere, rois), alike, config))
     assert pair.moving == rois[0]
-    assert len(match(fixed, RoiSet(elsewhere, rois), alike, config, aligned=moved(), max_distance_mm=1000)) == 0
+    assert len(match(weigh(fixed, RoiSet(elsewhere, rois), alike, config, aligned=moved(), max_distance_mm=1000))) == 0
 
 
 def test_slices_of_one_region_are_linked_to_one_pair():

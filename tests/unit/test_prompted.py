@@ -17,7 +17,7 @@ from samreg.locate import Box, GivenRoi, Located, Point, locate
 from samreg.prompted.image import Region
 from samreg.prompted.search import Candidate, confidence
 from samreg.rois import Roi
-from samreg.sam.model import PromptableModel
+from samreg.sam.model import SamFamilyModel
 from tests.tiny_sam import tiny_sam
 from tests.true_regions import true_regions
 
@@ -46,8 +46,8 @@ def known(phantom):
 def encoded(monkeypatch) -> list[int]:
     """How many slices each run of the encoder took."""
     runs: list[int] = []
-    inner = PromptableModel.encode
-    monkeypatch.setattr(PromptableModel, "encode", lambda self, p: runs.append(len(p)) or inner(self, p))
+    inner = SamFamilyModel.encode
+    monkeypatch.setattr(SamFamilyModel, "encode", lambda self, p: runs.append(len(p)) or inner(self, p))
     return runs
 
 

@@ -14,20 +14,21 @@ from samreg.config import ProposalConfig
 from samreg.encoders import create_encoder
 from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume
+from samreg.promptable import Masks
+from samreg.promptable.cache import SliceCache
+from samreg.promptable.slices import EncodedVolume, PromptedSlice
 from samreg.proposals import create_proposer
-from samreg.proposals.sam import Candidates, Decoding, everything
+from samreg.proposals.everything import Candidates, Decoding, everything
 from samreg.rois import RoiSet
-from samreg.sam.cache import SliceCache
-from samreg.sam.decoder import Masks
-from samreg.sam.model import PromptableModel
-from samreg.sam.slices import EncodedVolume, PromptedSlice
+from samreg.sam.model import SamFamilyModel
 from tests.tiny_sam import responsive, tiny_sam
 
 SIDE = 40
 
 # A random model is sure of nothing and says much the same everywhere; none of its masks may be dropped for that.
+SURE = {"pred_iou": 0.88, "stability": 0.9}
 ALL = ProposalConfig(
-    proposer="sam", points_per_side=3, pred_iou=0.0, stability=0.0, max_area_fraction=1.0, max_box_iou=1.0,
+    proposer="everything", points_per_side=3, pred_iou=0.0, stability=0.0, max_area_fraction=1.0, max_box_iou=1.0,
     max_overlap=1.0,
 )  # fmt: skip
 
@@ -49,7 +50,7 @@ def volume() -> Volume:
 
 
 def proposed(encoder, volume: Volume, config: ProposalConfig) -> RoiSet:
-    return create_proposer("sam", encoder=encoder).propose(volume, np.ones(volume.grid.shape, bool), config)
+    return create_proposer("everything", encoder=encoder).propose(volume, np.ones(volume.grid.shape, bool), config)
 
 
 def assert_same(found: RoiSet, expected: RoiSet) -> None:
@@ -72,7 +73,7 @@ def test_a_slice_without_masks_that_pass_has_no_regions(encoder, volume, monkeyp
 @pytest.fixture
 def limited(monkeypatch) -> Callable[[int], list[int]]:
     """Sets how many points fit in memory; returns the sizes of the batches tried from then on."""
-    inner = PromptableModel.masks_at_points
+    inner = SamFamilyModel.masks_at_points
 
     def limit(fitting: int) -> list[int]:
         tried: list[int] = []
@@ -83,7 +84,7 @@ def limited(monkeypatch) -> Callable[[int], list[int]]:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             return inner(self, image, points, **options)
 
-        monkeypatch.setattr(PromptableModel, "masks_at_points", masks_at_points)
+        monkeypatch.setattr(SamFamilyModel, "masks_at_points", masks_at_points)
         return tried
 
     return limit
@@ -135,7 +136,7 @@ def test_another_failure_is_not_taken_for_full_memory(encoder, volume, monkeypat
     def broken(self, image, points, **options):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(PromptableModel, "masks_at_points", broken)
+    monkeypatch.setattr(SamFamilyModel, "masks_at_points", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         proposed(encoder, volume, ALL)
 
@@ -146,7 +147,7 @@ def test_slices_that_do_not_fit_together_are_encoded_apart(encoder, volume, monk
     six = Volume(np.concatenate([volume.voxels] * 3, 2), Grid.from_axes((SIDE, 32, 6), (3.0, 3.0, 5.0)))
     expected = [EncodedVolume(model, six).embedding(k) for k in range(6)]
     tried: list[int] = []
-    inner = PromptableModel.encode
+    inner = SamFamilyModel.encode
 
     def encode(self, pixels):
         tried.append(len(pixels))
@@ -154,7 +155,7 @@ def test_slices_that_do_not_fit_together_are_encoded_apart(encoder, volume, monk
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return inner(self, pixels)
 
-    monkeypatch.setattr(PromptableModel, "encode", encode)
+    monkeypatch.setattr(SamFamilyModel, "encode", encode)
     encoded = EncodedVolume(model, six)
     encoded._ahead = 4
     for k in range(6):
@@ -229,7 +230,7 @@ SPOT = box(slice(22, 27), slice(22, 27))  # between the points of the first pass
 
 def test_refill_finds_what_lies_between_the_points_of_the_first_pass():
     image = Drawn((UPPER, 0.95), (SPOT, 0.9))
-    config = ProposalConfig(points_per_side=2)
+    config = ProposalConfig(**SURE, points_per_side=2)
     without = found_on(image, config)
     assert drawn_of(without, image) == [0]
     image.asked.clear()
@@ -247,7 +248,7 @@ def test_refill_finds_what_lies_between_the_points_of_the_first_pass():
 
 def test_refill_is_off_unless_asked_for():
     image = Drawn((UPPER, 0.95), (SPOT, 0.9))
-    config = ProposalConfig(points_per_side=2)
+    config = ProposalConfig(**SURE, points_per_side=2)
     assert drawn_of(found_on(image, config), image) == [0]
     assert len(image.asked) == 1
 
@@ -256,7 +257,7 @@ def test_refill_stays_in_the_body():
     body = WHOLE.copy()
     body[30:] = False
     image = Drawn((UPPER, 0.95))
-    found_on(image, ProposalConfig(points_per_side=4, refill=True), body)
+    found_on(image, ProposalConfig(**SURE, points_per_side=4, refill=True), body)
     i, j = np.rint(image.asked[1]).astype(int).T
     assert len(i)
     assert body[i, j].all()
@@ -265,7 +266,7 @@ def test_refill_stays_in_the_body():
 def test_a_mask_too_large_for_a_region_covers_nothing():
     """One of the whole body, say: it is dropped for its size, and must not keep others out."""
     image = Drawn((WHOLE, 0.99), (UPPER, 0.95), (SPOT, 0.9))
-    config = ProposalConfig(points_per_side=2, refill=True)
+    config = ProposalConfig(**SURE, points_per_side=2, refill=True)
     assert drawn_of(found_on(image, config, largest=0.5 * WHOLE.sum()), image) == [0, 1, 2]
 
 
@@ -275,7 +276,7 @@ def test_refill_reaches_area_that_no_region_covered(encoder, volume, tmp_path, m
     image = Drawn((WHOLE, 0.99), (UPPER, 0.95), (SPOT, 0.9))
     monkeypatch.setattr(EncodedVolume, "prompted", lambda self, k: image)
     monkeypatch.setattr(encoder.slices, "cache", SliceCache(tmp_path))
-    config = ProposalConfig(proposer="sam", points_per_side=2, max_area_fraction=0.5, max_overlap=1.0)
+    config = ProposalConfig(**SURE, proposer="everything", points_per_side=2, max_area_fraction=0.5, max_overlap=1.0)
     refill = replace(config, refill=True)
 
     def masks(config: ProposalConfig) -> list[int]:
@@ -330,24 +331,25 @@ def boxes_along_j() -> Drawn:
 def test_of_boxes_that_share_more_the_mask_of_greater_predicted_iou_is_kept(max_box_iou: float, expected: list[int]):
     """A mask that is dropped drops no other: at 0.59 the first stays, as the second has gone."""
     image = boxes_along_j()
-    assert drawn_of(found_on(image, ProposalConfig(points_per_side=8, max_box_iou=max_box_iou)), image) == expected
+    config = ProposalConfig(**SURE, points_per_side=8, max_box_iou=max_box_iou)
+    assert drawn_of(found_on(image, config), image) == expected
 
 
 def test_boxes_are_compared_and_not_masks():
     square = box(slice(0, 20), slice(0, 20))
     diagonal = np.eye(SIDE, dtype=bool) & square
     image = Drawn((square, 0.9), (diagonal, 0.95))
-    points = ProposalConfig(points_per_side=20, max_box_iou=0.99)  # some lie on the diagonal
+    points = ProposalConfig(**SURE, points_per_side=20, max_box_iou=0.99)  # some lie on the diagonal
     assert drawn_of(found_on(image, points), image) == [1]
 
 
 def test_copies_are_kept_only_where_boxes_may_be_the_same():
     image = Drawn((UPPER, 0.95))
-    assert len(found_on(image, ProposalConfig(points_per_side=4))) == 1
-    assert len(found_on(image, ProposalConfig(points_per_side=4, max_box_iou=1.0))) == 8  # one of each point
+    assert len(found_on(image, ProposalConfig(**SURE, points_per_side=4))) == 1
+    assert len(found_on(image, ProposalConfig(**SURE, points_per_side=4, max_box_iou=1.0))) == 8  # one of each point
 
 
 def test_masks_that_share_no_more_than_said_are_all_kept():
     corners = [box(slice(i, i + 12), slice(j, j + 12)) for i, j in itertools.product((0, 20), repeat=2)]
     image = Drawn(*((corner, 0.9 + 0.01 * n) for n, corner in enumerate(corners)))
-    assert drawn_of(found_on(image, ProposalConfig(points_per_side=8, max_box_iou=0.0)), image) == [3, 2, 1, 0]
+    assert drawn_of(found_on(image, ProposalConfig(**SURE, points_per_side=8, max_box_iou=0.0)), image) == [3, 2, 1, 0]

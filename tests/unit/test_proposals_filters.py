@@ -116,9 +116,9 @@ def test_label_maps_that_cannot_serve_are_refused():
 def test_proposers_say_what_they_lack():
     with pytest.raises(UsageError, match="without a label map"):
         create_proposer("labels")
-    with pytest.raises(UsageError, match="SAM encoder"):
-        create_proposer("sam")
-    with pytest.raises(UsageError, match="superpixels, sam, labels"):
+    with pytest.raises(UsageError, match="promptable encoder"):
+        create_proposer("everything")
+    with pytest.raises(UsageError, match="everything, superpixels, labels"):
         create_proposer("watershed")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from samreg.config import Config
 from samreg.errors import UsageError
-from samreg.registry import ENCODERS, METHODS, PROPOSERS, find, load
+from samreg.registry import ENCODERS, METHODS, PROPOSERS, find, find_proposer, load
 from samreg.workflow import configured
 
 ROOT = Path(__file__).parents[2]
@@ -31,11 +31,13 @@ def test_defaults_of_the_configuration_are_registered():
     config = Config()
     assert config.method in METHODS
     assert config.encoder in ENCODERS
-    assert config.proposals.proposer in PROPOSERS
+    assert find_proposer(config.proposals.proposer, config.encoder).name == "everything"
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UsageError, match="unknown proposer 'magic'; expected one of superpixels, sam, labels") as error:
+    with pytest.raises(
+        UsageError, match="unknown proposer 'magic'; expected one of everything, superpixels, labels"
+    ) as error:
         find(PROPOSERS, "magic", "proposer")
     assert error.value.exit_code == 2
 

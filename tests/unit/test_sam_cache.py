@@ -17,8 +17,8 @@ from samreg.config import Config, MatchingConfig, ProposalConfig
 from samreg.errors import UsageError
 from samreg.geometry import Volume
 from samreg.pipeline import register
-from samreg.sam.cache import PART, SliceCache, key_of
-from samreg.sam.model import PromptableModel
+from samreg.promptable.cache import PART, SliceCache, key_of
+from samreg.sam.model import SamFamilyModel
 from tests.tiny_sam import tiny_sam
 
 
@@ -33,10 +33,8 @@ def weights(tmp_path_factory) -> Path:
 def encoded_slices(monkeypatch) -> list[int]:
     """How many slices each call of an image encoder got."""
     counts: list[int] = []
-    inner = PromptableModel.encode
-    monkeypatch.setattr(
-        PromptableModel, "encode", lambda self, pixels: counts.append(len(pixels)) or inner(self, pixels)
-    )
+    inner = SamFamilyModel.encode
+    monkeypatch.setattr(SamFamilyModel, "encode", lambda self, grey: counts.append(len(grey)) or inner(self, grey))
     return counts
 
 
@@ -51,7 +49,7 @@ def config(weights: Path, cache: Path | None = None, *, slice_range_mm: float = 
         encoder="sam",
         weights=str(weights),
         cache=str(cache) if cache else None,
-        proposals=ProposalConfig(proposer="sam", points_per_side=4, pred_iou=0.0, stability=0.0),
+        proposals=ProposalConfig(proposer="everything", points_per_side=4, pred_iou=0.0, stability=0.0),
         matching=MatchingConfig(slice_range_mm=slice_range_mm),
     )
 
@@ -157,7 +155,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path, monkeypatch, folder):
 def test_processes_share_a_folder(tmp_path):
     """Each stores and loads the same and its own keys in a folder too small for all; none sees half an entry."""
     code = (
-        "import sys, torch\nfrom pathlib import Path\nfrom samreg.sam.cache import SliceCache, key_of\n"
+        "import sys, torch\nfrom pathlib import Path\nfrom samreg.promptable.cache import SliceCache, key_of\n"
         "cache = SliceCache(sys.argv[1], limit_gb=2e-4)\n"
         "for n in range(60):\n"
         "    key, value = key_of(str(n % 7)), float(n % 7)\n"

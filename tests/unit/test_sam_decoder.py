@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from samreg.promptable import Masks
 from samreg.sam import decoder
-from samreg.sam.decoder import Masks
-from samreg.sam.model import PromptableModel
+from samreg.sam.model import SamFamilyModel
 from tests.tiny_family import tiny_sam2, tiny_sam3
 from tests.tiny_sam import responsive, tiny_sam
 
@@ -33,10 +33,12 @@ def models(request, tmp_path_factory) -> SimpleNamespace:
     theirs = published_eps(responsive(MODELS[request.param]()))
     folder = tmp_path_factory.mktemp("weights")
     theirs.save_pretrained(folder)
-    ours = PromptableModel(folder)
+    ours = SamFamilyModel(folder)
     size = ours.image_size
     pixels = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    return SimpleNamespace(theirs=theirs, ours=ours, pixels=pixels, image=ours.image_side(ours.encode(pixels)[0]))
+    return SimpleNamespace(
+        theirs=theirs, ours=ours, pixels=pixels, image=ours.image_side(ours.encode_pixels(pixels)[0])
+    )
 
 
 def some_points(count: int, size: int) -> Tensor:

@@ -9,9 +9,8 @@ import torch
 from samreg.encoders.base import Encoder, Features
 from samreg.encoders.mind import mind_ssc
 from samreg.encoders.pooling import pool
-from samreg.errors import UsageError
-from samreg.registry import ENCODERS, find, load
-from samreg.sam.cache import SliceCache
+from samreg.promptable.cache import SliceCache
+from samreg.registry import find_encoder, load
 
 __all__ = ["Encoder", "Features", "create_encoder", "mind_ssc", "pool"]
 
@@ -28,7 +27,7 @@ def create_encoder(
     """The encoder of this registry name.
 
     Args:
-        name: "handcrafted" or "sam".
+        name: "embedded", "handcrafted" or "sam".
         weights: Local file or folder, for an encoder that has weights.
         variant: Row of the SAM family; None: told from the weights.
         precision: Of its arithmetic: "float32", "bfloat16", or "auto" for the one that suits the device.
@@ -41,11 +40,7 @@ def create_encoder(
     Example:
         >>> features = create_encoder("handcrafted").encode(volume)
     """
-    entry = find(ENCODERS, name, "encoder")
-    if entry.needs_weights and weights is None:
-        raise UsageError(
-            f"encoder '{name}' without weights", "a file or folder", "Give it with --weights.", reason="weights-missing"
-        )
-    of_model = {"variant": variant, "precision": precision, "cache": cache} if entry.needs_weights else {}
-    encoder: Encoder = load(entry)(weights=weights, device=device, **of_model)
+    entry = find_encoder(name, weights)
+    offered = {"weights": weights, "variant": variant, "precision": precision, "cache": cache}
+    encoder: Encoder = load(entry)(device=device, **{option: offered[option] for option in entry.options})
     return encoder

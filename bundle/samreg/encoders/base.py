@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
+import numpy as np
+from scipy.special import expit
 from torch import Tensor
 
 from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume
 
 OnProgress = Callable[[float], None]  # called with the share done, 0..1
+# What an encoder reads of an image: the working image, the slices as they are, or the slices of both images sampled
+# with pixels of one size.
+Reads = Literal["working image", "slices", "sampled slices"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +39,85 @@ class Features:
             raise UsageError(f"features of shape {tuple(self.channels.shape)}", f"[c, *{self.grid.shape}]")
 
 
+@dataclass(frozen=True)
+class Confidence:
+    """Logarithm of the odds that a pair is right, as a weighted sum (logistic regression).
+
+    Attributes:
+        bias: Constant.
+        similarity: Of the similarity of the prototypes, 0..1.
+        dice: Of the overlap under the alignment.
+        shape: Of the likeness of size and elongation, 0..1.
+        margin: Of the score's distance from the best rival.
+    """
+
+    bias: float
+    similarity: float = 0.0
+    dice: float = 0.0
+    shape: float = 0.0
+    margin: float = 0.0
+
+    def probability(
+        self, *, similarity: np.ndarray, dice: np.ndarray, shape: np.ndarray, margin: np.ndarray
+    ) -> np.ndarray:
+        """That pairs with these values, arrays of one shape, are right."""
+        logit = self.bias + self.similarity * similarity + self.dice * dice + self.shape * shape + self.margin * margin
+        return np.asarray(expit(logit))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the similarity of an encoder's prototypes is worth.
+
+    Attributes:
+        similarity_threshold: ε, of similarities in 0..1, where the configuration names none.
+        shape_weight: Exponent of the likeness of shapes in the score, where the configuration names none.
+        max_pairs: K, where the configuration names none.
+        apart: Share of its score that a pair keeps whose regions lie apart under the alignment; 0: they must overlap.
+        free, aligned: Confidence of pairs by appearance alone, and of those that lie together.
+    """
+
+    similarity_threshold: float
+    shape_weight: float
+    max_pairs: int
+    apart: float
+    free: Confidence
+    aligned: Confidence
+
+
+# Fitted to "centroids agree within 5 mm" on phantoms with the handcrafted encoder; see docs/concepts.md.
+PHANTOM_CALIBRATION = Calibration(
+    similarity_threshold=0.65,
+    shape_weight=0.0,
+    max_pairs=48,
+    apart=0.0,
+    free=Confidence(bias=-11.1, similarity=12.0, margin=10.4),
+    aligned=Confidence(bias=-7.7, dice=11.9, margin=1.7),
+)
+
+
 class Encoder(Protocol):
     """Turns an image into features."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """Of the similarity of its prototypes."""
+        ...
+
+    @property
+    def reads(self) -> Reads:
+        """What of an image it is given."""
+        ...
+
+    @property
+    def looks_twice(self) -> bool:
+        """Quick enough to read an image again, once it is known how it lies."""
+        ...
+
+    @property
+    def one_contrast(self) -> bool:
+        """Its features tell regions apart only between images of one contrast that lie alike."""
+        ...
 
     @property
     def weights_hash(self) -> str | None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from samreg.encoders.base import Features, OnProgress
+from samreg.encoders.base import PHANTOM_CALIBRATION, Features, OnProgress, Reads
 from samreg.encoders.mind import mind_ssc
-from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume, finest_spacing_mm, gaussian_smooth
 from samreg.preprocess import background_value
 
@@ -30,24 +27,22 @@ class Handcrafted:
     so that a cosine can tell regions apart, and a deviation of 1 (statistics: 0.3).
 
     Args:
-        weights: Must be None.
         device: Where to compute.
-
-    Raises:
-        UsageError: Weights are given.
 
     Example:
         >>> Handcrafted().encode(volume).channels.shape  # of a volume of 100 x 100 x 35
         torch.Size([16, 100, 100, 35])
     """
 
+    reads: Reads = "working image"
+    looks_twice: bool = False
+    one_contrast: bool = True
     weights_hash: str | None = None
     variant: str | None = None
     precision: str = "float32"
+    calibration = PHANTOM_CALIBRATION
 
-    def __init__(self, *, weights: str | Path | None = None, device: torch.device | str = "cpu") -> None:
-        if weights is not None:
-            raise UsageError("weights for the handcrafted encoder", "none", "Leave out the weights or choose 'sam'.")
+    def __init__(self, *, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
 
     def encode(self, volume: Volume, *, on_progress: OnProgress | None = None) -> Features:

@@ -1,6 +1,7 @@
-"""Pairs of regions: similarity, selection, positional checks, linking, confidence."""
+"""Pairs of regions: similarity, combinations, selection, linking."""
 
-from samreg.matching.agreement import agreement
+from samreg.matching.agreement import overlap
+from samreg.matching.combinations import Combinations, calibrated, weigh
 from samreg.matching.holding_out import with_held_out
 from samreg.matching.linking import link_slices
 from samreg.matching.matcher import match, match_labels
@@ -8,13 +9,16 @@ from samreg.matching.sides import Side, pair_up
 from samreg.matching.similarity import shape_similarity, similarity
 
 __all__ = [
+    "Combinations",
     "Side",
-    "agreement",
+    "calibrated",
     "link_slices",
     "match",
     "match_labels",
+    "overlap",
     "pair_up",
     "shape_similarity",
     "similarity",
+    "weigh",
     "with_held_out",
 ]

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from samreg.config import Config
+from samreg.config import MatchingConfig
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
 from samreg.geometry import Volume
+from samreg.matching.combinations import calibrated, weigh
 from samreg.matching.matcher import match, match_labels
 from samreg.matching.similarity import similarity
 from samreg.preprocess import contrast_matched, turned_like
@@ -28,6 +29,8 @@ class Side:
         working: The image at the resolution of the regions.
         body: [i, j, k] on the working grid.
         prototypes: [n, c] of the regions; None for given labels.
+        witness: [n, c] the same read in another field of view, for `witnesses` of an alignment: features that know
+            where in the picture something lies would make any alignment look right. None: as `prototypes`.
     """
 
     image: Volume
@@ -35,6 +38,7 @@ class Side:
     body: Mask
     rois: RoiSet
     prototypes: np.ndarray | None
+    witness: np.ndarray | None = None
 
     @property
     def body_size_mm(self) -> float:
@@ -47,7 +51,7 @@ def pair_up(
     fixed: Side,
     moving: Side,
     encoder: Encoder,
-    config: Config,
+    config: MatchingConfig,
     aligned: Affine | None = None,
     *,
     witnesses: bool = False,
@@ -55,25 +59,40 @@ def pair_up(
     """Pairs of regions, by label where both images have given ones.
 
     Args:
-        aligned: Rough fixed to moving transform. Makes the contrasts comparable, and restricts where pairs may lie.
+        fixed, moving: The images.
+        encoder: That the prototypes are from.
+        config: What is asked of pairs.
+        aligned: Rough fixed to moving transform. Makes the contrasts comparable where the encoder
+            needs that, and restricts where pairs may lie.
         witnesses: Pairs by appearance alone, not restricted in spite of an alignment, and many: for the rigid
             estimate, and to tell a right result from a wrong one.
 
     Returns:
-        At most K pairs as `config.matching` counts them; witnesses up to WITNESSES or K, whichever is more.
+        At most K pairs as `config` counts them; witnesses up to WITNESSES or K, whichever is more.
     """
     if fixed.prototypes is None or moving.prototypes is None:
         return match_labels(fixed.rois, moving.rois)
     prototypes = moving.prototypes
-    settings = config.matching
+    config = calibrated(config, encoder.calibration)
     if witnesses:
-        settings = replace(settings, max_pairs=max(WITNESSES, settings.max_pairs), max_pairs_of="image")
-    if aligned is not None and config.encoder == "handcrafted":
+        prototypes = moving.prototypes if moving.witness is None else moving.witness
+        config = replace(config, max_pairs=max(WITNESSES, config.max_pairs or 0), max_pairs_of="image")
+    if aligned is not None and encoder.one_contrast:
         # Intensity statistics compare only once both images have one contrast.
         image = contrast_matched(moving.working, fixed.working, aligned, fixed.body)
         image = turned_like(image, fixed.working.grid, aligned)
         prototypes = pool(encoder.encode(image), moving.rois)
-    alike = similarity(fixed.prototypes, prototypes, settings.similarity)
-    reach = settings.max_distance_mm or 0.1 * fixed.body_size_mm
+    alike = similarity(fixed.prototypes, prototypes, config.similarity)
+    reach = config.max_distance_mm or 0.1 * fixed.body_size_mm
     where = None if witnesses else aligned
-    return match(fixed.rois, moving.rois, alike, settings, aligned=where, max_distance_mm=reach)
+    return match(
+        weigh(
+            fixed.rois,
+            moving.rois,
+            alike,
+            config,
+            calibration=encoder.calibration,
+            aligned=where,
+            max_distance_mm=reach,
+        )
+    )

@@ -13,9 +13,9 @@ from samreg.encoders.pooling import pool
 from samreg.geometry import Volume
 from samreg.matching.similarity import similarity
 from samreg.preprocess import body_mask, mask_on, working_volume
-from samreg.proposals.sam import Candidates
+from samreg.promptable.slices import PromptableSlices
+from samreg.proposals.everything import Candidates
 from samreg.rois import Roi, RoiSet
-from samreg.sam.slices import SamSlices
 
 BODY_ACROSS = 100  # voxels across the field of view at which the body is found
 CONTINUES = 0.4  # least intersection over union of a region with itself in the next slice
@@ -91,7 +91,7 @@ class PromptedImage:
         used: Slices that were encoded.
     """
 
-    def __init__(self, slices: SamSlices, volume: Volume, max_area_fraction: float) -> None:
+    def __init__(self, slices: PromptableSlices, volume: Volume, max_area_fraction: float) -> None:
         self.volume = volume
         self.used: set[int] = set()
         self._encoded = slices.of(volume)

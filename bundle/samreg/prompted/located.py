@@ -49,14 +49,15 @@ class Located:
     def as_dict(self) -> dict[str, Any]:
         """What `samreg locate` prints: plain JSON values."""
         fixed, moving = RoiSet(self.fixed_grid, ()), RoiSet(self.moving_grid, ())
+        flat = self.fixed.is_2d and self.moving.is_2d
         return {
             **self.prompt.as_dict(),
             "by": self.by,
             "confidence": round(self.confidence, 6),
             "similarity": None if self.similarity is None else round(self.similarity, 6),
-            "fixed": fixed.described(self.fixed),
-            "moving": moving.described(self.moving),
-            "runner_up": None if self.runner_up is None else moving.described(self.runner_up),
+            "fixed": fixed.described(self.fixed, flat=flat),
+            "moving": moving.described(self.moving, flat=flat),
+            "runner_up": None if self.runner_up is None else moving.described(self.runner_up, flat=flat),
             **self.details,
             "notes": list(self.notes),
             **self.provenance,

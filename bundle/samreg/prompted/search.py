@@ -11,16 +11,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from samreg.config import Config, MatchingConfig
+from samreg.config import Config
+from samreg.encoders.base import PHANTOM_CALIBRATION, Calibration
 from samreg.errors import InputRefused
 from samreg.geometry import Volume
+from samreg.matching import calibrated
 from samreg.matching.linking import union
+from samreg.promptable.slices import PromptableSlices
 from samreg.prompted.follow import follow
 from samreg.prompted.image import PromptedImage, Region
 from samreg.prompted.located import Located
 from samreg.prompted.prompts import GivenRoi, Point, Prompt
 from samreg.rois import Roi
-from samreg.sam.slices import SamSlices
 
 OnProgress = Callable[[float], None]  # called with the share done, 0..1
 
@@ -55,9 +57,10 @@ def counterpart(
     fixed: Volume,
     moving: Volume,
     prompt: Prompt,
-    slices: SamSlices,
+    slices: PromptableSlices,
     config: Config,
     *,
+    calibration: Calibration = PHANTOM_CALIBRATION,
     on_progress: OnProgress | None = None,
 ) -> Located:
     """The region that a prompt means in the fixed image, and its counterpart in the moving one.
@@ -77,6 +80,7 @@ def counterpart(
         prompt: In the fixed image.
         slices: The model.
         config: `matching.similarity_threshold` (ε), `matching.slice_range_mm` and `proposals.max_area_fraction`.
+        calibration: Of the encoder, for what the configuration leaves open.
         on_progress: Called with the share done, 0..1.
 
     Returns:
@@ -85,7 +89,8 @@ def counterpart(
     Raises:
         InputRefused: `nothing-at-prompt`, `no-slice-in-range`, `no-counterpart`, or a prompt outside the image.
     """
-    settings = config.matching
+    settings = calibrated(config.matching, calibration)
+    threshold = settings.similarity_threshold or 0.0
     here = PromptedImage(slices, fixed, config.proposals.max_area_fraction)
     whole, sought = _region_at(here, prompt)
     there = PromptedImage(slices, moving, config.proposals.max_area_fraction)
@@ -93,11 +98,11 @@ def counterpart(
     searched = _reachable(moving, fixed.grid.lps(sought.roi.centroid_ijk[None])[0] + shift, settings.slice_range_mm)
     found: list[Candidate] = []
     for n, k in enumerate(searched):
-        found += candidates(there, k, sought, settings.similarity_threshold)
+        found += candidates(there, k, sought, threshold)
         if on_progress:
             on_progress((n + 1) / len(searched))
-    best, runner_up = _chosen(here, there, sought, found, settings)
-    followed = follow(there, best.region, *_reach_mm(whole, sought, fixed, moving), settings.similarity_threshold)
+    best, runner_up = _chosen(here, there, sought, found, threshold)
+    followed = follow(there, best.region, *_reach_mm(whole, sought, fixed, moving), threshold)
     weakest = min((region.similarity(best.region) for region in followed), default=1.0)
     return Located(
         prompt=prompt,
@@ -107,7 +112,7 @@ def counterpart(
         moving_grid=moving.grid,
         runner_up=runner_up.region.roi if runner_up else None,
         similarity=best.similarity,
-        confidence=confidence(best, runner_up, settings.similarity_threshold, weakest_slice=weakest),
+        confidence=confidence(best, runner_up, threshold, weakest_slice=weakest),
         by="prompts",
         details={
             "segmentation_score": round(sought.roi.score, 6),
@@ -223,7 +228,7 @@ def _reachable(moving: Volume, point_lps: np.ndarray, range_mm: float) -> list[i
 
 
 def _chosen(
-    here: PromptedImage, there: PromptedImage, sought: Region, found: Sequence[Candidate], settings: MatchingConfig
+    here: PromptedImage, there: PromptedImage, sought: Region, found: Sequence[Candidate], threshold: float
 ) -> tuple[Candidate, Candidate | None]:
     """The best of the candidates once they were led back, and the best that is another structure.
 
@@ -238,12 +243,12 @@ def _chosen(
     if not distinct:
         raise InputRefused(
             "no region of the moving image looks like the one at the prompt",
-            f"a similarity above {settings.similarity_threshold:g} (matching.similarity_threshold) and an area "
+            f"a similarity above {threshold:g} (matching.similarity_threshold) and an area "
             f"within a factor of {MAX_AREA_RATIO:g}",
             "Register the images and map the place with `samreg apply-points`, or lower the threshold with --config.",
             reason="no-counterpart",
         )
-    led_back = [replace(c, cycle_iou=_cycle_iou(here, sought, c.region, settings)) for c in distinct]
+    led_back = [replace(c, cycle_iou=_cycle_iou(here, sought, c.region, threshold)) for c in distinct]
     ranked = sorted(led_back, key=lambda c: -c.score)
     return ranked[0], ranked[1] if len(ranked) > 1 else None
 
@@ -257,9 +262,9 @@ def _of_other_structures(best: Region, others: Sequence[Candidate], slice_mm: fl
     return [c for c in left if not c.region.same_structure(best, slice_mm)]
 
 
-def _cycle_iou(here: PromptedImage, sought: Region, candidate: Region, settings: MatchingConfig) -> float:
+def _cycle_iou(here: PromptedImage, sought: Region, candidate: Region, threshold: float) -> float:
     """Overlap of the region sought with where the step from a candidate back to its slice arrives; 0 if nowhere."""
-    back = candidates(here, sought.k, candidate, settings.similarity_threshold)
+    back = candidates(here, sought.k, candidate, threshold)
     return max(back, key=lambda c: c.likeness).region.iou_along_normal(sought) if back else 0.0
 
 

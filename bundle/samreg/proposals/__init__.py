@@ -5,18 +5,18 @@ from __future__ import annotations
 from samreg.encoders import Encoder
 from samreg.errors import UsageError
 from samreg.proposals.base import Proposer
-from samreg.registry import find_proposer, load
+from samreg.registry import PROPOSERS, find, load
 from samreg.types import Labels
 
 __all__ = ["Proposer", "create_proposer"]
 
 
-def create_proposer(name: str, *, encoder: Encoder | None = None, labels: Labels | None = None) -> Proposer:
+def create_proposer(name: str, encoder: Encoder | None = None, *, labels: Labels | None = None) -> Proposer:
     """The proposer of this registry name.
 
     Args:
-        name: "superpixels", "sam" or "labels".
-        encoder: For "sam": the SAM encoder, whose model and embeddings it shares.
+        name: "everything", "superpixels" or "labels".
+        encoder: For "everything": the encoder whose model and embeddings it shares.
         labels: For "labels": the given map [i, j, k].
 
     Raises:
@@ -25,14 +25,16 @@ def create_proposer(name: str, *, encoder: Encoder | None = None, labels: Labels
     Example:
         >>> rois = create_proposer("superpixels").propose(volume, body, ProposalConfig())
     """
-    entry = find_proposer(name, labelled=labels is not None)
-    if name == "sam":
+    entry = find(PROPOSERS, name, "proposer")
+    if name == "labels":
+        if labels is None:
+            raise UsageError("proposer 'labels' without a label map", "one for each image")
+        proposer: Proposer = load(entry)(labels)
+    elif entry.promptable:
         slices = getattr(encoder, "slices", None)
         if slices is None:
-            raise UsageError("proposer 'sam' without the SAM encoder", "encoder 'sam'", "Choose --encoder sam.")
-        proposer: Proposer = load(entry)(slices)
-    elif name == "labels":
-        proposer = load(entry)(labels)
+            raise UsageError(f"proposer '{name}' without a promptable encoder", "encoder 'embedded' or 'sam'")
+        proposer = load(entry)(slices)
     else:
         proposer = load(entry)()
     return proposer

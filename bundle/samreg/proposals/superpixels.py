@@ -17,6 +17,7 @@ from samreg.proposals.level_sets import stable_components
 from samreg.rois import Roi, RoiSet
 from samreg.types import Mask, Voxels
 
+MAX_ROIS = 400  # of an image
 LEVEL_SET_SCALE = 1.2  # smoothing before thresholds, in units of the finest spacing
 BLOB_SCALES = (2.0, 3.2, 5.0)
 BLOB_CONTRAST = 0.02  # a blob that stands this high above its surroundings scores one half
@@ -36,6 +37,7 @@ class Superpixels:
         self, volume: Volume, body: Mask, config: ProposalConfig, *, on_progress: OnProgress | None = None
     ) -> RoiSet:
         report = on_progress or (lambda share: None)
+        config = replace(config, max_rois=MAX_ROIS if config.max_rois is None else config.max_rois)
         if not config.per_slice or volume.grid.is_2d:
             rois = _regions(volume, body, config, report)
         else:

@@ -15,6 +15,7 @@ from samreg.rois import RoiPair, RoiPairs
 
 THUMBNAIL_PIXELS = 112
 MAX_THUMBNAILS = 64
+MAX_OUTLINES = 24  # of a plane: more numbers cannot be read
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def _draw_regions(
     window: pictures.Window,
     moving_window: pictures.Window,
 ) -> None:
-    """Regions on the planes that show most of them, the moving image cut along the corresponding planes."""
+    """The surest regions on the planes that show most, the moving image cut along the corresponding planes."""
     pairs, fixed, moving = result.pairs, result.fixed, result.moving
     if not len(pairs):
         return
@@ -194,10 +195,12 @@ def _draw_regions(
         here = busiest(view, fixed.grid, [p.fixed for p in pairs], pairs.confidences.tolist())
         there = corresponding(here, result.transform)
         shade = window(cut(fixed.voxels, fixed.grid, here.grid))
-        drawn = outlines(here, fixed.grid, list(pairs), "fixed")
+        cutting = {outline.pair for outline in outlines(here, fixed.grid, list(pairs), "fixed")}
+        shown = [pair for pair in pairs if pair.id in cutting][:MAX_OUTLINES]
+        drawn = outlines(here, fixed.grid, shown, "fixed")
         figures.regions_fixed.append(picture(here, pictures.grey(shade), "Paired regions, fixed image", drawn))
         shade = moving_window(cut(moving.voxels, moving.grid, there.grid))
-        drawn = outlines(there, moving.grid, list(pairs), "moving")
+        drawn = outlines(there, moving.grid, shown, "moving")
         figures.regions_moving.append(picture(there, pictures.grey(shade), "Paired regions, moving image", drawn))
 
 
@@ -217,8 +220,8 @@ def _width_mm(pairs: RoiPairs, pair: RoiPair) -> float:
 
 
 def _size(pairs: RoiPairs, pair: RoiPair) -> str:
-    """Sizes of both regions, in one unit."""
-    if pair.fixed.is_2d or pair.moving.is_2d:
+    """Sizes of both regions, in one unit: areas where both lie in one slice each."""
+    if pair.is_2d:
         sizes = pairs.fixed.area_mm2(pair.fixed), pairs.moving.area_mm2(pair.moving)
         unit, divisor = ("cm²", 100.0) if max(sizes) >= 1000 else ("mm²", 1.0)
     else:

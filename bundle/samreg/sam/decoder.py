@@ -8,7 +8,6 @@ The result is the published one up to rounding. Masks are made only where the pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,48 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, gelu, layer_norm
 
+from samreg.promptable import Encoded, Masks
+
 gelu_ = torch.ops.aten.gelu_  # in place, which torch.nn.functional does not have
 
 AT_ONCE_ON_CPU = 2  # prompts; what belongs to them then stays in the processor's cache
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """One slice as the encoder leaves it.
-
-    Attributes:
-        embedding: [c, y, x].
-        fine: What the decoder adds at higher resolutions: [c / 4, 2y, 2x] and [c / 8, 4y, 4x] in SAM 2
-            and its kin, the latter alone in HQ-SAM, else nothing.
-    """
-
-    embedding: Tensor
-    fine: tuple[Tensor, ...] = ()
-
-    def as_tensors(self) -> dict[str, Tensor]:
-        """By name, to be kept."""
-        return {"embedding": self.embedding, **{f"fine{n}": tensor for n, tensor in enumerate(self.fine)}}
-
-    @staticmethod
-    def from_tensors(tensors: Mapping[str, Tensor], device: torch.device) -> Encoded:
-        """What `as_tensors` gave, on a device."""
-        fine = [tensors[f"fine{n}"].to(device) for n in range(len(tensors) - 1)]
-        return Encoded(tensors["embedding"].to(device), tuple(fine))
-
-
-@dataclass(frozen=True, eq=False)
-class Masks:
-    """Masks of prompts.
-
-    Attributes:
-        logits: [n, y, x] at the decoder's resolution, padding included.
-        iou: [n] predicted IoU.
-        prompt: [n] number of the prompt that each mask answers.
-    """
-
-    logits: Tensor
-    iou: Tensor
-    prompt: Tensor
 
 
 @dataclass(frozen=True, eq=False)

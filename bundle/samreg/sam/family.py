@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from samreg.errors import UsageError
 
+if TYPE_CHECKING:
+    from samreg.types import Fit
+
 Architecture = Literal["sam", "sam_hq", "sam2", "edgetam", "sam3_tracker", "mobile_sam"]
-Fit = Literal["pad", "stretch"]
 Normalisation = Literal["imagenet", "half", "unit"]
 
 

@@ -8,14 +8,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, pad
 
+from samreg.promptable import Encoded, Masks
 from samreg.sam.attention import attend_in_parts
-from samreg.sam.decoder import Decoder, Encoded, ImageSide, Masks
+from samreg.sam.decoder import Decoder, ImageSide
 from samreg.sam.loading import load_sam
+from samreg.types import Fit
+
+_NORMALISATION = {  # mean and standard deviation of intensities in 0..1
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5,) * 3, (0.5,) * 3),
+    "unit": ((0.0,) * 3, (1.0,) * 3),
+}
+LEAST_QUALITY = 0.88, 0.90  # predicted IoU and stability of a mask
 
 
-class PromptableModel:
+class SamFamilyModel:
     """A loaded model on its device.
 
     Args:
@@ -46,18 +55,57 @@ class PromptableModel:
         self.decoder = Decoder(self.model)
 
     @property
+    def name(self) -> str:
+        """Row of the family."""
+        return self.variant.name
+
+    @property
+    def fit(self) -> Fit:
+        """See `Variant`."""
+        return self.variant.fit
+
+    @property
+    def how(self) -> str:
+        """Weights, architecture, preprocessing and precision."""
+        variant = self.variant
+        return f"{self.weights_hash} {variant.architecture} {variant.preprocessing} {self.precision}"
+
+    @property
     def image_size(self) -> int:
         """Side of the square input in pixels."""
         return int(self.model.prompt_encoder.input_image_size)
+
+    def side_for(self, pixels: int) -> int:
+        """Always `image_size`."""
+        return self.image_size
 
     @property
     def cell_size(self) -> int:
         """Side in pixels of what a cell of the embedding covers."""
         return self.image_size // int(self.model.prompt_encoder.image_embedding_size[0])
 
+    @property
+    def mask_size(self) -> float:
+        """Side in pixels of what a value of a mask covers."""
+        return self.cell_size / 4
+
+    @property
+    def least_quality(self) -> tuple[float, float]:
+        """See `PromptableModel`."""
+        return LEAST_QUALITY
+
     @torch.no_grad()
-    def encode(self, pixels: Tensor) -> list[Encoded]:
+    def encode(self, grey: Tensor) -> list[Encoded]:
         """Embeddings of slices.
+
+        Args:
+            grey: float32 [b, 1, y, x], 0..1, at most of the model's size; padded below and to the right.
+        """
+        return self.encode_pixels(self._pixels(grey.to(self.device)))
+
+    @torch.no_grad()
+    def encode_pixels(self, pixels: Tensor) -> list[Encoded]:
+        """Embeddings of slices as the model reads them.
 
         Args:
             pixels: [b, 3, y, x] normalised, of the model's size.
@@ -100,6 +148,14 @@ class PromptableModel:
             min_iou: A mask of which less is predicted is not made.
         """
         return self._masks(image, (None, None, boxes.to(self.device, torch.float32)[None], None), min_iou)
+
+    def _pixels(self, grey: Tensor) -> Tensor:
+        """[b, 3, y, x] as the model reads it."""
+        mean, deviation = (
+            torch.tensor(v, device=grey.device)[:, None, None] for v in _NORMALISATION[self.variant.normalisation]
+        )
+        (height, width), size = grey.shape[2:], self.image_size
+        return pad((grey - mean) / deviation, (0, size - width, 0, size - height))
 
     def _masks(self, image: ImageSide, prompt: tuple[Tensor | None, ...], min_iou: float) -> Masks:
         with self._arithmetic():

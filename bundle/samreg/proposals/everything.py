@@ -1,11 +1,11 @@
-"""Everything mode: a SAM model prompted with a grid of points on every slice."""
+"""Everything mode: a promptable model prompted with a grid of points on every slice."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,16 +13,18 @@ from torch import Tensor
 
 from samreg.config import ProposalConfig
 from samreg.device import out_of_memory
+from samreg.errors import UsageError
 from samreg.geometry import Volume
+from samreg.promptable.cache import key_of
+from samreg.promptable.slices import EncodedVolume, PromptableSlices, PromptedSlice
 from samreg.proposals.base import OnProgress
 from samreg.proposals.filters import size_limits, within_limits, without_overlap
 from samreg.rois import Roi, RoiSet
-from samreg.sam.cache import key_of
-from samreg.sam.slices import EncodedVolume, PromptedSlice, SamSlices
 from samreg.types import Mask
 
 logger = logging.getLogger(__name__)
 
+MAX_ROIS = 1000  # of an image: of 40 slices, 25 each
 STABILITY_OFFSET = 1.0  # logits by which the threshold is moved up and down
 STABILITY_MARGIN = 0.2  # by which the stability at the decoder's resolution may differ
 
@@ -77,19 +79,20 @@ class Candidates:
         return Candidates(*(torch.cat(field) for field in zip(*fields, strict=True)))
 
 
-class SamEverything:
+class Everything:
     """2D regions of every slice (axis k), by points spread over the slice's body.
 
     Args:
         slices: The model; share the one of the SAM encoder, so that each slice is encoded once.
     """
 
-    def __init__(self, slices: SamSlices) -> None:
+    def __init__(self, slices: PromptableSlices) -> None:
         self.slices = slices
 
     def propose(
         self, volume: Volume, body: Mask, config: ProposalConfig, *, on_progress: OnProgress | None = None
     ) -> RoiSet:
+        config = self._resolved(config)
         encoded = self.slices.of(volume)
         smallest, largest = size_limits(volume.grid, body, config, per_slice=True)
         decoding = Decoding(config)
@@ -108,6 +111,16 @@ class SamEverything:
                 on_progress((k + 1) / volume.grid.shape[2])
         rois.sort(key=lambda roi: -roi.score)
         return RoiSet(volume.grid, tuple(rois[: config.max_rois]), notes=tuple(decoding.notes))
+
+    def _resolved(self, config: ProposalConfig) -> ProposalConfig:
+        """With what suits the model and this proposer, where the configuration leaves that open."""
+        pred_iou, stability = self.slices.model.least_quality
+        return replace(
+            config,
+            pred_iou=pred_iou if config.pred_iou is None else config.pred_iou,
+            stability=stability if config.stability is None else config.stability,
+            max_rois=MAX_ROIS if config.max_rois is None else config.max_rois,
+        )
 
     def _candidates(
         self,
@@ -137,14 +150,16 @@ class Decoding:
     """Points in batches; a batch that does not fit in memory is halved, for good and not in silence.
 
     Args:
-        config: How many at once, and what they must reach.
+        config: How many at once, and the IoU and stability they must reach.
 
     Attributes:
         notes: What had to be changed.
     """
 
     def __init__(self, config: ProposalConfig) -> None:
-        self._config = config
+        if config.pred_iou is None or config.stability is None:
+            raise UsageError("everything mode without a least IoU and stability", "both")
+        self._pred_iou, self._least_stability = config.pred_iou, config.stability
         self._at_once = config.points_per_batch
         self.notes: list[str] = []
 
@@ -167,11 +182,11 @@ class Decoding:
         return Candidates.joined(parts)
 
     def _good(self, image: PromptedSlice, points_ij: np.ndarray) -> Candidates:
-        found = image.at_points(points_ij, min_iou=self._config.pred_iou)
+        found = image.at_points(points_ij, min_iou=self._pred_iou)
         # What is clearly unstable at the decoder's resolution is not brought to the voxels.
-        chosen = _stability(found.logits) >= self._config.stability - STABILITY_MARGIN
+        chosen = _stability(found.logits) >= self._least_stability - STABILITY_MARGIN
         candidates = Candidates.on_voxels(image, found.logits[chosen], found.iou[chosen])
-        return candidates.select(candidates.stability >= self._config.stability)
+        return candidates.select(candidates.stability >= self._least_stability)
 
     def _halve(self, tried: int, error: torch.OutOfMemoryError) -> None:
         if tried <= 1:

@@ -1,6 +1,6 @@
-"""A volume as the slices that a SAM model reads: pixels, embeddings, and masks back on voxels.
+"""A volume as the slices that a promptable model reads: pixels, embeddings, and masks back on voxels.
 
-SAM's x runs along index i and its y along j, both from the image's edge; nothing outside this room
+A model's x runs along index i and its y along j, both from the image's edge; nothing outside this room
 knows its pixels.
 """
 
@@ -10,31 +10,26 @@ import logging
 import math
 from collections import OrderedDict
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 from samreg.geometry import Grid, Volume
-from samreg.sam.cache import SliceCache, key_of
-from samreg.sam.decoder import Encoded, ImageSide, Masks
-from samreg.sam.model import PromptableModel
+from samreg.promptable.base import Encoded, Masks, PromptableModel
+from samreg.promptable.cache import SliceCache, key_of
 
 logger = logging.getLogger(__name__)
 
-_NORMALISATION = {  # mean and standard deviation of intensities in 0..1
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "half": ((0.5,) * 3, (0.5,) * 3),
-    "unit": ((0.0,) * 3, (1.0,) * 3),
-}
 _WINDOW = (0.5, 99.5)  # percentiles of the volume that become 0 and 1
 _VOLUMES_KEPT = 2
 _AHEAD_ON_GPU = 4  # slices encoded together
 _WHOLE_KEPT = 8  # slices ready for prompts; of the others the embedding alone, as float16
 
 
-class SamSlices:
+class PromptableSlices:
     """One model and the embeddings of the last volumes.
 
     Args:
@@ -66,8 +61,8 @@ class EncodedVolume:
         self._volume = volume
         self._low, high = (float(p) for p in np.percentile(volume.voxels, _WINDOW))
         self._range = max(high - self._low, 1e-12)
-        size = model.image_size
-        if model.variant.fit == "stretch":
+        size = model.side_for(round(float(volume.grid.extent_mm[:2].max() / volume.grid.spacing_mm[:2].min())))
+        if model.fit == "stretch":
             self.size_xy = size, size
         else:
             # The long side in mm fills the model's input, so that the model sees square pixels.
@@ -109,9 +104,7 @@ class EncodedVolume:
 
     def key(self, k: int) -> str:
         """Hash of all that decides what the model makes of slice k."""
-        model = self._model
-        how = f"{model.weights_hash} {model.variant.architecture} {model.variant.preprocessing} {model.precision}"
-        return key_of(how, self._grey(k).cpu().numpy())
+        return key_of(self._model.how, self._grey(k).cpu().numpy())
 
     def _encode_from(self, k: int) -> None:
         """Slice k from the cache, or encoded, and on a GPU the next ones with it."""
@@ -127,14 +120,14 @@ class EncodedVolume:
     def _first_of(self, wanted: list[int]) -> list[Encoded]:
         """The first of these slices, as many as are encoded together; fewer from now on if memory is full."""
         while True:
-            pixels = torch.stack([self._pixels(n) for n in wanted[: self._ahead]])
+            grey = torch.stack([self._grey(n) for n in wanted[: self._ahead]])
             try:
-                return self._model.encode(pixels)
+                return self._model.encode(grey)
             except torch.OutOfMemoryError:
-                if len(pixels) == 1:
+                if len(grey) == 1:
                     raise
-            self._ahead = len(pixels) // 2
-            logger.warning("%d slices at once did not fit in memory, went on with %d", len(pixels), self._ahead)
+            self._ahead = len(grey) // 2
+            logger.warning("%d slices at once did not fit in memory, went on with %d", len(grey), self._ahead)
 
     def _keep(self, k: int, encoded: Encoded) -> None:
         self._embeddings[k] = encoded.embedding.half()
@@ -149,14 +142,6 @@ class EncodedVolume:
         width, height = self.size_xy
         return interpolate(image[None, None], size=(height, width), mode="bilinear", antialias=True)[0]
 
-    def _pixels(self, k: int) -> Tensor:
-        """What the model reads: float32 [3, y, x], padded below and to the right."""
-        image = self._grey(k)
-        normalisation = _NORMALISATION[self._model.variant.normalisation]
-        mean, deviation = (torch.tensor(v, device=image.device)[:, None, None] for v in normalisation)
-        (width, height), size = self.size_xy, self._model.image_size
-        return pad((image - mean) / deviation, (0, size - width, 0, size - height))
-
 
 class PromptedSlice:
     """One slice to which prompts are given in voxel indices.
@@ -167,12 +152,12 @@ class PromptedSlice:
         size_xy: Pixels of the model's input that the slice fills.
     """
 
-    def __init__(self, model: PromptableModel, image: ImageSide, grid: Grid, size_xy: tuple[int, int]) -> None:
+    def __init__(self, model: PromptableModel, image: Any, grid: Grid, size_xy: tuple[int, int]) -> None:
         self._model = model
         self._image = image
         self._shape = grid.shape[:2]
         self._size_xy = size_xy
-        self._low_per_pixel = 4 / model.cell_size
+        self._low_per_pixel = 1 / model.mask_size
 
     def at_points(self, points_ij: np.ndarray, *, min_iou: float = float("-inf")) -> Masks:
         """Up to three masks for each foreground point.

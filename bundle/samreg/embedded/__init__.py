@@ -1,0 +1,1 @@
+"""The small promptable model that the library comes with."""

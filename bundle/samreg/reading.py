@@ -1,0 +1,109 @@
+"""What a proposer finds in the two images, and what the encoder makes of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from samreg.config import Config
+from samreg.encoders.base import Encoder
+from samreg.encoders.pooling import pool
+from samreg.estimation.rigid import field_scale
+from samreg.geometry import Volume
+from samreg.matching import Side
+from samreg.preprocess import body_mask, cut_along, displaced, for_slices, mask_on, working_volume
+from samreg.proposals import create_proposer
+from samreg.proposals.labels import GivenLabels
+from samreg.registry import find_proposer
+from samreg.transforms import Affine
+from samreg.types import Labels
+
+logger = logging.getLogger(__name__)
+
+REGIONS_MM = 2.5  # of a field of view of 256 mm, and scales with it
+MODEL_SIDE, MODEL_SLICES = 256, 48  # of sampled slices
+
+OnProgress = Callable[[float], None]  # called with the share done, 0..1
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """Reads the two images of a registration as its configuration asks.
+
+    Attributes:
+        fixed, moving: The images.
+        config: Names proposer and encoder.
+        encoder: Makes features.
+        labels: Given label maps, in place of a proposer.
+    """
+
+    fixed: Volume
+    moving: Volume
+    config: Config
+    encoder: Encoder
+    labels: tuple[Labels, Labels] | None = None
+
+    @property
+    def proposer(self) -> str:
+        """Registry name, "auto" resolved."""
+        proposer, encoder = self.config.proposals.proposer, self.config.encoder
+        return find_proposer(proposer, encoder, labelled=self.labels is not None).name
+
+    def sides(self, on_progress: OnProgress) -> tuple[Side, Side]:
+        """Both images with their regions."""
+        labels = self.labels or (None, None)
+        fixed = self._side(self.fixed, labels[0], lambda share: on_progress(share / 2))
+        moving = self._side(self.moving, labels[1], lambda share: on_progress((1 + share) / 2))
+        logger.info("%d regions in the fixed image, %d in the moving one", len(fixed.rois), len(moving.rois))
+        return fixed, moving
+
+    def lying_alike(self, fixed: Side, moving: Side, aligned: Affine, on_progress: OnProgress) -> Side:
+        """The moving image cut anew along the fixed slices, with the regions there, if it lies otherwise.
+
+        Slices that cross each other at an angle show few regions in common.
+
+        Args:
+            fixed, moving: Of `sides`.
+            aligned: Rough fixed to moving transform.
+            on_progress: Called with the share done, 0..1.
+        """
+        if not self.encoder.looks_twice or moving.prototypes is None:
+            return moving
+        cut = cut_along(moving.image, fixed.image.grid, aligned)
+        if cut is not moving.image:
+            found = self._side(cut, None, on_progress)
+            logger.info("%d regions in the moving image, cut along the fixed slices", len(found.rois))
+            # The evidence stays with the image as it was acquired: the cut shows no more than the fixed one does.
+            moving = replace(moving, rois=found.rois, prototypes=found.prototypes)
+        elsewhere = self.encoder.encode(self._read(displaced(cut), moving.working))
+        return replace(moving, witness=pool(elsewhere, moving.rois))
+
+    def _side(self, image: Volume, labels: Labels | None, on_progress: OnProgress) -> Side:
+        proposals = self.config.proposals
+        spacing_mm = REGIONS_MM * field_scale(self.fixed, self.moving)
+        working = working_volume(image, spacing_mm, keep_slices=proposals.per_slice)
+        body = body_mask(working)
+        if labels is not None:
+            rois = GivenLabels(labels).propose(image, mask_on(body, working.grid, image.grid), proposals)
+            on_progress(1.0)
+            return Side(image, working, body, rois, None)
+        read = self._read(image, working)
+        source = read if self.proposer == "everything" else working
+        proposer = create_proposer(self.proposer, self.encoder)
+        on_source = mask_on(body, working.grid, source.grid)
+        rois = proposer.propose(source, on_source, proposals, on_progress=lambda s: on_progress(0.9 * s))
+        prototypes = pool(self.encoder.encode(read), rois)
+        on_progress(1.0)
+        return Side(image, working, body, rois, prototypes)
+
+    def _read(self, image: Volume, working: Volume) -> Volume:
+        """What the encoder is given of an image; sampled slices with no more pixels than it can tell apart."""
+        if self.encoder.reads == "working image":
+            return working
+        if self.encoder.reads == "slices":
+            return image
+        grids = self.fixed.grid, self.moving.grid
+        longest_mm = max(float(grid.extent_mm[:2].max()) for grid in grids)
+        finest_mm = min(float(grid.spacing_mm[:2].min()) for grid in grids)
+        return for_slices(image, max(finest_mm, longest_mm / MODEL_SIDE), MODEL_SLICES)

@@ -1,0 +1,49 @@
+"""The files that come with the library: presets, and the embedded model."""
+
+from __future__ import annotations
+
+import sysconfig
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from samreg.errors import UsageError
+
+if TYPE_CHECKING:
+    from samreg.config import Config
+
+
+def home(name: str) -> Path:
+    """A folder of the bundle ("configs", "models"): in the source tree, else where the wheel put it."""
+    beside = Path(__file__).parents[2] / name
+    return beside if beside.is_dir() else Path(sysconfig.get_path("data")) / "share" / "samreg" / name
+
+
+def weights_file() -> Path:
+    """Where the weights of the embedded model are, or would be."""
+    return home("models") / "embedded.safetensors"
+
+
+def with_what_is_installed(config: Config) -> tuple[Config, tuple[str, ...]]:
+    """The configuration without the embedded model where its weights are not installed, and a sentence that says so.
+
+    A file that is there but cannot be used is refused when it is read.
+
+    Raises:
+        UsageError: Everything mode is asked for, which needs a model.
+
+    Example:
+        >>> with_what_is_installed(Config())[0].encoder
+        'embedded'
+    """
+    if config.encoder != "embedded" or config.weights is not None or weights_file().exists():
+        return config, ()
+    absent = f"its weights are not installed ({weights_file()})"
+    if config.proposals.proposer == "everything":
+        raise UsageError(
+            f"proposer 'everything' with encoder 'embedded', but {absent}",
+            "a model",
+            "Install samreg with its weights, give --encoder sam and --weights, or leave the proposer out.",
+            reason="weights-missing",
+        )
+    return replace(config, encoder="handcrafted"), (f"encoder embedded → handcrafted: {absent}",)
