@@ -13,7 +13,7 @@ import samreg
 from samreg import pipeline
 from samreg.config import Config
 from samreg.device import within_memory
-from samreg.encoders.installed import encoder_of
+from samreg.encoders import encoder_of
 from samreg.errors import InputRefused
 from samreg.geometry import Volume
 from samreg.images import check_images, read_if_paths

@@ -21,7 +21,7 @@ import torch
 import samreg
 from samreg.config import Config
 from samreg.device import find_device, within_memory
-from samreg.encoders.installed import encoder_of
+from samreg.encoders import encoder_of
 from samreg.errors import UsageError
 from samreg.estimation.deformable import fit_field, margin_mm
 from samreg.estimation.patches import RoiPatches

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import torch
 
+from samreg.config import Config
+from samreg.device import find_device
 from samreg.encoders.base import Encoder, Features
 from samreg.encoders.mind import mind_ssc
 from samreg.encoders.pooling import pool
 from samreg.promptable.cache import SliceCache
 from samreg.registry import find_encoder, load
 
-__all__ = ["Encoder", "Features", "create_encoder", "mind_ssc", "pool"]
+__all__ = ["Encoder", "Features", "create_encoder", "encoder_of", "mind_ssc", "pool"]
 
 
 def create_encoder(
@@ -44,3 +46,19 @@ def create_encoder(
     offered = {"weights": weights, "variant": variant, "precision": precision, "cache": cache}
     encoder: Encoder = load(entry)(device=device, **{option: offered[option] for option in entry.options})
     return encoder
+
+
+def encoder_of(config: Config) -> Encoder:
+    """The encoder that a configuration asks for.
+
+    Raises:
+        UsageError: See `create_encoder` and `find_device`.
+    """
+    return create_encoder(
+        config.encoder,
+        weights=config.weights,
+        variant=config.variant,
+        precision=config.precision,
+        device=find_device(config.device),
+        cache=SliceCache(config.cache, config.cache_gb) if config.cache is not None else None,
+    )

@@ -65,8 +65,7 @@ def weigh(
     centroids within `max_distance_mm`, volumes within a factor of two, masks overlapping, and the score is
     similarity times overlap (to the power of `config.position_weight`). Where the calibration lets regions lie
     apart, near centroids count as much as overlap, and what is far keeps a share of its score, unless
-    `config.max_distance_mm` forbids it. With a
-    `config.shape_weight` the likeness of shapes is a factor too.
+    `config.max_distance_mm` forbids it. With a `config.shape_weight` the likeness of shapes is a factor too.
 
     Args:
         fixed, moving: The regions.

@@ -195,12 +195,12 @@ def _draw_regions(
         here = busiest(view, fixed.grid, [p.fixed for p in pairs], pairs.confidences.tolist())
         there = corresponding(here, result.transform)
         shade = window(cut(fixed.voxels, fixed.grid, here.grid))
-        cutting = {outline.pair for outline in outlines(here, fixed.grid, list(pairs), "fixed")}
-        shown = [pair for pair in pairs if pair.id in cutting][:MAX_OUTLINES]
-        drawn = outlines(here, fixed.grid, shown, "fixed")
+        cutting = {outline.pair: outline for outline in outlines(here, fixed.grid, list(pairs), "fixed")}
+        shown = {pair.id: pair for pair in [pair for pair in pairs if pair.id in cutting][:MAX_OUTLINES]}
+        drawn = [outline for number, outline in cutting.items() if number in shown]
         figures.regions_fixed.append(picture(here, pictures.grey(shade), "Paired regions, fixed image", drawn))
         shade = moving_window(cut(moving.voxels, moving.grid, there.grid))
-        drawn = outlines(there, moving.grid, shown, "moving")
+        drawn = outlines(there, moving.grid, list(shown.values()), "moving")
         figures.regions_moving.append(picture(there, pictures.grey(shade), "Paired regions, moving image", drawn))
 
 
