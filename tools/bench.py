@@ -15,8 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+HEADER = (
+    "| pair | transform | status | time [s] | peak memory [MB] | true error mean / largest [mm] | stages [s] |\n"
+    "|---|---|---|---|---|---|---|"
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Run:
 
 
 def main() -> int:
-    """Print the table."""
+    """Print the table, each row as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fixed", type=Path, help="image of your own")
     parser.add_argument("--moving", type=Path, help="image of your own")
@@ -42,30 +48,30 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="keep the results in this folder")
     args = parser.parse_args()
     names = args.phantoms if args.phantoms is not None else ([] if args.fixed else ["small", "ct"])
+    print(HEADER, flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.keep or Path(scratch)
-        runs = []
         if args.fixed and args.moving:
-            runs += [measure("given", args.fixed, args.moving, t, folder / f"given-{t}") for t in args.transforms]
+            for transform in args.transforms:
+                print(
+                    row(measure("given", args.fixed, args.moving, transform, folder / f"given-{transform}")), flush=True
+                )
         for name in names:
-            runs += _phantom_runs(name, args.transforms, folder)
-    print(table(runs))
+            for run in _phantom_runs(name, args.transforms, folder):
+                print(row(run), flush=True)
     return 0
 
 
-def _phantom_runs(name: str, transforms: list[str], folder: Path) -> list[Run]:
+def _phantom_runs(name: str, transforms: list[str], folder: Path) -> Iterator[Run]:
     from samreg import phantoms
 
     modality = "CT" if name == "ct" else "MR"
     grid = phantoms.grid("ct" if name == "ct" else "axial")
     phantom = phantoms.pair("deformable", fixed_grid=grid, modality=modality)
     fixed, moving = phantoms.write_dicom_study(phantom, folder / name)
-    runs = []
     for transform in transforms:
         out = folder / f"{name}-{transform}"
-        run = measure(name, fixed, moving, transform, out)
-        runs.append(Run(**{**run.__dict__, "error_mm": _error(phantom, out)}))
-    return runs
+        yield replace(measure(name, fixed, moving, transform, out), error_mm=_error(phantom, out))
 
 
 def _error(phantom: object, out: Path) -> str:
@@ -90,17 +96,11 @@ def measure(name: str, fixed: Path, moving: Path, transform: str, out: Path) -> 
     return Run(name, transform, seconds, usage.ru_maxrss / 1024, status, report.get("timings_s", {}))
 
 
-def table(runs: list[Run]) -> str:
-    """The runs as a Markdown table."""
-    lines = [
-        "| pair | transform | status | time [s] | peak memory [MB] | true error mean / largest [mm] | stages [s] |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for run in runs:
-        stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in run.stages.items())
-        numbers = f"{run.seconds:.1f} | {run.peak_mb:.0f} | {run.error_mm or '–'}"
-        lines.append(f"| {run.name} | {run.transform} | {run.status} | {numbers} | {stages} |")
-    return "\n".join(lines)
+def row(run: Run) -> str:
+    """One run as a row of the Markdown table."""
+    stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in run.stages.items())
+    numbers = f"{run.seconds:.1f} | {run.peak_mb:.0f} | {run.error_mm or '–'}"
+    return f"| {run.name} | {run.transform} | {run.status} | {numbers} | {stages} |"
 
 
 if __name__ == "__main__":
