@@ -8,7 +8,7 @@ FIXED ?=
 MOVING ?=
 OUT ?= demo/out
 
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test lint format bench map map-run docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,8 @@ help:
 	@echo "make test                        the whole test suite"
 	@echo "make lint                        ruff and mypy;  make format  puts the source in form"
 	@echo "make bench                       time and memory; FIXED=dir MOVING=dir for your own"
+	@echo "make map                         the container image and its bill of materials, into build/map"
+	@echo "make map-run                     run the image in a sandbox; FIXED=dir MOVING=dir OUT=dir"
 	@echo "make docs                        write the generated tables of docs/reference.md anew"
 
 demo: $(VENV)/.installed
@@ -36,6 +38,12 @@ format: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(PY) tools/bench.py $(if $(FIXED),--fixed "$(FIXED)") $(if $(MOVING),--moving "$(MOVING)")
+
+map: $(VENV)/.installed-dev
+	PYTHON=$(PY) tools/map/build.sh
+
+map-run:
+	tools/map/run.sh "$(FIXED)" "$(MOVING)" "$(OUT)"
 
 docs: $(VENV)/.installed
 	$(PY) tools/reference.py --write

@@ -147,6 +147,7 @@ REPORT = {
     "fallbacks": "One sentence for each fall-back: to a coarser transform, or to fewer points at once (memory full).",
     "method": "Composition of the stages.",
     "roles": "How the fixed and the moving image were chosen.",
+    "series": "Why each series of a study was taken or left, where there was a choice.",
     "fixed": "The fixed image: `name`, `modality`, `shape`, `spacing_mm`, identifiers, `notes`.",
     "moving": "The moving image, likewise.",
     "transform": "Direction, frame and unit; `matrix` [4, 4] unless the transform is deformable.",

@@ -8,7 +8,7 @@ import logging
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, get_args
 
 from samreg import __version__
-from samreg.config import Config, TransformChoice
+from samreg.config import Config, TransformChoice, nested
 from samreg.errors import SamregError
 from samreg.sam.family import FAMILY
 
@@ -84,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_ablate(commands)
     _add_weights(commands)
     _add_info(commands)
+    _add_selftest(commands)
     return parser
 
 
@@ -226,6 +227,12 @@ def _add_info(commands: Any) -> None:
     p.add_argument("--json", action="store_true", help="for machines")
 
 
+def _add_selftest(commands: Any) -> None:
+    p = _command(commands, "selftest", "register a phantom with a known motion, and check the result")
+    p.add_argument("--device", type=_device, default="auto", metavar="auto|cpu|cuda[:N]", help="default auto")
+    p.add_argument("--json", action="store_true", help="for machines")
+
+
 def _command(commands: Any, name: str, summary: str, module: str = "samreg.cli_commands") -> argparse.ArgumentParser:
     p: argparse.ArgumentParser = commands.add_parser(
         name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
@@ -284,8 +291,12 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
     p.add_argument("--seed", type=int, metavar="N", help="of the random choices (default 0)")
 
 
-def config_from(args: argparse.Namespace) -> Config:
+def config_from(args: argparse.Namespace, settings: Mapping[str, Any] | None = None) -> Config:
     """The configuration that the options of `add_configuration` mean.
+
+    Args:
+        args: The options; they come before the settings.
+        settings: `method`, `preset`, and keys of the configuration, nested or with dots, from elsewhere.
 
     Raises:
         UsageError: A configuration that does not hold.
@@ -296,7 +307,11 @@ def config_from(args: argparse.Namespace) -> Config:
     options = {key: getattr(args, key) for key in keys}
     if args.proposer is not None:
         options["proposals"] = {"proposer": args.proposer}
-    return workflow.configured(method=args.method, preset=args.preset, file=args.config, **options)
+    others = nested(settings or {})
+    named = {key: others.pop(key, None) for key in ("method", "preset")}
+    named |= {key: getattr(args, key) for key in named if getattr(args, key) is not None}
+    config = workflow.configured(**named, file=args.config, **others)
+    return config.with_values({key: value for key, value in options.items() if value is not None})
 
 
 def say(values: Any) -> None:

@@ -208,6 +208,21 @@ def info(args: Namespace) -> int:
     return 0
 
 
+def selftest(args: Namespace) -> int:
+    """Say whether this installation works; 1 if not."""
+    from samreg.selftest import check
+
+    outcome = check(args.device)
+    if args.json:
+        say(outcome.as_dict())
+    else:
+        said = "works" if outcome.passed else f"DOES NOT WORK (status {outcome.status})"
+        lines = [f"samreg {outcome.version} {said}: true error {outcome.error_mm} mm, at most {outcome.limit_mm} mm"]
+        lines += [f"{outcome.encoder} encoder on {outcome.device}, {outcome.seconds} s", *outcome.fallbacks]
+        sys.stdout.write("\n".join(lines) + "\n")
+    return 0 if outcome.passed else 1
+
+
 def facts_of_this_installation() -> dict[str, Any]:
     """Version, registry rows, presets and weights; needs neither torch nor weights."""
     from samreg import registry
@@ -240,8 +255,11 @@ def _pair_options(args: Namespace) -> dict[str, Any]:
 
 
 def _summary(report: dict[str, Any], out: Path) -> None:
-    reasons = f": {' '.join(report['reasons'])}" if report["reasons"] else ""
-    sys.stdout.write(f"{report['status']}{reasons}\n{report['kind']} transform, report in {out / 'report.html'}\n")
+    for entry in report.get("registrations", [report]):
+        reasons = f": {' '.join(entry['reasons'])}" if entry["reasons"] else ""
+        page = out / entry.get("folder", "") / "report.html"
+        made = f"{entry['kind']} transform, report in {page}" if entry["kind"] else "nothing was registered"
+        sys.stdout.write(f"{entry['status']}{reasons}\n{made}\n")
 
 
 @contextmanager

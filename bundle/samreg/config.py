@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from samreg.errors import UsageError
 
@@ -182,6 +183,47 @@ class QualityConfig:
 
 
 @dataclass(frozen=True)
+class SeriesRule:
+    """What a DICOM series must be to take a role; all that is given must hold.
+
+    Attributes:
+        modality, description, protocol: Regular expressions, found anywhere in Modality, SeriesDescription and
+            ProtocolName, in small or capital letters.
+        folder: Pattern (`*`, `?`) of its files' folder below the input.
+        series_uid: SeriesInstanceUID.
+        acquired: Of several that satisfy all this.
+    """
+
+    modality: str | None = None
+    description: str | None = None
+    protocol: str | None = None
+    folder: str | None = None
+    series_uid: str | None = None
+    acquired: Literal["earliest", "latest"] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("modality", "description", "protocol"):
+            try:
+                re.compile(getattr(self, name) or "")
+            except re.error as error:
+                raise UsageError(f"'{name}' is {getattr(self, name)!r} ({error})", "a regular expression") from error
+
+
+@dataclass(frozen=True)
+class SeriesConfig:
+    """Which series of a study is fixed and which moving, where a folder holds several.
+
+    Attributes:
+        fixed, moving: What a series must be for the role.
+        several_moving: Register every series that can be the moving one, each for itself.
+    """
+
+    fixed: SeriesRule = field(default_factory=SeriesRule)
+    moving: SeriesRule = field(default_factory=SeriesRule)
+    several_moving: bool = False
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that decides a result, apart from the images.
 
@@ -212,6 +254,7 @@ class Config:
     matching: MatchingConfig = field(default_factory=MatchingConfig)
     estimation: EstimationConfig = field(default_factory=EstimationConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
+    series: SeriesConfig = field(default_factory=SeriesConfig)
 
     @property
     def linear_stages(self) -> bool:
@@ -220,8 +263,9 @@ class Config:
 
     @property
     def hash(self) -> str:
-        """Twelve hex digits of the SHA-256 of the configuration (without device, weights' path and cache)."""
-        values = {k: v for k, v in asdict(self).items() if k not in ("device", "weights", "cache", "cache_gb")}
+        """Twelve hex digits of the SHA-256 of the configuration, without device, weights' path, cache and series."""
+        aside = ("device", "weights", "cache", "cache_gb", "series")
+        values = {k: v for k, v in asdict(self).items() if k not in aside}
         return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
     def with_values(self, values: Mapping[str, Any]) -> Config:
@@ -240,6 +284,24 @@ class Config:
         if not isinstance(values, Mapping):
             raise UsageError(f"configuration {path} holds a {type(values).__name__}", "keys and values")
         return (base or Config()).with_values(values)
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted keys ("matching.max_pairs") as nested ones; keys without a dot stay as they are.
+
+    Raises:
+        UsageError: A key that is a value and a group of keys at once.
+    """
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        *path, last = key.split(".")
+        part = out
+        for name in path:
+            part = part.setdefault(name, {})
+            if not isinstance(part, dict):
+                raise UsageError(f"unknown configuration key '{key}'", f"'{name}' as a value alone")
+        part[last] = value
+    return out
 
 
 def _why(error: Exception) -> str:
@@ -269,12 +331,13 @@ def _replaced(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
 
 
 def _checked(value: Any, hint: Any, name: str) -> Any:
-    options = get_args(hint)
-    if getattr(hint, "__origin__", None) is Literal:
-        if value not in options:
-            raise UsageError(f"'{name}' is {value!r}", f"one of {', '.join(map(str, options))}")
+    allowed = get_args(hint) if get_origin(hint) is not Literal else (hint,)
+    literals = [option for part in allowed if get_origin(part) is Literal for option in get_args(part)]
+    if literals:
+        if value not in literals and not (value is None and type(None) in allowed):
+            raise UsageError(f"'{name}' is {value!r}", f"one of {', '.join(map(str, literals))}")
         return value
-    allowed = options or (hint,)
+    allowed = allowed or (hint,)
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) not in allowed:

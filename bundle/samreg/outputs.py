@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
@@ -34,6 +35,8 @@ RESULT_FILES = (
 )
 DICOM_FILES = ("reg.dcm", "dreg.dcm", "seg_fixed.dcm", "seg_moving.dcm")
 CONTAINER_FILES = ("result.json", "metadata.json")
+SEVERAL = "registrations.json"
+_PART = re.compile(r"moving-[1-9]\d*")
 _STAGING = ".samreg-"
 
 
@@ -42,19 +45,28 @@ class Results:
     """What a command leaves in its folder.
 
     Attributes:
-        document: The file that says what the others are; written last.
+        documents: Files that say what the others are, one of which is there; written last.
         names: All files and folders that may stand there, relative to the folder.
+        parts: Whether there may be sub-folders that hold the same, for several registrations.
     """
 
-    document: str
+    documents: tuple[str, ...]
     names: frozenset[str]
+    parts: bool = False
+
+    def hold(self, path: Path) -> bool:
+        """Whether a path, relative to the folder, may stand there."""
+        if self.parts and _PART.fullmatch(path.parts[0]):
+            return len(path.parts) == 1 or path.relative_to(path.parts[0]).as_posix() in self.names
+        return path.as_posix() in self.names
 
 
 REGISTRATION = Results(
-    "report.json",
-    frozenset((*RESULT_FILES, *CONTAINER_FILES, *(f"dicom/{name}" for name in DICOM_FILES), "dicom")),
+    ("report.json", SEVERAL),
+    frozenset((*RESULT_FILES, *CONTAINER_FILES, SEVERAL, *(f"dicom/{name}" for name in DICOM_FILES), "dicom")),
+    parts=True,
 )
-LOCATED = Results("locate.json", frozenset(("locate.json", "roi_fixed.nii.gz", "roi_moving.nii.gz")))
+LOCATED = Results(("locate.json",), frozenset(("locate.json", "roi_fixed.nii.gz", "roi_moving.nii.gz")))
 
 
 class OutputFolder:
@@ -104,8 +116,7 @@ class OutputFolder:
 
     def clear(self) -> None:
         """Throw away what was written so far."""
-        shutil.rmtree(self.folder)
-        self.folder.mkdir()
+        empty(self.folder)
 
     def commit(self) -> None:
         """Put the files in place of whatever `out` held before."""
@@ -128,7 +139,7 @@ class OutputFolder:
                 shutil.rmtree(old)
             else:
                 old.unlink()
-        for item in sorted(self.folder.iterdir(), key=lambda p: p.name == self._results.document):
+        for item in sorted(self.folder.iterdir(), key=lambda p: p.name in self._results.documents):
             item.rename(self.out / item.name)
 
 
@@ -140,6 +151,12 @@ def check_folder(out: Path, inputs: Iterable[Path] = (), results: Results = REGI
     """
     _check_apart(out.resolve(), inputs)
     _check_ours(out.resolve(), results)
+
+
+def empty(folder: Path) -> None:
+    """Throw away what a folder holds."""
+    shutil.rmtree(folder)
+    folder.mkdir()
 
 
 def check_file(out: Path, inputs: Iterable[Path] = ()) -> None:
@@ -173,8 +190,8 @@ def _check_ours(out: Path, results: Results) -> None:
     if not out.exists() or not any(out.iterdir()):
         return
     found = [p.relative_to(out) for p in out.rglob("*") if not p.relative_to(out).parts[0].startswith(_STAGING)]
-    foreign = sorted(str(p) for p in found if p.as_posix() not in results.names)
-    if foreign or (found and not (out / results.document).is_file()):
+    foreign = sorted(str(p) for p in found if not results.hold(p))
+    if foreign or (found and not any((out / document).is_file() for document in results.documents)):
         example = foreign[0] if foreign else str(min(found))
         raise UsageError(
             f"output folder '{out}' holds other files, such as '{example}'",

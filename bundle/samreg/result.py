@@ -73,6 +73,7 @@ class RegistrationResult:
         timings_s: Seconds by stage, in order.
         provenance: Versions, device, hashes of configuration, weights and input, roles of the series.
         roles: How the fixed and the moving image were chosen, one sentence ("as given").
+        series: Why each series of a study was taken or left, where there was a choice.
     """
 
     fixed: Volume
@@ -93,3 +94,4 @@ class RegistrationResult:
     device: str = "cpu"
     provenance: Mapping[str, Any] = field(default_factory=dict)
     roles: str = "as given"
+    series: tuple[str, ...] = ()

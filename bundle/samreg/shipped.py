@@ -12,11 +12,18 @@ from samreg.errors import UsageError
 if TYPE_CHECKING:
     from samreg.config import Config
 
+_KNOWN_BY = {"configs": "presets", "models": "embedded.md"}
+
 
 def home(name: str) -> Path:
-    """A folder of the bundle ("configs", "models"): in the source tree, else where the wheel put it."""
-    beside = Path(__file__).parents[2] / name
-    return beside if beside.is_dir() else Path(sysconfig.get_path("data")) / "share" / "samreg" / name
+    """A folder of the bundle, "configs" or "models".
+
+    Beside the library (in the package of the application), in the source tree, or where the wheel put it.
+    """
+    for root in Path(__file__).parents[1:3]:
+        if (root / name / _KNOWN_BY[name]).exists():
+            return root / name
+    return Path(sysconfig.get_path("data")) / "share" / "samreg" / name
 
 
 def weights_file() -> Path:

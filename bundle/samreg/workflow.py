@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from samreg.config import Config
+from samreg.config import Config, SeriesConfig
 from samreg.device import find_device
 from samreg.errors import InputRefused, UsageError, ending_the_process
 from samreg.registry import find_encoder, find_proposer
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str, float], None]
 GATE_FAILED = 4
+STATUSES = ("PASS", "REVIEW", "FAIL", "REFUSED")  # the best first
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,14 @@ class Job:
             raise UsageError("a label map of one image alone", "label maps of both images", "Give the other one too")
 
     @property
+    def rules(self) -> SeriesConfig:
+        """Which series is what: those of the configuration, with the given UIDs."""
+        rules = self.config.series
+        given = {"fixed": self.fixed_series, "moving": self.moving_series}
+        named = {role: replace(getattr(rules, role), series_uid=uid) for role, uid in given.items() if uid}
+        return replace(rules, **named)
+
+    @property
     def inputs(self) -> list[Path]:
         """Every path that is read.
 
@@ -85,6 +94,7 @@ class Inputs:
     Attributes:
         fixed_labels, moving_labels: [i, j, k] integers on the images' grids, or None.
         roles: How the fixed and the moving image were chosen, one sentence.
+        series: Why each series of a study was taken or left.
         seconds: Time taken to read.
     """
 
@@ -93,6 +103,7 @@ class Inputs:
     fixed_labels: Labels | None = None
     moving_labels: Labels | None = None
     roles: str = "as given"
+    series: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
@@ -209,28 +220,39 @@ def load(job: Job) -> Inputs:
 
     _check(job)
     started = perf_counter()
-    fixed, moving, options, roles = _sources(job)
-    a, b = io.read_pair(fixed, moving, **options)
+    sources = _sources(job)
+    a, b = io.read_pair(sources.fixed, sources.moving, **sources.options)
     return Inputs(
         a,
         b,
         fixed_labels=None if job.fixed_rois is None else io.read_labels(job.fixed_rois, a),
         moving_labels=None if job.moving_rois is None else io.read_labels(job.moving_rois, b),
-        roles=roles,
+        roles=sources.roles,
+        series=sources.series,
         seconds=perf_counter() - started,
     )
 
 
-def _sources(job: Job) -> tuple[Any, Any, dict[str, Any], str]:
+@dataclass(frozen=True)
+class _Sources:
     """What is fixed and what is moving, the options to read them with, and how they were chosen."""
+
+    fixed: Any
+    moving: Any
+    options: dict[str, Any]
+    roles: str = "as given"
+    series: tuple[str, ...] = ()
+
+
+def _sources(job: Job) -> _Sources:
     from samreg import io
 
     options = {"allow_different_patients": job.allow_different_patients, "pixel_spacing_mm": job.pixel_spacing_mm}
-    uids = {"fixed_series": job.fixed_series, "moving_series": job.moving_series}
     if job.moving is None:
-        fixed, moving, roles = io.find_pair(job.fixed, **uids)
-        return fixed, moving, options, roles
-    return job.fixed, job.moving, options | uids, "as given"
+        roles = io.find_roles(job.fixed, job.rules)
+        return _Sources(roles.fixed, roles.moving[0], options, roles.sentence, roles.decisions)
+    uids = {"fixed_series": job.fixed_series, "moving_series": job.moving_series}
+    return _Sources(job.fixed, job.moving, options | uids)
 
 
 def compute(inputs: Inputs, config: Config, on_progress: Progress | None = None) -> RegistrationResult:
@@ -249,19 +271,23 @@ def compute(inputs: Inputs, config: Config, on_progress: Progress | None = None)
         moving_labels=inputs.moving_labels,
         on_progress=on_progress,
     )
-    return replace(result, roles=inputs.roles, timings_s={"read": inputs.seconds, **result.timings_s})
+    return replace(
+        result, roles=inputs.roles, series=inputs.series, timings_s={"read": inputs.seconds, **result.timings_s}
+    )
 
 
 def run(job: Job, on_progress: Progress | None = None) -> dict[str, Any]:
     """Load, register and write; the folder holds all of the results or none.
 
-    A refusal leaves `report.json` with the reason in the folder, and nothing else.
+    A refusal leaves `report.json` with the reason in the folder, and nothing else. Where the job's rules allow several
+    moving series, each has a folder of its own (see `each`).
 
     Args:
+        job: What to register.
         on_progress: Called with the stage's name and its fraction done, 0..1.
 
     Returns:
-        The contents of `report.json`.
+        The contents of `report.json`, or of `registrations.json`.
 
     Raises:
         UsageError: Wrong paths, or an output folder that must not be used.
@@ -271,24 +297,93 @@ def run(job: Job, on_progress: Progress | None = None) -> dict[str, Any]:
     from samreg import outputs
 
     report = on_progress or (lambda stage, fraction: None)
+
+    def one(part: Job, folder: Path) -> dict[str, Any]:
+        report("read", 0.0)
+        result = compute(load(part), part.config, on_progress)
+        report("write", 0.0)
+        return outputs.write_files(result, folder)
+
     with outputs.OutputFolder(job.out, job.inputs) as output:
         try:
-            report("read", 0.0)
-            result = compute(load(job), job.config, on_progress)
+            document = each(job, output.folder, one)
         except InputRefused as error:
             outputs.refusal_file(error, output.folder, asked=job.config.transform, method=job.config.method)
             output.commit()
             raise
-        report("write", 0.0)
-        document = outputs.write_files(result, output.folder)
         output.commit()
     report("write", 1.0)
     return document
 
 
+def each(job: Job, folder: Path, one: Callable[[Job, Path], dict[str, Any]]) -> dict[str, Any]:
+    """Every registration of a job, into an existing folder.
+
+    Several go into sub-folders `moving-1`, `moving-2` … with `registrations.json` beside them. A refusal of one of
+    several leaves its reason in its folder, and does not stop the others.
+
+    Args:
+        job: What to register.
+        folder: Where the results go.
+        one: Registers a part of the job into a folder, and returns the contents of `report.json`.
+
+    Returns:
+        What `one` returned, or the contents of `registrations.json`: `status` and `reasons` over all, and the
+        `registrations` with their `folder`, `status`, `reasons`, `kind`, `roles` and `objects`.
+
+    Raises:
+        InputRefused: The series cannot be chosen, or the only registration was refused.
+    """
+    from samreg import outputs
+    from samreg.report import write_json
+
+    asked = parts(job)
+    if asked == (job,):
+        return one(job, folder)
+    registrations = []
+    for part in asked:
+        place = folder / part.out.name
+        place.mkdir()
+        try:
+            report = one(part, place)
+        except InputRefused as error:
+            outputs.empty(place)
+            report = outputs.refusal_file(error, place, asked=job.config.transform, method=job.config.method)
+        kept = {key: report[key] for key in ("status", "reasons", "kind", "roles", "objects")}
+        registrations.append({"folder": place.name, **kept})
+    worst = max((entry["status"] for entry in registrations), key=STATUSES.index)
+    reasons = [f"{entry['folder']}: {' '.join(entry['reasons'])}" for entry in registrations if entry["reasons"]]
+    document = {"status": worst, "reasons": reasons, "registrations": registrations}
+    write_json(document, folder / outputs.SEVERAL)
+    return document
+
+
+def parts(job: Job) -> tuple[Job, ...]:
+    """The registrations that a job asks for: itself, or one for each moving series where its rules allow several.
+
+    Raises:
+        InputRefused: As `samreg.io.find_roles`.
+    """
+    from samreg import io
+
+    if job.moving is not None or not job.rules.several_moving:
+        return (job,)
+    roles = io.find_roles(job.fixed, job.rules)
+    return tuple(
+        replace(
+            job,
+            out=job.out / f"moving-{number}",
+            config=replace(job.config, series=replace(job.config.series, several_moving=False)),
+            fixed_series=roles.fixed.series_uid,
+            moving_series=moving.series_uid,
+        )
+        for number, moving in enumerate(roles.moving, 1)
+    )
+
+
 def exit_code(report: Mapping[str, Any]) -> int:
-    """0 for a result, 4 for one that failed its quality gate."""
-    return GATE_FAILED if report["status"] == "FAIL" else 0
+    """0 for a result, 4 for one that failed its quality gate, 3 where one of several was refused."""
+    return {"FAIL": GATE_FAILED, "REFUSED": InputRefused.exit_code}.get(report["status"], 0)
 
 
 def run_or_exit(job: Job) -> dict[str, Any]:
@@ -323,11 +418,12 @@ def plan(job: Job) -> dict[str, Any]:
 
     outputs.check_folder(job.out, job.inputs)
     _check(job)
-    fixed, moving, options, roles = _sources(job)
+    sources = _sources(job)
     config, fallbacks = with_what_is_installed(job.config)
     return {
-        **io.describe_pair(fixed, moving, **options),
-        "roles": roles,
+        **io.describe_pair(sources.fixed, sources.moving, **sources.options),
+        "roles": sources.roles,
+        "series": list(sources.series),
         "method": job.config.method,
         "transform": job.config.transform,
         "encoder": config.encoder,

@@ -40,8 +40,9 @@ ROOMS = (
     ("pipeline",),
     ("locate",),
     ("workflow",),
-    ("ablation", "evaluation", "training"),
-    ("cli", "cli_commands", "cli_progress", "cli_weights"),
+    ("ablation", "evaluation", "selftest", "training"),
+    ("cli", "cli_commands", "cli_progress", "cli_weights", "logs"),
+    ("__main__",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 FORBIDDEN = ("holoscan", "monai.deploy", "operators", "app")

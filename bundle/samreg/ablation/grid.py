@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
-from samreg.config import Config
+from samreg.config import Config, nested
 from samreg.errors import UsageError
 from samreg.workflow import configured
 
@@ -114,22 +114,9 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Value]]
             yield f"{prefix}{key}", value
 
 
-def _nested(values: Mapping[str, Value]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        *path, last = key.split(".")
-        part = out
-        for name in path:
-            part = part.setdefault(name, {})
-            if not isinstance(part, dict):
-                raise UsageError(f"unknown configuration key '{key}'", f"'{name}' as a value alone")
-        part[last] = value
-    return out
-
-
 def _varied(base: Config, values: Mapping[str, Value]) -> Config:
     if "method" in values:
         usual = flat(configured(method=base.method))
         own = {key: value for key, value in flat(base).items() if value != usual[key]}
-        base = configured(method=text_of(values["method"])).with_values(_nested(own))
-    return base.with_values(_nested(values))
+        base = configured(method=text_of(values["method"])).with_values(nested(own))
+    return base.with_values(nested(values))

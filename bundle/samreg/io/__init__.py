@@ -6,10 +6,11 @@ from samreg.io.dicom_read import read_series
 from samreg.io.images import describe, read_image
 from samreg.io.labels import read_labels
 from samreg.io.pair import describe_pair, read_pair
-from samreg.io.roles import find_pair
+from samreg.io.roles import Roles, find_pair, find_roles
 
 __all__ = [
     "Folder",
+    "Roles",
     "Series",
     "Stack",
     "check_series",
@@ -17,6 +18,7 @@ __all__ = [
     "describe",
     "describe_pair",
     "find_pair",
+    "find_roles",
     "find_series",
     "read_image",
     "read_labels",

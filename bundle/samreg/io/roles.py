@@ -1,78 +1,229 @@
-"""Which of two series in a folder is fixed and which is moving."""
+"""Which series in a folder is fixed and which are moving, by rules, and why each was taken or left."""
 
 from __future__ import annotations
 
+import fnmatch
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from samreg.config import SeriesConfig, SeriesRule
 from samreg.errors import InputRefused
 from samreg.io.dicom_folder import Folder, Series, choose_series, count, find_series, listing, several_series
 from samreg.io.dicom_headers import quiet, text
 from samreg.io.pair import same_series
 
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Roles:
+    """Which series is what.
+
+    Attributes:
+        fixed: The one that stays.
+        moving: Those that are registered to it, one unless the rules allow several.
+        sentence: Which rule decided.
+        decisions: Why each series was taken or left, in the order of the files; without free text of the headers.
+    """
+
+    fixed: Series
+    moving: tuple[Series, ...]
+    sentence: str
+    decisions: tuple[str, ...]
+
+
+def find_roles(folder: Path | str, rules: SeriesConfig | None = None) -> Roles:
+    """The fixed and the moving series in a folder, from headers alone.
+
+    Sub-folders `fixed` and `moving` say what is what; in other folders every series is looked at for both roles. Of
+    several that satisfy a role's rule, its `acquired` chooses. What is taken for one role is not taken for the other.
+    Of two series that suit both roles equally, the one acquired later is fixed. What is still ambiguous is refused.
+
+    Args:
+        folder: With the sub-folders, or with the series anywhere below.
+        rules: What a series must be to take a role; default: anything.
+
+    Raises:
+        InputRefused: `several-series`, `too-few-series`, `no-series-for-role`, `no-acquisition-time`, `same-series`, or
+            as `find_series` and `choose_series`.
+
+    Example:
+        >>> find_roles("study", SeriesConfig(fixed=SeriesRule(modality="CT"))).moving
+    """
+    folder, rules = Path(folder), rules or SeriesConfig()
+    if rules.fixed.series_uid and rules.fixed.series_uid == rules.moving.series_uid:
+        raise same_series("the same series UID for both")
+    parts = [folder / "fixed", folder / "moving"]
+    if all(p.is_dir() and not p.is_symlink() for p in parts):
+        choice = _Choice(folder, find_series(parts[0]), find_series(parts[1]), rules)
+        return choice.roles("Roles by the sub-folders fixed and moving.")
+    found = find_series(folder)
+    return _Choice(folder, found, found, rules).roles()
+
 
 def find_pair(
     folder: Path | str, *, fixed_series: str | None = None, moving_series: str | None = None
 ) -> tuple[Series, Series, str]:
-    """The fixed and the moving series in a folder, from headers alone.
-
-    The first rule that applies decides: the sub-folders `fixed` and `moving`; else the given
-    SeriesInstanceUIDs; else, of exactly two candidates, the one acquired later is fixed.
+    """The fixed and the moving series in a folder that holds one of each (see `find_roles`).
 
     Args:
-        folder: With the sub-folders, or with two series anywhere below.
+        folder: With sub-folders `fixed` and `moving`, or with two series anywhere below.
         fixed_series, moving_series: SeriesInstanceUIDs; one of them is enough where there are two series.
 
     Returns:
         The fixed series, the moving series, and one sentence that says which rule decided.
 
-    Raises:
-        InputRefused: `several-series`, `too-few-series`, `no-acquisition-time`, `same-series`, or as
-            `find_series` and `choose_series`.
-
     Example:
         fixed, moving, roles = find_pair("study")
     """
-    folder = Path(folder)
-    parts = [folder / "fixed", folder / "moving"]
-    if all(p.is_dir() and not p.is_symlink() for p in parts):
-        fixed = choose_series(find_series(parts[0]), fixed_series)
-        moving = choose_series(find_series(parts[1]), moving_series)
-        return fixed, moving, "Roles by the sub-folders fixed and moving."
-    found = find_series(folder)
-    if fixed_series or moving_series:
-        return _by_uid(found, fixed_series, moving_series)
-    return _by_time(*_two(found))
+    rules = SeriesConfig(SeriesRule(series_uid=fixed_series), SeriesRule(series_uid=moving_series))
+    roles = find_roles(folder, rules)
+    return roles.fixed, roles.moving[0], roles.sentence
 
 
-def _by_uid(found: Folder, fixed_series: str | None, moving_series: str | None) -> tuple[Series, Series, str]:
-    if fixed_series == moving_series:
-        raise same_series("the same series UID for both")
-    if fixed_series and moving_series:
-        fixed, moving = choose_series(found, fixed_series), choose_series(found, moving_series)
-        return fixed, moving, "Roles by the given series UIDs."
-    given = choose_series(found, fixed_series or moving_series)
-    others = Folder(found.path, tuple(s for s in found.series if s.series_uid != given.series_uid))
-    if not others.candidates:
-        raise _too_few(found)
-    other = choose_series(others)
-    if fixed_series:
-        return given, other, "Roles by the given series UID of the fixed series; the moving one is the only other."
-    return other, given, "Roles by the given series UID of the moving series; the fixed one is the only other."
+class _Choice:
+    """Narrows down what can be fixed and what moving, and keeps the reasons."""
+
+    def __init__(self, root: Path, for_fixed: Folder, for_moving: Folder, rules: SeriesConfig) -> None:
+        self.root, self.rules = root, rules
+        self.one_folder = for_fixed is for_moving
+        self.pools = {"fixed": for_fixed, "moving": for_moving}
+        self.why: dict[tuple[str, str], str] = {}  # by role and series
+        self.fixed = self._matching("fixed", rules.fixed)
+        self.moving = self._matching("moving", rules.moving)
+
+    def roles(self, sentence: str = "") -> Roles:
+        """The choice, or why there is none."""
+        self._narrow()
+        by_time = ""
+        if len(self.fixed) == 2 and set(map(id, self.fixed)) == set(map(id, self.moving)):
+            later, earlier, by_time = _by_time(*self.fixed)
+            self.fixed, self.moving = [later], [earlier]
+        fixed = self._only("fixed", self.fixed)
+        if self.rules.several_moving and self.moving:
+            moving = tuple(self.moving)
+        else:
+            moving = (self._only("moving", self.moving),)
+        sentence = sentence or by_time or _sentence(self.rules)
+        decisions = self._decisions(fixed, moving, sentence)
+        for decision in decisions:
+            logger.info("%s", decision)
+        return Roles(fixed, moving, sentence, decisions)
+
+    def _matching(self, role: str, rule: SeriesRule) -> list[Series]:
+        pool = self.pools[role]
+        matching = []
+        for series in [choose_series(pool, rule.series_uid)] if rule.series_uid else pool.series:
+            named = series.series_uid == rule.series_uid
+            misfit = _misfit(series, rule, self.root) if series.is_candidate or named else "no images of a volume"
+            if misfit:
+                self.why[role, series.series_uid] = misfit
+            else:
+                matching.append(series)
+        return matching
+
+    def _narrow(self) -> None:
+        several = self.rules.several_moving
+        self.fixed = self._by_acquisition("fixed", self.fixed, self.rules.fixed)
+        for _ in range(2):
+            if len(self.fixed) == 1:
+                self.moving = self._without(self.moving, self.fixed, "moving")
+            elif len(self.moving) == 1 and not several:
+                self.fixed = self._without(self.fixed, self.moving, "fixed")
+            self.moving = self._by_acquisition("moving", self.moving, self.rules.moving)
+
+    def _without(self, some: list[Series], taken: Sequence[Series], role: str) -> list[Series]:
+        uids = {series.series_uid for series in taken} if self.one_folder else set()
+        self.why |= {(role, uid): "it has the other role" for uid in uids}
+        return [series for series in some if series.series_uid not in uids]
+
+    def _by_acquisition(self, role: str, some: list[Series], rule: SeriesRule) -> list[Series]:
+        if rule.acquired is None or len(some) < 2:
+            return some
+        name, times = _comparable(some)
+        pick = max if rule.acquired == "latest" else min
+        chosen = [series for series, time in zip(some, times, strict=True) if time == pick(times)]
+        if len(chosen) > 1:
+            raise _no_time(chosen)
+        for series in some:
+            if series is not chosen[0]:
+                self.why[role, series.series_uid] = f"not the {rule.acquired} ({name})"
+        return chosen
+
+    def _only(self, role: str, some: list[Series]) -> Series:
+        pool = self.pools[role]
+        if len(some) == 1:
+            return some[0]
+        if len(some) > 1:
+            everything = len(some) == len(pool.candidates)
+            raise several_series(some, "two series" if everything and self.one_folder else f"one {role} series")
+        if len(pool.candidates) < (2 if self.one_folder else 1):
+            if not pool.candidates:
+                choose_series(pool)  # says why nothing can be registered at all
+            raise _too_few(pool)
+        raise InputRefused(
+            f"no series can be the {role} one: " + "; ".join(self._reasons(role, pool)),
+            f"one that satisfies the rule ({_conditions(getattr(self.rules, role)) or 'any'})",
+            "Change series." + role + " in the configuration, or send the series.",
+            reason="no-series-for-role",
+        )
+
+    def _reasons(self, role: str, pool: Folder) -> list[str]:
+        known = [f"{s.line} ({self.why[role, s.series_uid]})" for s in pool.series if (role, s.series_uid) in self.why]
+        return known[:10] + ([f"and {len(known) - 10} more"] if len(known) > 10 else [])
+
+    def _decisions(self, fixed: Series, moving: Sequence[Series], sentence: str) -> tuple[str, ...]:
+        taken = {fixed.series_uid: "fixed", **{series.series_uid: "moving" for series in moving}}
+        out = []
+        for series in {s.series_uid: s for pool in self.pools.values() for s in pool.series}.values():
+            role = taken.get(series.series_uid)
+            if role:
+                why = _conditions(getattr(self.rules, role)) or sentence.rstrip(".")
+                out.append(f"taken as {role}: {series.line}: {why}")
+                continue
+            reasons = {f"not {r}: {why}": None for (r, uid), why in self.why.items() if uid == series.series_uid}
+            out.append(f"left: {series.line}: {', '.join(reasons) or 'not asked for'}")
+        return tuple(out)
 
 
-def _two(found: Folder) -> tuple[Series, Series]:
-    candidates = found.candidates
-    if len(candidates) > 2:
-        raise several_series(candidates, "two series")
-    if len(candidates) < 2:
-        choose_series(found)  # says why, where nothing can be registered at all
-        raise _too_few(found)
-    return candidates[0], candidates[1]
+def _misfit(series: Series, rule: SeriesRule, root: Path) -> str:
+    """Why a series cannot take a role, empty if it can. Values of free text are not repeated: they may hold names."""
+    header = series.headers[0]
+    for name, keyword in (("modality", "Modality"), ("description", "SeriesDescription"), ("protocol", "ProtocolName")):
+        pattern = getattr(rule, name)
+        if pattern is not None and not re.search(pattern, text(header, keyword), re.IGNORECASE):
+            return f"its {name} does not match '{pattern}'"
+    if rule.folder is not None:
+        places = {path.parent.relative_to(root).as_posix() for path in series.files}
+        if not all(fnmatch.fnmatch(place, rule.folder) for place in places):
+            return f"not in the folder '{rule.folder}'"
+    return ""
+
+
+def _conditions(rule: SeriesRule) -> str:
+    """What a rule asks, in words."""
+    named = {name: getattr(rule, name) for name in ("modality", "description", "protocol", "folder", "series_uid")}
+    words = [f"{name.replace('_', ' ')} '{value}'" for name, value in named.items() if value is not None]
+    return ", ".join(words + ([f"acquired {rule.acquired}"] if rule.acquired else []))
+
+
+def _sentence(rules: SeriesConfig) -> str:
+    fixed, moving = (
+        replace(rule, series_uid=None) == SeriesRule() and bool(rule.series_uid) for rule in (rules.fixed, rules.moving)
+    )
+    if fixed and moving:
+        return "Roles by the given series UIDs."
+    if fixed and rules.moving == SeriesRule():
+        return "Roles by the given series UID of the fixed series; the moving one is the only other."
+    if moving and rules.fixed == SeriesRule():
+        return "Roles by the given series UID of the moving series; the fixed one is the only other."
+    return "Roles by the rules of the configuration."
 
 
 def _too_few(found: Folder) -> InputRefused:
@@ -85,19 +236,28 @@ def _too_few(found: Folder) -> InputRefused:
 
 
 def _by_time(a: Series, b: Series) -> tuple[Series, Series, str]:
+    name, (first, second) = _comparable((a, b))
+    if first == second:
+        raise _no_time((a, b))
+    fixed, moving = (a, b) if first > second else (b, a)
+    return fixed, moving, f"Roles by time: the series acquired later ({name}) is fixed."
+
+
+def _comparable(some: Sequence[Series]) -> tuple[str, list[datetime]]:
+    """The first kind of time that all of them state, and their earliest of it."""
     for name, read in TIMES.items():
         with quiet():
-            times = [_earliest(s, read) for s in (a, b)]
-        first, second = times
-        if first is None or second is None or (first.tzinfo is None) != (second.tzinfo is None):
-            continue
-        if first == second:
-            break
-        fixed, moving = (a, b) if first > second else (b, a)
-        return fixed, moving, f"Roles by time: the series acquired later ({name}) is fixed."
-    raise InputRefused(
-        f"the two series have no acquisition times that tell which is later: {listing((a, b))}",
-        "different acquisition times in both",
+            times = [_earliest(series, read) for series in some]
+        known = [time for time in times if time is not None]
+        if len(known) == len(some) and len({time.tzinfo is None for time in known}) == 1:
+            return name, known
+    raise _no_time(some)
+
+
+def _no_time(some: Sequence[Series]) -> InputRefused:
+    return InputRefused(
+        f"the series have no acquisition times that tell which is later: {listing(some)}",
+        "different acquisition times",
         "Choose with --fixed-series UID and --moving-series UID, or use sub-folders fixed and moving.",
         reason="no-acquisition-time",
     )

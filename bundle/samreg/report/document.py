@@ -49,6 +49,7 @@ def report_json(
         "fallbacks": list(result.fallbacks),
         "method": result.config.method,
         "roles": result.roles,
+        "series": result.series,
         "fixed": image_json(result.fixed),
         "moving": image_json(result.moving),
         "transform": {
@@ -158,6 +159,7 @@ def _blank() -> dict[str, Any]:
         "fallbacks": [],
         "method": None,
         "roles": None,
+        "series": [],
         "fixed": None,
         "moving": None,
         "transform": None,

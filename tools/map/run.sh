@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Runs the image under the strictest sandbox: no network, read-only root and input, no capabilities, no new privileges,
+# the caller's uid, limited memory.
+#
+#   tools/map/run.sh FIXED MOVING OUT [options of the application]
+#
+# TAG      of the image (samreg-map:VERSION)
+# MEMORY   limit (2g)
+# RUN_AS   uid:gid (the caller's); of root's it may be any, and OUT then belongs to it
+# DEVICES  options of podman for a GPU, such as "--device nvidia.com/gpu=all"
+set -euo pipefail
+
+if [[ $# -lt 3 ]]; then
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+for folder in "$1" "$2"; do
+    [[ -d "$folder" ]] || { echo "samreg: '$folder' is no folder; expected the folder of a DICOM series" >&2; exit 2; }
+done
+fixed="$(realpath "$1")" moving="$(realpath "$2")" out="$(realpath -m "$3")"
+shift 3
+tag="${TAG:-samreg-map:$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$(dirname "$0")/../../bundle/samreg/__init__.py")}"
+user="${RUN_AS:-$(id -u):$(id -g)}"
+mkdir -p "$out"
+if [[ "$(id -u)" == 0 ]]; then chown "$user" "$out"; fi
+
+# shellcheck disable=SC2086  # DEVICES is a list of options
+exec podman --runtime runc run --rm --network none --read-only --tmpfs /tmp:rw,size=1g --cap-drop ALL \
+    --security-opt no-new-privileges --user "$user" --memory "${MEMORY:-2g}" --memory-swap "${MEMORY:-2g}" \
+    --ulimit nofile=8192:8192 --ulimit nproc=4096:4096 --stop-timeout 5 ${DEVICES:-} \
+    -v "$fixed:/var/holoscan/input/fixed:ro" -v "$moving:/var/holoscan/input/moving:ro" \
+    -v "$out:/var/holoscan/output:rw" "$tag" run "$@"
