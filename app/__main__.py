@@ -11,8 +11,10 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from app.orchestrators import FOLDERS, Call, called
 from app.process import enlarge_stack, map_extra_missing
@@ -28,26 +30,38 @@ SEVERITY = (0, 4, 3, 2, 1)  # exit codes, the gravest last
 
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ, root: Path = Path("/")) -> int:
     """Run the application; returns the exit code, of several studies the gravest."""
-    args = _parser().parse_args(argv)
+    try:
+        args, wrong = _parser().parse_args(argv), None
+    except UsageError as error:
+        args, wrong = _folders().parse_known_args(argv)[0], error
     log_to_stderr(args.log_format or environ.get("SAMREG_LOG_FORMAT", "text"), args.log_level)
     log.info("samreg %s starts", __version__)
     if missing := map_extra_missing():
         sys.stderr.write(f"samreg: {missing}\n")
         return 1
-    from app.service import answer, say  # loads torch, which takes seconds
+    from app.service import answer, refuse, say  # loads torch, which takes seconds
 
     codes = [0]
     try:
-        if args.input and args.output:
-            codes.append(answer(Call("options", args.input, args.output), args))
-        else:
-            with called(environ, root) as calls:
-                if not calls:
-                    raise _no_call(args)
-                codes += [answer(_with_options(call, args), args) for call in calls]
+        with _calls(args, environ, root) as calls:
+            codes += [refuse(call, wrong) if wrong else answer(call, args) for call in calls]
     except SamregError as error:
-        codes.append(say(error))
+        codes.append(say(wrong or error))
     return max(codes, key=SEVERITY.index)
+
+
+@contextmanager
+def _calls(args: argparse.Namespace, environ: Mapping[str, str], root: Path) -> Iterator[tuple[Call, ...]]:
+    """What the options ask for, else the platform."""
+    if args.input and args.output:
+        yield (Call("options", args.input, args.output),)
+        return
+    with called(environ, root) as calls:
+        if not calls:
+            known = ", ".join(f"{source} and {target}" for source, target in FOLDERS.values())
+            option = "--output" if args.input else "--input" if args.output else "--input and --output"
+            raise UsageError(f"no folders are named: neither {option} nor {known}", "an input and an output folder")
+        yield tuple(_with_options(call, args) for call in calls)
 
 
 def _with_options(call: Call, args: argparse.Namespace) -> Call:
@@ -57,16 +71,24 @@ def _with_options(call: Call, args: argparse.Namespace) -> Call:
     return Call(call.platform, call.fixed, args.output, call.settings, call.moving) if args.output else call
 
 
-def _no_call(args: argparse.Namespace) -> UsageError:
-    known = ", ".join(f"{source} and {target}" for source, target in FOLDERS.values())
-    option = "--output" if args.input else "--input" if args.output else "--input and --output"
-    return UsageError(f"no folders are named: neither {option} nor {known}", "an input and an output folder")
+class _Parser(argparse.ArgumentParser):
+    """Wrong options are an error like all others, whose reason the output folder gets."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, "the options that --help lists", reason="wrong-options")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m app", description="Register two DICOM series.")
+def _folders() -> _Parser:
+    """The options that say where the reason goes if others are wrong."""
+    parser = _Parser(add_help=False)
     parser.add_argument("-i", "--input", type=Path, help="input folder (default: where the platform says)")
     parser.add_argument("-o", "--output", type=Path, help="output folder (default: where the platform says)")
+    parser.set_defaults(log_format=None, log_level="INFO")
+    return parser
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="python -m app", description="Register two DICOM series.", parents=[_folders()])
     parser.add_argument("--fixed-series", metavar="UID", help="SeriesInstanceUID (default: the later acquisition)")
     parser.add_argument("--moving-series", metavar="UID", help="SeriesInstanceUID")
     parser.add_argument("--allow-different-patients", action="store_true", help="do not refuse different patients")

@@ -29,6 +29,16 @@ def answer(call: Call, args: argparse.Namespace) -> int:
         return say(error)
 
 
+def refuse(call: Call, error: SamregError) -> int:
+    """Leave the reason why a call is not followed; returns the exit code."""
+    try:
+        with outputs.OutputFolder(call.out, [path for path in (call.fixed, call.moving) if path is not None]) as output:
+            _leave_reason(error, output, {})
+    except UsageError as second:
+        say(second)
+    return say(error)
+
+
 def register(call: Call, args: argparse.Namespace) -> dict[str, Any]:
     """Run the operators on a call; the output folder holds all of the results or the reason alone.
 

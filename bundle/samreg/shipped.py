@@ -18,9 +18,10 @@ _KNOWN_BY = {"configs": "presets", "models": "embedded.md"}
 def home(name: str) -> Path:
     """A folder of the bundle, "configs" or "models".
 
-    Beside the library (in the package of the application), in the source tree, or where the wheel put it.
+    In the source tree, in the package of the application (where the bundle is its model), or where the wheel put it.
     """
-    for root in Path(__file__).parents[1:3]:
+    above = Path(__file__).parents[2]
+    for root in (above, above / "models" / "samreg"):
         if (root / name / _KNOWN_BY[name]).exists():
             return root / name
     return Path(sysconfig.get_path("data")) / "share" / "samreg" / name

@@ -35,8 +35,9 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_context_is_complete_for_the_image_and_for_the_packager(staged: Path):
     for path in (
         "app/__main__.py", "app/app/__main__.py", "app/operators/__init__.py", "app/samreg/__init__.py",
-        "app/configs/presets/samreg.yaml", "app/models/embedded.safetensors", "app/requirements.txt",
-        "models/samreg/embedded.safetensors", "models/samreg/embedded.md", "docs/README.md", "app.yaml", "var/tools",
+        "app/requirements.txt", "models/samreg/configs/metadata.json", "models/samreg/configs/presets/samreg.yaml",
+        "models/samreg/models/embedded.safetensors", "models/samreg/docs/README.md", "models/samreg/LICENSE",
+        "docs/README.md", "app.yaml", "var/tools",
     ):  # fmt: skip
         assert (staged / path).is_file(), path
     copied = {line.split()[1].rstrip("/") for line in (ROOT / "Containerfile").read_text().splitlines()
@@ -66,7 +67,7 @@ def test_what_is_staged_runs_without_the_repository(staged: Path, tmp_path: Path
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == str(staged / "app" / "samreg" / "__init__.py")
-    assert done.stdout.split()[-1] == str(staged / "app" / "models" / "embedded.safetensors")
+    assert done.stdout.split()[-1] == str(staged / "models" / "samreg" / "models" / "embedded.safetensors")
     assert "samreg" in done.stdout
 
 

@@ -172,6 +172,18 @@ def test_settings_that_cannot_be_followed_leave_the_reason(tmp_path, registered,
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.json", "result.json", "metadata.json"}
 
 
+def test_wrong_options_leave_the_reason_too(tmp_path, registered, capsys):
+    (tmp_path / "in").mkdir()
+    environ = {"HOLOSCAN_INPUT_PATH": str(tmp_path / "in"), "HOLOSCAN_OUTPUT_PATH": str(tmp_path / "elsewhere")}
+    out = tmp_path / "out"
+    assert __main__.main(["--output", str(out), "--transform", "nonsense"], environ, tmp_path) == 2
+    assert not registered
+    assert "nonsense" in json.loads((out / "metadata.json").read_text())["exception_message"]
+    assert "nonsense" in capsys.readouterr().err
+    assert __main__.main(["--transform", "nonsense"], {}, tmp_path) == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
 def test_of_several_studies_the_gravest_exit_code_counts(tmp_path, registered, monkeypatch):
     for item in ("a", "b"):
         for name in ("1", "2"):

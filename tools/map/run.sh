@@ -7,7 +7,7 @@
 # TAG      of the image (samreg-map:VERSION)
 # MEMORY   limit (2g)
 # RUN_AS   uid:gid (the caller's); of root's it may be any, and OUT then belongs to it
-# DEVICES  options of podman for a GPU, such as "--device nvidia.com/gpu=all"
+# OPTIONS  of podman besides, such as "--device nvidia.com/gpu=all" for a GPU
 set -euo pipefail
 
 if [[ $# -lt 3 ]]; then
@@ -24,9 +24,9 @@ user="${RUN_AS:-$(id -u):$(id -g)}"
 mkdir -p "$out"
 if [[ "$(id -u)" == 0 ]]; then chown "$user" "$out"; fi
 
-# shellcheck disable=SC2086  # DEVICES is a list of options
+# shellcheck disable=SC2086  # OPTIONS is a list
 exec podman --runtime runc run --rm --network none --read-only --tmpfs /tmp:rw,size=1g --cap-drop ALL \
     --security-opt no-new-privileges --user "$user" --memory "${MEMORY:-2g}" --memory-swap "${MEMORY:-2g}" \
-    --ulimit nofile=8192:8192 --ulimit nproc=4096:4096 --stop-timeout 5 ${DEVICES:-} \
+    --ulimit nofile=8192:8192 --ulimit nproc=4096:4096 --stop-timeout 5 ${OPTIONS:-} \
     -v "$fixed:/var/holoscan/input/fixed:ro" -v "$moving:/var/holoscan/input/moving:ro" \
     -v "$out:/var/holoscan/output:rw" "$tag" run "$@"

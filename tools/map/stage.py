@@ -2,10 +2,9 @@
 
 python tools/map/stage.py build/map
 
-    app/        the application as `monai-deploy package` and the Containerfile take it: entry point, operators, the
-                library, its configurations and weights
+    app/        the application as `monai-deploy package` and the Containerfile take it: entry point, operators, library
     app.yaml    likewise
-    models/     the embedded model with its card, as the package's model
+    models/     the bundle, which is the package's model: configurations, weights with their card, documents, licence
     docs/, etc/, var/, bin/, flywheel/, bytecode.py
 """
 
@@ -47,9 +46,10 @@ def stage(out: Path) -> None:
     for name in ("app", "operators"):
         _copy(ROOT / name, app / name)
     _copy(ROOT / "bundle" / "samreg", app / "samreg")
-    _copy(ROOT / "configs", app / "configs")
-    _copy(ROOT / "models", app / "models")
-    _copy(ROOT / "models", out / "models" / MODEL)
+    bundle = out / "models" / MODEL
+    for name in ("configs", "models", "docs"):
+        _copy(ROOT / name, bundle / name)
+    shutil.copy(ROOT / "LICENSE", bundle / "LICENSE")
     _copy(ROOT / "docs", out / "docs")
     (app / "__main__.py").write_text(ENTRY, encoding="utf-8")
     shutil.copy(ROOT / "app" / "requirements.txt", app / "requirements.txt")
