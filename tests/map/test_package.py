@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -139,3 +140,39 @@ def test_the_xnat_command_mounts_what_it_uses():
 def test_the_package_states_the_version_of_the_library():
     assert yaml.safe_load((ROOT / "app.yaml").read_text())["application"]["version"] == __version__
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"] == "samreg"
+
+
+@needs_map
+def test_the_packager_of_the_sdk_makes_a_complete_context(staged: Path, tmp_path: Path, monkeypatch):
+    """`monai-deploy package`, the second way, up to where it hands its context to Docker."""
+    from holoscan_cli import __main__ as packager
+    from holoscan_cli.packager import container_builder
+
+    kept = tmp_path / "kept"
+    monkeypatch.setattr(packager, "set_up_logging", lambda level: None)
+    monkeypatch.setattr(container_builder, "create_and_get_builder", lambda name: name)
+    monkeypatch.setattr(
+        container_builder, "build_docker_image", lambda **asked: shutil.copytree(asked["context_path"], kept)
+    )
+    images = {"dgpu": "base", "igpu": "base", "cpu": "base"}
+    artifacts = {"wheel-version": "4.2.0", "debian-version": "4.2.0", "base-images": images, "build-images": images}
+    source = tmp_path / "source.json"  # the packager would fetch it
+    source.write_text(json.dumps({"4.2.0": {"holoscan": artifacts}}))
+    named = {"config": staged / "app.yaml", "models": staged / "models", "docs": staged / "docs", "source": source,
+             "tag": "samreg-map:test", "platform": "x86_64", "sdk": "monai-deploy"}  # fmt: skip
+    options = [str(word) for key, value in named.items() for word in (f"--{key}", value)]
+    packager.main(["monai-deploy", "package", str(staged / "app"), *options])
+    for name in ("app", "models", "docs"):
+        assert files_in(kept / name) == files_in(staged / name)
+    assert (kept / "pip" / "requirements.txt").read_text().split() == (
+        staged / "app" / "requirements.txt"
+    ).read_text().split()
+    assert (kept / "app.config").read_text() == (staged / "app.yaml").read_text()
+    manifest = json.loads((kept / "map" / "app.json").read_text())
+    assert json.loads(manifest["command"]) == ["python3", "/opt/holoscan/app"]
+    assert manifest["version"] == __version__
+
+
+def files_in(folder: Path) -> set[str]:
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path.as_posix() for path in found if "__pycache__" not in path.parts}

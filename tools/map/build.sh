@@ -47,7 +47,7 @@ echo "samreg: fetching wheels …"
 mkdir -p "$out/wheels"
 platforms=()
 for n in 35 34 31 28 27 24 17; do platforms+=(--platform "manylinux_2_${n}_x86_64"); done
-"$python" -m pip download --quiet --only-binary=:all: --python-version "$python_tag" --implementation cp \
+"$python" -m pip download --quiet --quiet --only-binary=:all: --python-version "$python_tag" --implementation cp \
     "${platforms[@]}" --platform manylinux2014_x86_64 --platform manylinux2010_x86_64 --platform any \
     --dest "$out/wheels" --requirement app/requirements.txt
 
