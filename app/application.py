@@ -37,9 +37,9 @@ class RegistrationApplication(Application):
     def compose(self) -> None:
         loader = SeriesLoaderOperator(self, CountCondition(self, 1), job=self.job, name="series_loader")
         registration = RegistrationOperator(self, config=self.job.config, name="registration")
-        images = ImageWriterOperator(self, folder=self.folder, name="image_writer")
-        dicom = DicomWriterOperator(self, folder=self.folder, name="dicom_writer")
-        self.report_writer = report = ReportWriterOperator(self, folder=self.folder, name="report_writer")
+        images = ImageWriterOperator(self, output_folder=self.folder, name="image_writer")
+        dicom = DicomWriterOperator(self, output_folder=self.folder, name="dicom_writer")
+        self.report_writer = report = ReportWriterOperator(self, output_folder=self.folder, name="report_writer")
         self.add_flow(loader, registration, {("inputs", "inputs")})
         self.add_flow(registration, images, {("result", "result")})
         self.add_flow(registration, dicom, {("result", "result")})

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from monai.deploy.core import ExecutionContext, Fragment, InputContext, Operator, OperatorSpec, OutputContext
+from monai.deploy.core import (
+    ConditionType,
+    ExecutionContext,
+    Fragment,
+    InputContext,
+    Operator,
+    OperatorSpec,
+    OutputContext,
+)
 
 from samreg.outputs import write_dicom
 
@@ -13,26 +21,31 @@ from samreg.outputs import write_dicom
 class DicomWriterOperator(Operator):
     """Write REG, Deformable REG and SEG, and read each back.
 
+    A result that failed its quality gate gets SEG alone: a registration object would be used.
+
     Named inputs:
         result: `samreg.result.RegistrationResult`.
 
     Named outputs:
-        objects: What was written, by name, and a sentence for each object left out.
+        objects: `tuple[dict[str, str], list[str]]`: what was written, by name, with its path in the folder
+            (`{"reg": "dicom/reg.dcm"}`), and a sentence for each object left out. Receiver optional.
 
     Args:
-        folder: Where to write; the objects go to its sub-folder `dicom`.
+        output_folder: Where to write; made if it is not there. The objects go to its sub-folder `dicom`.
 
     Raises (from `compute`):
-        OutputInvalid: An object does not reproduce the transform when read back.
+        UsageError: There is a sub-folder `dicom`: objects of two results must not stand side by side.
+        OutputInvalid: An object does not reproduce the transform when read back. Do not use what was written.
     """
 
-    def __init__(self, fragment: Fragment, *args: Any, folder: Path, **kwargs: Any) -> None:
-        self.folder = folder
+    def __init__(self, fragment: Fragment, *args: Any, output_folder: str | Path, **kwargs: Any) -> None:
+        self.output_folder = Path(output_folder)
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
         spec.input("result")
-        spec.output("objects")
+        spec.output("objects").condition(ConditionType.NONE)
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
-        op_output.emit(write_dicom(op_input.receive("result"), self.folder), "objects")
+        self.output_folder.mkdir(parents=True, exist_ok=True)
+        op_output.emit(write_dicom(op_input.receive("result"), self.output_folder), "objects")

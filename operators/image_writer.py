@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from monai.deploy.core import ExecutionContext, Fragment, InputContext, Operator, OperatorSpec, OutputContext
+from monai.deploy.core import (
+    ConditionType,
+    ExecutionContext,
+    Fragment,
+    InputContext,
+    Operator,
+    OperatorSpec,
+    OutputContext,
+)
 
 from samreg.outputs import write_images
 
@@ -17,20 +25,21 @@ class ImageWriterOperator(Operator):
         result: `samreg.result.RegistrationResult`.
 
     Named outputs:
-        warped: The moving image on the fixed grid, float32 [i, j, k].
+        warped: `numpy.ndarray`, the moving image on the fixed grid, float32 [i, j, k]. Receiver optional.
 
     Args:
-        folder: Where to write.
+        output_folder: Where to write; made if it is not there. Files of an earlier result are replaced.
     """
 
-    def __init__(self, fragment: Fragment, *args: Any, folder: Path, **kwargs: Any) -> None:
-        self.folder = folder
+    def __init__(self, fragment: Fragment, *args: Any, output_folder: str | Path, **kwargs: Any) -> None:
+        self.output_folder = Path(output_folder)
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
         spec.input("result")
-        spec.output("warped")
+        spec.output("warped").condition(ConditionType.NONE)
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
-        # In a tuple: Holoscan would pass a bare array as a tensor of its own.
-        op_output.emit((write_images(op_input.receive("result"), self.folder),), "warped")
+        self.output_folder.mkdir(parents=True, exist_ok=True)
+        # As it is: Holoscan would pass an array as a tensor of its own.
+        op_output.emit(write_images(op_input.receive("result"), self.output_folder), "warped", "PyObject")

@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from monai.deploy.core import ExecutionContext, Fragment, InputContext, Operator, OperatorSpec, OutputContext
+from monai.deploy.core import (
+    ConditionType,
+    ExecutionContext,
+    Fragment,
+    InputContext,
+    Operator,
+    OperatorSpec,
+    OutputContext,
+)
 
 from samreg.config import Config
+from samreg.metadata import bundle_metadata
 from samreg.workflow import compute
+
+log = logging.getLogger("samreg.operators")
 
 
 class RegistrationOperator(Operator):
     """Pair the regions and estimate the transform.
 
+    A result that failed its quality gate is emitted like any other: see `result.quality.status`.
+
+    Resources: 2 CPU cores, no GPU; where there is one, `device` "auto" takes it. Time and memory grow with the voxels.
+    On 2 cores, from paths to a folder of results, two MR series of 256 x 256 x 35 take 56 s (rigid) or 88 s
+    (deformable) and 1.0 GB, two CT series of 512 x 512 x 150 take 169 s or 242 s and 5.3 GB; the SDK takes another
+    0.6 GB.
+
     Named inputs:
-        inputs: `samreg.workflow.Inputs`.
+        inputs: `samreg.workflow.Inputs`, the two images.
 
     Named outputs:
-        result: `samreg.result.RegistrationResult`.
+        result: `samreg.result.RegistrationResult`. Receiver optional.
 
     Args:
-        config: Everything that decides the result.
+        config: Everything that decides the result; default `Config()`.
 
     Raises (from `compute`):
+        UsageError: The configuration asks for something that is not there, or for more memory than there is.
         InputRefused: The images cannot be registered.
     """
 
-    def __init__(self, fragment: Fragment, *args: Any, config: Config, **kwargs: Any) -> None:
-        self.config = config
+    def __init__(self, fragment: Fragment, *args: Any, config: Config | None = None, **kwargs: Any) -> None:
+        self.config = config or Config()
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
         spec.input("inputs")
-        spec.output("result")
+        spec.output("result").condition(ConditionType.NONE)
+
+    def start(self) -> None:
+        """Say what will register."""
+        about = bundle_metadata()
+        log.info("bundle %s %s: %s", about.name, about.version, about.task)
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
         op_output.emit(compute(op_input.receive("inputs"), self.config), "result")

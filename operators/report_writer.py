@@ -13,6 +13,8 @@ from samreg.outputs import write_reports
 class ReportWriterOperator(Operator):
     """Write `report.json` and `report.html`; the last operator.
 
+    The report shows the warped image and lists the objects, so both writers come before it.
+
     Named inputs:
         result: `samreg.result.RegistrationResult`.
         warped: From `ImageWriterOperator`.
@@ -24,11 +26,11 @@ class ReportWriterOperator(Operator):
         report: The contents of `report.json` once written, else None.
 
     Args:
-        folder: Where to write.
+        output_folder: Where to write; that of the other writers.
     """
 
-    def __init__(self, fragment: Fragment, *args: Any, folder: Path, **kwargs: Any) -> None:
-        self.folder = folder
+    def __init__(self, fragment: Fragment, *args: Any, output_folder: str | Path, **kwargs: Any) -> None:
+        self.output_folder = Path(output_folder)
         self.report: dict[str, Any] | None = None
         super().__init__(fragment, *args, **kwargs)
 
@@ -38,6 +40,8 @@ class ReportWriterOperator(Operator):
         spec.input("objects")
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
-        (warped,) = op_input.receive("warped")
+        self.output_folder.mkdir(parents=True, exist_ok=True)
         objects, notes = op_input.receive("objects")
-        self.report = write_reports(op_input.receive("result"), warped, objects, notes, self.folder)
+        self.report = write_reports(
+            op_input.receive("result"), op_input.receive("warped"), objects, notes, self.output_folder
+        )

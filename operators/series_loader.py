@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from monai.deploy.core import ExecutionContext, Fragment, InputContext, Operator, OperatorSpec, OutputContext
+from monai.deploy.core import (
+    ConditionType,
+    ExecutionContext,
+    Fragment,
+    InputContext,
+    Operator,
+    OperatorSpec,
+    OutputContext,
+)
 
 from samreg.workflow import Job, load
 
@@ -12,15 +20,18 @@ from samreg.workflow import Job, load
 class SeriesLoaderOperator(Operator):
     """Find, check and read the two series of a job.
 
+    The first operator of an application: give it `CountCondition(self, 1)`, or it never ends.
+
     Named inputs: none.
 
     Named outputs:
-        inputs: `samreg.workflow.Inputs`.
+        inputs: `samreg.workflow.Inputs`, the two images. Receiver optional.
 
     Args:
-        job: Where the series lie and how they are chosen.
+        job: Where the series lie and how they are chosen. Its `out` is not used here.
 
     Raises (from `compute`):
+        UsageError: A path or a configuration that cannot be followed.
         InputRefused: The input is not safe to register.
     """
 
@@ -29,7 +40,7 @@ class SeriesLoaderOperator(Operator):
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
-        spec.output("inputs")
+        spec.output("inputs").condition(ConditionType.NONE)
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
         op_output.emit(load(self.job), "inputs")

@@ -5,19 +5,20 @@ set -euo pipefail
 
 declare -A tools=(
     [dciodvfy]=dicom3tools [dcmdump]=dcmtk [storescp]=dcmtk [Orthanc]=orthanc
+    [libOrthancDicomWeb.so]=orthanc-dicomweb
     [plastimatch]=plastimatch [chromium]=chromium [chromedriver]=chromium-driver
 )
 
 missing() {
     local tool
     for tool in "${!tools[@]}"; do
-        PATH="$PATH:/usr/sbin" command -v "$tool" >/dev/null || echo "$tool"
+        PATH="$PATH:/usr/sbin" command -v "$tool" >/dev/null || [[ -e "/usr/share/orthanc/plugins/$tool" ]] || echo "$tool"
     done
 }
 
 [[ -z "$(missing)" ]] && exit 0
 if [[ "$(id -u)" == 0 ]] && command -v apt-get >/dev/null; then
-    packages=(orthanc-dicomweb)
+    packages=()
     for tool in $(missing); do packages+=("${tools[$tool]}"); done
     export DEBIAN_FRONTEND=noninteractive
     { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null; } ||

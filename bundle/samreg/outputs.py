@@ -260,13 +260,18 @@ def write_dicom(result: RegistrationResult, folder: Path) -> tuple[dict[str, str
         What was written, {"reg": "dicom/reg.dcm", ...}, and a sentence for each object left out.
 
     Raises:
+        UsageError: There is a folder `dicom` already.
         OutputInvalid: An object does not reproduce the transform when read back.
     """
     if result.fixed.source is None or result.moving.source is None:
         return {}, ["No DICOM objects: the input is not a pair of DICOM series."]
     from samreg.dicom_out import write_objects
 
-    (folder / "dicom").mkdir()
+    try:
+        (folder / "dicom").mkdir()
+    except FileExistsError as error:
+        # Objects of two results must not stand side by side.
+        raise UsageError(f"'{folder / 'dicom'}' is there already", "a folder without DICOM objects") from error
     written = write_objects(result, folder / "dicom", registration=result.quality.status != "FAIL")
     return {name: path.relative_to(folder).as_posix() for name, path in written.files.items()}, list(written.notes)
 

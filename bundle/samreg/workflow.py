@@ -7,6 +7,7 @@ them load, register and write with the functions here, and so agree.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -153,7 +154,7 @@ def check_inputs(*paths: Path | str | None) -> None:
         UsageError: One of them does not exist.
     """
     for path in paths:
-        if path is not None and not Path(path).exists():
+        if path is not None and not os.access(path, os.F_OK):
             raise UsageError(f"input '{path}' does not exist", "a folder or file that can be read")
 
 

@@ -1,13 +1,8 @@
 """dciodvfy finds no error in our objects; Orthanc and dcmtk store and return them unchanged."""
 
 import json
-import os
-import shutil
-import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,15 +14,9 @@ from samreg.dicom_out import write_objects
 from samreg.geometry import Grid, Volume
 from samreg.phantoms import Patient
 from tests.dicom_results import DECUBITUS, as_series, deformable, result_of
+from tests.orthanc import Archive, free_port, orthanc, tool
 
 NAMES = ("reg", "dreg", "seg_fixed", "seg_moving")
-
-
-def tool(name: str) -> str:
-    path = shutil.which(name, path=os.environ["PATH"] + os.pathsep + "/usr/sbin")  # Debian's place of servers
-    if path is None:
-        pytest.skip(f"{name} is not installed")
-    return path
 
 
 def written(fixed: Volume, moving: Volume, folder: Path) -> dict[str, Path]:
@@ -73,79 +62,26 @@ def test_dciodvfy_finds_no_error(objects: dict[str, Path], name: str):
     assert all(any(word in line for word in unknown) for line in warnings), warnings
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
-def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
-    """Address of the REST interface and DICOM port of an archive that lives as long as this module."""
-    program = tool("Orthanc")
-    folder = tmp_path_factory.mktemp("orthanc")
-    http, dicom = free_port(), free_port()
-    settings = {
-        "HttpPort": http,
-        "DicomPort": dicom,
-        "RemoteAccessAllowed": False,
-        "StorageDirectory": str(folder),
-        "IndexDirectory": str(folder),
-        "Plugins": [],
-        "DicomCheckCalledAet": False,
-        "DicomAlwaysAllowStore": True,
-    }
-    configuration = folder / "orthanc.json"
-    configuration.write_text(json.dumps(settings))
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen([program, str(configuration)], stdout=log, stderr=log)
-        try:
-            address = f"http://127.0.0.1:{http}"
-            wait_for(address, server)
-            yield address, dicom
-        finally:
-            server.terminate()
-            try:
-                server.wait(10)
-            except subprocess.TimeoutExpired:
-                server.kill()
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    with orthanc(tmp_path_factory.mktemp("orthanc")) as archive:
+        yield archive
 
 
-def wait_for(address: str, server: subprocess.Popen) -> None:
-    for _ in range(100):
-        if server.poll() is not None:
-            pytest.fail("Orthanc ended at once")
-        try:
-            urllib.request.urlopen(f"{address}/system", timeout=2).close()
-            return
-        except (urllib.error.URLError, TimeoutError):
-            time.sleep(0.1)
-    pytest.fail("Orthanc did not answer within 10 s")
-
-
-def rest(url: str, body: bytes | None = None) -> bytes:
-    with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=30) as answer:
-        return answer.read()
-
-
-def test_orthanc_returns_the_objects_byte_for_byte(objects: dict[str, Path], orthanc: tuple[str, int]):
-    address, _ = orthanc
+def test_orthanc_returns_the_objects_byte_for_byte(objects: dict[str, Path], archive: Archive):
     for path in objects.values():
-        stored = json.loads(rest(f"{address}/instances", path.read_bytes()))
+        stored = json.loads(archive.rest("/instances", path.read_bytes()))
         assert stored["Status"] in ("Success", "AlreadyStored")
-        assert rest(f"{address}/instances/{stored['ID']}/file") == path.read_bytes()
+        assert archive.rest(f"/instances/{stored['ID']}/file") == path.read_bytes()
 
 
 def test_orthanc_takes_the_objects_by_network_and_files_them_under_their_study(
-    objects: dict[str, Path], orthanc: tuple[str, int]
+    objects: dict[str, Path], archive: Archive
 ):
-    address, port = orthanc
-    paths = [str(p) for p in objects.values()]
-    subprocess.run([tool("storescu"), "-R", "127.0.0.1", str(port), *paths], check=True, timeout=60)
+    archive.c_store(objects.values())
     for path in objects.values():
         sent = dcmread(path)
-        (found,) = json.loads(rest(f"{address}/tools/lookup", str(sent.SOPInstanceUID).encode()))
-        study = json.loads(rest(f"{address}/instances/{found['ID']}/study"))
+        study = json.loads(archive.rest(f"/instances/{archive.id_of(sent.SOPInstanceUID)}/study"))
         assert study["MainDicomTags"]["StudyInstanceUID"] == sent.StudyInstanceUID
         assert study["PatientMainDicomTags"]["PatientID"] == sent.PatientID
 

@@ -203,13 +203,20 @@ def test_every_object_is_marked_unverified_and_says_what_made_it(images, tmp_pat
     assert not series & {v.source.series_uid for v in images}
 
 
-def test_names_in_other_scripts_survive(tmp_path):
+@pytest.mark.parametrize("character_set", ["ISO_IR 192", ["", "ISO 2022 IR 87"], "GB18030"])
+def test_names_in_other_scripts_survive(tmp_path, character_set):
     name = "Yamada^Tarou=山田^太郎=やまだ^たろう"
     fixed = small_series(tmp_path / "fixed", 0, patient=Patient(name=name))
     moving = small_series(tmp_path / "moving", 1, patient=Patient(name=name))
+    for file in (*fixed.source.files, *moving.source.files):
+        ds = dcmread(file)
+        ds.decode()
+        ds.SpecificCharacterSet = character_set
+        ds.save_as(file)
+    fixed, moving = (read_image(tmp_path / role) for role in ("fixed", "moving"))
     for path in write_objects(result_of(fixed, moving, rigid(fixed), kind="rigid"), tmp_path).files.values():
         ds = dcmread(path)
-        assert ds.SpecificCharacterSet == "ISO_IR 192"
+        assert ds.SpecificCharacterSet == character_set
         assert str(ds.PatientName) == name
 
 

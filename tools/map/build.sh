@@ -6,6 +6,9 @@
 # BASE_IMAGE   an image to build on; without it a Debian base is made (needs root, mmdebstrap)
 # PYTHON_TAG   version of the base's Python, for the wheels (3.11)
 # TAG          of the image (samreg-map:VERSION)
+# LAYERS       "yes" keeps the layers, and builds anew what has changed alone
+#
+# Exit code 3: this machine cannot build or run containers; 2: something else is missing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -22,13 +25,14 @@ revision="$(git rev-parse HEAD 2>/dev/null || echo unknown)"
 mkdir -p "$out"
 
 for tool in buildah podman runc; do
-    command -v "$tool" >/dev/null || { echo "samreg: $tool is missing. On Debian: apt-get install buildah podman runc mmdebstrap" >&2; exit 2; }
+    command -v "$tool" >/dev/null || { echo "samreg: $tool is missing. On Debian: apt-get install buildah podman runc mmdebstrap" >&2; exit 3; }
 done
 
 limits=(--ulimit nofile=8192:8192 --ulimit nproc=4096:4096)
 
 if [[ -z "${BASE_IMAGE:-}" ]]; then
     BASE_IMAGE="samreg-base:bookworm"
+    command -v mmdebstrap >/dev/null || { echo "samreg: mmdebstrap is missing, and there is no BASE_IMAGE" >&2; exit 3; }
     if ! buildah inspect --type image "$BASE_IMAGE" >/dev/null 2>&1; then
         echo "samreg: making a Debian base …"
         # Byte code that is checked by no date, since layers change the dates; no manuals nor translations.
@@ -43,6 +47,11 @@ if [[ -z "${BASE_IMAGE:-}" ]]; then
     fi
 fi
 
+podman --runtime runc run --rm --network none "${limits[@]}" "$BASE_IMAGE" true || {
+    echo "samreg: this machine does not let podman run a container" >&2
+    exit 3
+}
+
 echo "samreg: fetching wheels …"
 mkdir -p "$out/wheels"
 platforms=()
@@ -55,7 +64,8 @@ echo "samreg: staging …"
 "$python" tools/map/stage.py "$out/context"
 
 echo "samreg: building $tag on $BASE_IMAGE, without a network …"
-buildah --runtime "$(command -v runc)" bud --isolation oci --network none "${limits[@]}" --timestamp "$epoch" \
+buildah --runtime "$(command -v runc)" bud --isolation oci --network none "${limits[@]}" \
+    --layers="$([[ "${LAYERS:-}" == yes ]] && echo true || echo false)" --timestamp "$epoch" \
     --build-arg BASE_IMAGE="$BASE_IMAGE" --build-arg VERSION="$version" --build-arg REVISION="$revision" \
     --build-arg CREATED="$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)" \
     -v "$out/wheels:/wheels:ro" -t "$tag" -f Containerfile "$out/context"

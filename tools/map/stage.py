@@ -18,6 +18,8 @@ from pathlib import Path
 from holoscan_cli.packager.config_reader import ApplicationConfiguration
 from holoscan_cli.packager.parameters import PackageBuildParameters
 
+from samreg.metadata import bundle_metadata
+
 ROOT = Path(__file__).parents[2]
 ENTRY = '''"""The entry point of the package: `python3 /opt/holoscan/app`."""
 
@@ -32,7 +34,7 @@ raise SystemExit(main())
 SAMREG = '#!/bin/sh\nexec python3 -m samreg "$@"\n'
 GEAR = """#!/bin/sh
 # Flywheel sets nothing but PATH.
-export PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/holoscan/app HOME=/tmp
+export PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/holoscan/app HOME=/tmp CUPY_CACHE_DIR=/tmp/cupy OMP_WAIT_POLICY=PASSIVE
 exec python3 /opt/holoscan/app
 """
 MODEL = "samreg"
@@ -69,6 +71,7 @@ def _manifests(out: Path) -> None:
     parameters = PackageBuildParameters()
     parameters.application = out / "app"
     parameters.app_config_file_path = out / "app.yaml"
+    parameters.version = bundle_metadata().version
     parameters.models = {MODEL: out / "models" / MODEL}
     configuration = ApplicationConfiguration()
     configuration.read(out / "app.yaml")

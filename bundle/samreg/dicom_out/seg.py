@@ -211,11 +211,13 @@ def _colour(pair_id: int) -> tuple[int, int, int]:
 def _one_pixel_headers(source: SourceSeries) -> list[Dataset]:
     """What highdicom needs of the series' headers, in their order, each said to be of one pixel (see `segmentation`).
 
-    Patient and study stay empty: highdicom stumbles over values that break a rule; they are copied afterwards.
+    Patient and study stay empty, and no character set is named: highdicom stumbles over values that break a rule, and
+    over sets of several parts. They are copied afterwards.
     """
     headers: list[Dataset] = [dcmread(p, stop_before_pixels=True, specific_tags=list(_NEEDED)) for p in source.files]
     orientation = headers[0].get("ImageOrientationPatient")
     for header in headers:
+        header.pop("SpecificCharacterSet", None)
         header.Rows = header.Columns = 1
         if orientation is not None:
             header.ImageOrientationPatient = orientation  # differs in the last digit in some series

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -140,7 +141,7 @@ def find_series(folder: Path | str) -> Folder:
         folder: Folder, or one DICOM file.
 
     Raises:
-        InputRefused: `no-such-path`; `unreadable-file` if a DICOM file's header is damaged or a
+        InputRefused: `no-such-path`; `no-permission`; `unreadable-file` if a DICOM file's header is damaged or a
             file is empty; `no-uid` if a DICOM file has no SeriesInstanceUID; `size-limit` if there are
             more than `MAX_FILES` files.
     """
@@ -182,11 +183,13 @@ def find_series(folder: Path | str) -> Folder:
 def _walk(folder: Path) -> Iterator[Path]:
     """Everything below a folder that is not itself a folder, sorted; links are not followed."""
     try:
-        paths = sorted(folder.iterdir())
+        paths = [(path, path.is_dir() and not path.is_symlink()) for path in sorted(folder.iterdir())]
+    except PermissionError as error:
+        raise forbidden(folder) from error
     except OSError as error:
         raise _unreadable(folder) from error
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
+    for path, is_folder in paths:
+        if is_folder:
             yield from _walk(path)
         else:
             yield path
@@ -196,6 +199,8 @@ def _readable(path: Path) -> bool:
     try:
         empty = path.stat().st_size == 0
         readable = is_dicom(path)
+    except PermissionError as error:
+        raise forbidden(path) from error
     except OSError as error:
         raise _unreadable(path) from error
     if empty:
@@ -218,6 +223,16 @@ def no_uid(path: Path, keyword: str) -> InputRefused:
         f"a {keyword} in each image, so that DICOM objects can refer to it",
         "Anonymise again with new UIDs instead of empty ones, or convert the series to NIfTI.",
         reason="no-uid",
+    )
+
+
+def forbidden(path: Path) -> InputRefused:
+    """What the user of this process has no right to read."""
+    return InputRefused(
+        f"'{path.name}' may not be read by the user with uid {os.geteuid()}",
+        "files and folders that this user may read",
+        "Change their permissions, or run as another user.",
+        reason="no-permission",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -60,7 +61,7 @@ def find_roles(folder: Path | str, rules: SeriesConfig | None = None) -> Roles:
     if rules.fixed.series_uid and rules.fixed.series_uid == rules.moving.series_uid:
         raise same_series("the same series UID for both")
     parts = [folder / "fixed", folder / "moving"]
-    if all(p.is_dir() and not p.is_symlink() for p in parts):
+    if all(os.path.isdir(p) and not os.path.islink(p) for p in parts):  # noqa: PTH112, PTH114 - no error if forbidden
         choice = _Choice(folder, find_series(parts[0]), find_series(parts[1]), rules)
         return choice.roles("Roles by the sub-folders fixed and moving.")
     found = find_series(folder)
