@@ -17,6 +17,7 @@ import pytest
 from pydicom import dcmread
 
 from samreg import __version__
+from samreg.phantoms import Patient
 from samreg.transforms.files import read_transform
 
 ROOT = Path(__file__).parents[2]
@@ -186,7 +187,7 @@ def test_a_folder_that_is_not_there_is_told_before_the_container_starts(study: P
     assert not (tmp_path / "out").exists()
 
 
-def test_it_tests_itself(tmp_path: Path):
+def test_it_tests_itself():
     done = called([], [], ["selftest"])
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -221,6 +222,7 @@ def check(done: subprocess.CompletedProcess[str], out: Path, platform: str) -> N
     """It registered rigidly, as the settings of all these calls ask."""
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"called by {platform}" in done.stderr
+    assert not any(word in done.stdout + done.stderr for word in (Patient.name, Patient.id, Patient.birth_date))
     result = contents(out / "result.json")
     assert (result["kind"], result["exit_code"]) == ("rigid", 0)
     assert (out / "dicom" / "reg.dcm").is_file()
@@ -274,6 +276,12 @@ def test_xnat(given: Path, out: Path):
     mounts = [f"{folders[m['name']]}:{m['path']}:{'rw' if m['writable'] else 'ro'}" for m in command["mounts"]]
     program, *words = shlex.split(line)
     check(called(options, mounts, words, entrypoint=program), out, "options")
+
+
+def test_xnat_finds_the_command_in_a_label():
+    inspect = ["podman", "image", "inspect", "--format", '{{index .Config.Labels "org.nrg.commands"}}', IMAGE]
+    label = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout
+    assert json.loads(label) == [contents(PLATFORMS / "xnat-command.json")]
 
 
 def test_the_workflow_manager_of_monai_deploy(given: Path, out: Path):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from samreg.errors import InputRefused
+from samreg.errors import InputRefused, UsageError
 from samreg.io import read_pair
 from samreg.transforms.files import read_transform
 from samreg.workflow import Inputs, Job
@@ -236,7 +236,7 @@ def test_registration_and_dicom_writer_do_without_the_others(inputs: Inputs, ins
     App(make).run()
     written = {path.relative_to(tmp_path / "new").as_posix() for path in (tmp_path / "new").rglob("*.dcm")}
     assert {"out/dicom/reg.dcm", "out/dicom/seg_fixed.dcm"} <= written
-    with pytest.raises(FileExistsError, match="dicom"):
+    with pytest.raises(UsageError, match="dicom"):
         App(make).run()
 
 

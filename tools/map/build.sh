@@ -66,6 +66,7 @@ echo "samreg: staging …"
 echo "samreg: building $tag on $BASE_IMAGE, without a network …"
 buildah --runtime "$(command -v runc)" bud --isolation oci --network none "${limits[@]}" \
     --layers="$([[ "${LAYERS:-}" == yes ]] && echo true || echo false)" --timestamp "$epoch" \
+    --label "org.nrg.commands=[$(tr -d '\n' < app/platforms/xnat-command.json)]" \
     --build-arg BASE_IMAGE="$BASE_IMAGE" --build-arg VERSION="$version" --build-arg REVISION="$revision" \
     --build-arg CREATED="$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)" \
     -v "$out/wheels:/wheels:ro" -t "$tag" -f Containerfile "$out/context"
