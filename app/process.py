@@ -6,9 +6,12 @@ import ctypes
 import importlib.util
 import os
 import resource
+import signal
 import sys
+import threading
 from pathlib import Path
 
+STOPPED = 128 + signal.SIGTERM
 STACK_BYTES = 32 * 1024 * 1024
 _PREPARED = "SAMREG_APP_PREPARED"
 
@@ -40,3 +43,20 @@ def preload_cuda_runtime() -> None:
     for folder in spec.submodule_search_locations or () if spec else ():
         for library in Path(folder).glob("cu*/lib/libcudart.so.*"):
             ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+
+
+def end_on_sigterm() -> None:
+    """Have a thread wait for SIGTERM that leaves the reason in the output folder, and ends the process with 143.
+
+    A handler would not do: the main thread is in Holoscan, and the first process of a container ignores a signal that
+    nothing waits for.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        signal.sigwait({signal.SIGTERM})
+        if service := sys.modules.get("app.service"):
+            service.stopped()
+        os._exit(STOPPED)
+
+    threading.Thread(target=wait, daemon=True, name="sigterm").start()

@@ -5,38 +5,87 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
+import shutil
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from app.orchestrators import Call
-from app.process import preload_cuda_runtime
+from app.process import STOPPED, preload_cuda_runtime
 from samreg import outputs, workflow
 from samreg.cli import config_from
-from samreg.errors import OutputInvalid, SamregError, UsageError
+from samreg.errors import InputRefused, OutputInvalid, SamregError, UsageError
 from samreg.report import write_json
 
 log = logging.getLogger("samreg.app")
 
+ROLES = ("fixed", "moving")  # names of folders that say nothing of a patient
 
-def answer(call: Call, args: argparse.Namespace) -> int:
-    """Register what was asked for; returns the exit code."""
+
+_open: list[outputs.OutputFolder] = []  # the folder that is being written, for `stopped`
+
+
+class Stopped(SamregError):  # noqa: N818
+    """Ended from outside."""
+
+    exit_code = STOPPED
+
+
+def answer(call: Call, args: argparse.Namespace, wrong: SamregError | None = None) -> int:
+    """Register what was asked for; returns the exit code.
+
+    Args:
+        call: Of the platform.
+        args: Options, which come before the call's settings.
+        wrong: Why no call can be followed; each output folder gets the reason.
+    """
     log.info("called by %s", call.platform)
     try:
+        if error := wrong or call.wrong:
+            return refuse(call, error)
         return workflow.exit_code(register(call, args))
     except SamregError as error:
-        return say(error)
+        return say(anonymous(error, call))
+    except Exception as error:  # noqa: BLE001 - its own message may name a patient, and other calls may follow
+        for frame in traceback.extract_tb(error.__traceback__):
+            log.error("at %s:%s in %s", frame.filename, frame.lineno, frame.name)
+        return say(_unexpected(error))
 
 
 def refuse(call: Call, error: SamregError) -> int:
     """Leave the reason why a call is not followed; returns the exit code."""
-    try:
-        with outputs.OutputFolder(call.out, [path for path in (call.fixed, call.moving) if path is not None]) as output:
-            _leave_reason(error, output, {})
-    except UsageError as second:
-        say(second)
-    return say(error)
+    told = anonymous(error, call)
+    code = say(told)
+    with outputs.OutputFolder(call.out, _inputs(call)) as output:
+        _leave_reason(told, output, {})
+    return code
+
+
+def stopped() -> None:
+    """Leave the reason why the process ends now; another thread may still be writing."""
+    error = Stopped("stopped from outside (SIGTERM)", next_step="Start it again.", reason="stopped")
+    for output in _open:
+        apart = output.folder.with_name(f"{output.folder.name}-stopped")
+        output.folder.rename(apart)
+        output.folder = apart
+        _leave_reason(error, output, {})
+        shutil.rmtree(apart, ignore_errors=True)
+    say(error)
+
+
+def anonymous(error: SamregError, call: Call) -> SamregError:
+    """The error without the names of files and folders below the input, which may be those of patients."""
+    paths = [path for folder in _inputs(call) if folder.is_dir() for path in sorted(folder.rglob("*"))]
+    texts = [error.got, error.expected, error.next_step]
+    for number, path in enumerate(paths, 1):
+        if path.name not in ROLES:
+            texts = [text.replace(f"'{path.name}'", f"file {number} of {len(paths)}") for text in texts]
+    return type(error)(*texts, reason=error.reason)
+
+
+def _inputs(call: Call) -> list[Path]:
+    return [path for path in (call.fixed, call.moving) if path is not None]
 
 
 def register(call: Call, args: argparse.Namespace) -> dict[str, Any]:
@@ -49,21 +98,32 @@ def register(call: Call, args: argparse.Namespace) -> dict[str, Any]:
         UsageError: Settings that cannot be followed, or an output folder that must not be used.
         InputRefused: The input is not safe to register; `report.json` and `metadata.json` say why.
     """
-    inputs = [path for path in (call.fixed, call.moving) if path is not None]
-    workflow.check_inputs(*inputs)
-    with outputs.OutputFolder(call.out, inputs) as output:
+    workflow.check_inputs(*_inputs(call))
+    with outputs.OutputFolder(call.out, _inputs(call)) as output:
+        _open[:] = [output]
         asked: dict[str, Any] = {}
         try:
             job = _job(call, args)
             asked = {"asked": job.config.transform, "method": job.config.method}
             report = workflow.each(job, output.folder, _run_operators)
         except Exception as error:
-            _leave_reason(error, output, asked)
+            known = anonymous(error, call) if isinstance(error, SamregError) else _unexpected(error)
+            _leave_reason(known, output, asked, kind=type(error).__name__)
             raise
+        finally:
+            _open.clear()
         kept = ("status", "reasons", "kind", "roles", "objects", "registrations")
         result = {key: report[key] for key in kept if key in report}
-        write_json(result | {"exit_code": workflow.exit_code(report)}, output.folder / "result.json")
-        write_json({"exception": None, "exception_message": None}, output.folder / "metadata.json")
+        code = workflow.exit_code(report)
+        refused = code == InputRefused.exit_code  # one of several
+        reason = {
+            "exception": InputRefused.__name__ if refused else None,
+            "exception_message": " ".join(report["reasons"]) if refused else None,
+        }
+        write_json(result | {"exit_code": code}, output.folder / "result.json")
+        write_json(reason, output.folder / "metadata.json")
+        if call.platform == "mercure":
+            outputs.flatten(output.folder)  # it sends what lies at the top alone
         output.commit()
     return report
 
@@ -81,14 +141,15 @@ def _run_operators(job: workflow.Job, folder: Path) -> dict[str, Any]:
     return application.report
 
 
-def _leave_reason(error: Exception, output: outputs.OutputFolder, asked: Mapping[str, Any]) -> None:
+def _leave_reason(
+    error: SamregError, output: outputs.OutputFolder, asked: Mapping[str, Any], kind: str | None = None
+) -> None:
     """`report.json`, `result.json` and `metadata.json` with the reason, and nothing else."""
     output.clear()
-    known = error if isinstance(error, SamregError) else _unexpected(error)
-    report = outputs.refusal_file(known, output.folder, **asked)
-    result = {"status": report["status"], "reasons": report["reasons"], "exit_code": known.exit_code}
+    report = outputs.refusal_file(error, output.folder, **asked)
+    result = {"status": report["status"], "reasons": report["reasons"], "exit_code": error.exit_code}
     write_json(result, output.folder / "result.json")
-    reason = {"exception": type(error).__name__, "exception_message": known.sentence}
+    reason = {"exception": kind or type(error).__name__, "exception_message": error.sentence}
     write_json(reason, output.folder / "metadata.json")
     output.commit()
 
@@ -102,20 +163,25 @@ def _job(call: Call, args: argparse.Namespace) -> workflow.Job:
     settings = dict(call.settings)
     named = {key: settings.pop(key, None) for key in ("fixed_series", "moving_series", "allow_different_patients")}
     named |= {key: getattr(args, key) for key in named if getattr(args, key)}
-    different = named.pop("allow_different_patients") or False
-    if not isinstance(different, bool):
-        raise UsageError(f"'allow_different_patients' is {different!r}", "true or false")
+    different = named.pop("allow_different_patients")
+    if not isinstance(different, bool | None):
+        raise UsageError(f"'allow_different_patients' is a {type(different).__name__}", "true or false")
+    for key, value in named.items():
+        if value is not None and not (isinstance(value, str) and value):
+            raise UsageError(f"'{key}' is {value!r}", "a SeriesInstanceUID")
+    if "file" in settings:
+        raise UsageError("unknown setting 'file'", "keys of the configuration")
     return workflow.Job(
         fixed=call.fixed,
         moving=call.moving,
         out=call.out,
         config=config_from(args, settings),
-        allow_different_patients=different,
+        allow_different_patients=bool(different),
         **named,
     )
 
 
 def say(error: SamregError) -> int:
-    """The sentence of an error on stderr; returns its exit code."""
-    sys.stderr.write(f"samreg: {error.sentence}\n")
+    """The sentence of an error in the log; returns its exit code."""
+    log.error("%s", error.sentence)
     return error.exit_code

@@ -31,7 +31,8 @@ class DicomWriterOperator(Operator):
             (`{"reg": "dicom/reg.dcm"}`), and a sentence for each object left out. Receiver optional.
 
     Args:
-        output_folder: Where to write; made if it is not there. The objects go to its sub-folder `dicom`.
+        output_folder: Where to write; made when the application starts, if it is not there. The objects go to its
+            sub-folder `dicom`.
 
     Raises (from `compute`):
         UsageError: There is a sub-folder `dicom`: objects of two results must not stand side by side.
@@ -46,6 +47,9 @@ class DicomWriterOperator(Operator):
         spec.input("result")
         spec.output("objects").condition(ConditionType.NONE)
 
-    def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
+    def start(self) -> None:
+        """Make the folder, before anything is computed: one that vanishes later belongs to a run that has ended."""
         self.output_folder.mkdir(parents=True, exist_ok=True)
+
+    def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
         op_output.emit(write_dicom(op_input.receive("result"), self.output_folder), "objects")

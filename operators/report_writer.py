@@ -39,8 +39,11 @@ class ReportWriterOperator(Operator):
         spec.input("warped")
         spec.input("objects")
 
-    def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
+    def start(self) -> None:
+        """Make the folder, before anything is computed: one that vanishes later belongs to a run that has ended."""
         self.output_folder.mkdir(parents=True, exist_ok=True)
+
+    def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
         objects, notes = op_input.receive("objects")
         self.report = write_reports(
             op_input.receive("result"), op_input.receive("warped"), objects, notes, self.output_folder

@@ -216,11 +216,14 @@ class SeriesConfig:
     Attributes:
         fixed, moving: What a series must be for the role.
         several_moving: Register every series that can be the moving one, each for itself.
+        within: Pattern (`*`, `?`) of a folder below the input that holds what counts; files elsewhere are not looked
+            at, as if they were not there (where a platform keeps other results in the same tree).
     """
 
     fixed: SeriesRule = field(default_factory=SeriesRule)
     moving: SeriesRule = field(default_factory=SeriesRule)
     several_moving: bool = False
+    within: str | None = None
 
 
 @dataclass(frozen=True)

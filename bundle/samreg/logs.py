@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import warnings
 from datetime import UTC, datetime
 
 FORMATS = ("text", "json")
 
 
 def log_to_stderr(form: str, level: str = "INFO") -> None:
-    """Sends what the library logs to stderr. It holds no patient data.
+    """Sends what the library logs to stderr, and nothing of other libraries. It holds no patient data.
 
     Args:
         form: One of `FORMATS`; anything else is "text".
@@ -22,6 +23,9 @@ def log_to_stderr(form: str, level: str = "INFO") -> None:
     logger = logging.getLogger("samreg")
     logger.handlers[:], logger.propagate = [handler], False
     logger.setLevel(level)
+    # Other libraries repeat values of headers in their warnings.
+    logging.getLogger().addHandler(logging.NullHandler())
+    warnings.simplefilter("ignore")
 
 
 class _JsonLine(logging.Formatter):

@@ -25,6 +25,7 @@ from samreg.shipped import home, with_what_is_installed
 
 if TYPE_CHECKING:
     from samreg.geometry import Volume
+    from samreg.io import Roles
     from samreg.result import RegistrationResult
     from samreg.types import Labels
 
@@ -246,14 +247,30 @@ class _Sources:
 
 
 def _sources(job: Job) -> _Sources:
-    from samreg import io
-
     options = {"allow_different_patients": job.allow_different_patients, "pixel_spacing_mm": job.pixel_spacing_mm}
-    if job.moving is None:
-        roles = io.find_roles(job.fixed, job.rules)
+    if roles := _roles(job):
         return _Sources(roles.fixed, roles.moving[0], options, roles.sentence, roles.decisions)
     uids = {"fixed_series": job.fixed_series, "moving_series": job.moving_series}
     return _Sources(job.fixed, job.moving, options | uids)
+
+
+def _roles(job: Job) -> Roles | None:
+    """What the rules choose; None where the two inputs say it all.
+
+    Raises:
+        UsageError: Rules for images that are no DICOM series.
+        InputRefused: As `samreg.io.find_roles`.
+    """
+    from samreg import io
+    from samreg.io.images import image_format
+
+    if job.moving is None:
+        return io.find_roles(job.fixed, job.rules)
+    if job.config.series == SeriesConfig():
+        return None
+    if {image_format(path) for path in (job.fixed, job.moving)} != {"DICOM"}:
+        raise UsageError("rules for series (series.…) of images that are not DICOM", "two DICOM folders, or no rules")
+    return io.roles_of(job.fixed, job.moving, job.rules)
 
 
 def compute(inputs: Inputs, config: Config, on_progress: Progress | None = None) -> RegistrationResult:
@@ -365,11 +382,9 @@ def parts(job: Job) -> tuple[Job, ...]:
     Raises:
         InputRefused: As `samreg.io.find_roles`.
     """
-    from samreg import io
-
-    if job.moving is not None or not job.rules.several_moving:
+    roles = _roles(job) if job.rules.several_moving else None
+    if roles is None:
         return (job,)
-    roles = io.find_roles(job.fixed, job.rules)
     return tuple(
         replace(
             job,

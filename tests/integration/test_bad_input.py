@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -107,6 +108,34 @@ class TestFolder:
         whole = files[-1].read_bytes()
         files[-1].write_bytes(whole[: whole.index(b"\x20\x00\x52\x00")])  # at the frame of reference
         assert reason(read_image, folder) == "no-frame-of-reference"
+
+    def test_a_damaged_byte_in_the_file_meta(self, files, folder):
+        whole = bytearray(files[-1].read_bytes())
+        place = whole.index(b"\x02\x00\x02\x00UI") + 4  # the VR of MediaStorageSOPClassUID
+        whole[place : place + 2] = b"UQ"
+        files[-1].write_bytes(bytes(whole))
+        assert reason(read_image, folder) == "unreadable-file"
+
+    def test_folders_nested_deeper_than_python_recurses(self, files, folder):
+        deep = [folder]
+        for _ in range(1200):
+            deep.append(deep[-1] / "d")
+            deep[-1].mkdir()
+        try:
+            assert read_image(folder).grid.shape[2] == 8
+            assert reason(find_pair, folder) == "too-few-series"
+        finally:
+            for path in reversed(deep[1:]):
+                path.rmdir()
+
+    def test_forbidden_folders_are_refused_where_folders_are_searched_for_names(self, folder):
+        (folder / "locked").mkdir(mode=0)
+        try:
+            if os.access(folder / "locked", os.R_OK):
+                pytest.skip("root may read anything")
+            assert reason(find_pair, folder) == "no-permission"
+        finally:
+            (folder / "locked").chmod(0o700)
 
     def test_several_series(self, tmp_path):
         for n in range(3):

@@ -81,7 +81,6 @@ def test_the_image_gives_the_results_of_the_command(study: Path, by_command: Pat
 
 
 def test_the_sandbox_holds_while_it_runs(study: Path, tmp_path: Path):
-    (tmp_path / "out").mkdir()
     process = subprocess.Popen(
         [ROOT / "tools" / "map" / "run.sh", study / "fixed", study / "moving", tmp_path / "out"],
         env={**os.environ, "RUN_AS": f"{UID}:{UID}", "OPTIONS": f"--cidfile {tmp_path / 'cid'}"},
@@ -128,6 +127,27 @@ def memory_limit(proc: Path) -> int:
             if controllers in ("memory", "") and file.is_file():
                 return int(file.read_text())
     pytest.skip("the control group of the container cannot be read")
+
+
+def test_stopped_it_leaves_the_reason_alone(study: Path, tmp_path: Path):
+    out = writable(tmp_path / "out")
+    process = subprocess.Popen(
+        [ROOT / "tools" / "map" / "run.sh", study / "fixed", study / "moving", out],
+        env={**os.environ, "RUN_AS": f"{UID}:{UID}", "OPTIONS": f"--cidfile {tmp_path / 'cid'}"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "regions in the fixed image" in line:
+            break
+    stop = ["podman", "kill", "--signal", "TERM", (tmp_path / "cid").read_text()]
+    subprocess.run(stop, check=True, capture_output=True)
+    said = process.stderr.read()
+    assert process.wait(60) == 143
+    assert "stopped from outside" in said
+    assert {path.name for path in out.iterdir()} == REASON_ALONE
+    assert contents(out / "result.json")["exit_code"] == 143
 
 
 @pytest.mark.skipif(not DECUBITUS.is_dir(), reason="the decubitus series are not beside the repository")
@@ -242,6 +262,7 @@ def test_mercure(study: Path, tmp_path: Path, out: Path):
     environ |= {"HOLOSCAN_INPUT_PATH": "/tmp/data", "HOLOSCAN_OUTPUT_PATH": "/tmp/output"}
     options = [word for pair in environ.items() for word in ("--env", "=".join(pair))]
     check(called(options, [f"{data}:/tmp/data", f"{out}:/tmp/output"], []), out, "mercure")
+    assert {path.name for path in out.glob("*.dcm")} == {path.name for path in (out / "dicom").iterdir()}
 
 
 def test_flywheel(study: Path, tmp_path: Path, out: Path):
@@ -265,7 +286,7 @@ def test_flywheel(study: Path, tmp_path: Path, out: Path):
 
 def test_xnat(given: Path, out: Path):
     command = contents(PLATFORMS / "xnat-command.json")
-    filled = {"#TRANSFORM#": "--transform rigid", "#SETTINGS#": ""}
+    filled = {"#TRANSFORM#": "", "#SETTINGS#": '{"transform": "rigid"}'}
     line = command["command-line"]
     options = []
     for name, value in command["environment-variables"].items():

@@ -257,6 +257,23 @@ def test_the_warped_image_reaches_an_operator_of_somebody_else(inputs: Inputs, i
     assert (tmp_path / "out" / "transform.h5").is_file()
 
 
+@pytest.mark.parametrize("name", ["DicomWriterOperator", "ImageWriterOperator"])
+def test_a_folder_that_vanishes_while_the_application_runs_is_not_made_again(
+    name: str, inputs: Inputs, instant, tmp_path: Path
+):
+    instant.during = lambda: shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+    def make(app: Application) -> None:
+        registration = RegistrationOperator(app, name="registration")
+        writer = getattr(operators, name)(app, output_folder=tmp_path / "out", name="writer")
+        app.add_flow(Source(app, inputs, name="source"), registration, {("value", "inputs")})
+        app.add_flow(registration, writer, {("result", "result")})
+
+    with pytest.raises((OSError, UsageError), match="out"):
+        App(make).run()
+    assert not (tmp_path / "out").exists()
+
+
 def make_operator(name: str) -> Operator:
     given = {"SeriesLoaderOperator": {"job": Job("in", None, "out")}}
     options = given.get(name, {"output_folder": "out"} if "Writer" in name else {})

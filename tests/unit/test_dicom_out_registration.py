@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import config, dcmread
+from pydicom.dataset import Dataset
 from scipy.spatial.transform import Rotation
 
+from samreg.dicom_out import objects as written_objects
 from samreg.dicom_out import read_deformable, read_registration, verify_registration, write_objects
 from samreg.dicom_out.common import matrix_item, matrix_type
 from samreg.errors import InputRefused, OutputInvalid, UsageError
@@ -241,6 +243,112 @@ def test_values_that_break_a_rule_identify_but_do_not_describe(tmp_path):
             assert (ds.PatientSex, ds.PatientBirthDate) == ("MALE", "1970-01-01")
         assert "PatientAge" not in ds
         assert "BodyPartExamined" not in ds
+
+
+def code(**values: object) -> Dataset:
+    item = Dataset()
+    for keyword, value in ({"CodeValue": "1", "CodingSchemeDesignator": "99X", "CodeMeaning": "CT"} | values).items():
+        if value is not None:
+            setattr(item, keyword, value)
+    return item
+
+
+def issuer(**values: object) -> Dataset:
+    item = Dataset()
+    for keyword, value in values.items():
+        setattr(item, keyword, value)
+    return item
+
+
+INCOMPLETE = {
+    "no meaning": {"ProcedureCodeSequence": [code(), code(CodeMeaning=None)]},
+    "empty meaning": {"ProcedureCodeSequence": [code(CodeMeaning="")]},
+    "no value": {"ProcedureCodeSequence": [code(CodeValue=None)]},
+    "no scheme": {"ProcedureCodeSequence": [code(CodingSchemeDesignator=None)]},
+    "empty item": {"ProcedureCodeSequence": [Dataset()]},
+    "too long": {"ProcedureCodeSequence": [code(CodeValue="12345678901234567")]},
+    "no number": {"ProcedureCodeSequence": [code(RescaleSlope="1.0")]},
+    "nested": {"ProcedureCodeSequence": [code(EquivalentCodeSequence=[code(CodeMeaning=None)])]},
+    "other IDs": {"OtherPatientIDsSequence": [issuer(PatientID="2")]},
+    "accession": {"IssuerOfAccessionNumberSequence": [issuer(UniversalEntityID="1.2.3")]},
+    "deidentification": {"DeidentificationMethodCodeSequence": [code(CodeMeaning=None)]},
+}
+
+
+def with_sequences(folder: Path, seed: int, sequences: dict[str, list[Dataset]]) -> Volume:
+    series = small_series(folder, seed)
+    for file in series.source.files:
+        ds = dcmread(file)
+        for keyword, items in sequences.items():
+            setattr(ds, keyword, items)
+        ds.save_as(file)
+        if "RescaleSlope" in sequences.get("ProcedureCodeSequence", [()])[0]:  # becomes no number
+            file.write_bytes(file.read_bytes().replace(b"(\x00S\x10DS\x04\x001.0 ", b"(\x00S\x10DS\x04\x00abc "))
+    return read_image(folder)
+
+
+@pytest.mark.parametrize("case", INCOMPLETE)
+def test_a_sequence_with_an_incomplete_item_costs_itself_alone(tmp_path, case):
+    sequences = {"PatientSpeciesCodeSequence": [code()], **INCOMPLETE[case]}
+    fixed, moving = (with_sequences(tmp_path / role, n, sequences) for n, role in enumerate(("fixed", "moving")))
+    for path in write_objects(result_of(fixed, moving, rigid(fixed), kind="rigid"), tmp_path).files.values():
+        ds = dcmread(path)
+        assert ds.PatientSpeciesCodeSequence[0].CodeMeaning == "CT"
+        assert not sequences.keys() - {"PatientSpeciesCodeSequence"} & set(ds.dir())
+
+
+def test_sound_sequences_are_copied_without_private_attributes(tmp_path):
+    private = code()
+    private.private_block(0x0011, "SOMEBODY", create=True).add_new(0x01, "LO", "secret")
+    sound = {
+        "ProcedureCodeSequence": [private, code(CodeValue=None, LongCodeValue="12345678901234567")],
+        "OtherPatientIDsSequence": [issuer(PatientID="2", TypeOfPatientID="TEXT")],
+        "IssuerOfAccessionNumberSequence": [issuer(UniversalEntityID="1.2.3", UniversalEntityIDType="ISO")],
+    }
+    fixed, moving = (with_sequences(tmp_path / role, n, sound) for n, role in enumerate(("fixed", "moving")))
+    for path in write_objects(result_of(fixed, moving, rigid(fixed), kind="rigid"), tmp_path).files.values():
+        ds = dcmread(path)
+        assert [item.CodeMeaning for item in ds.ProcedureCodeSequence] == ["CT", "CT"]
+        assert not any(element.tag.is_private for element in ds.iterall())
+        assert ds.OtherPatientIDsSequence[0].PatientID == "2"
+        assert ds.IssuerOfAccessionNumberSequence[0].UniversalEntityIDType == "ISO"
+
+
+def test_a_number_that_is_none_is_left_out(tmp_path):
+    fixed, moving = small_series(tmp_path / "fixed", 0), small_series(tmp_path / "moving", 1)
+    for file in fixed.source.files:
+        ds = dcmread(file)
+        ds.PatientSize = "1.0"
+        ds.save_as(file)
+        file.write_bytes(file.read_bytes().replace(b" \x10DS\x04\x001.0 ", b" \x10DS\x04\x00abc "))
+    fixed = read_image(tmp_path / "fixed")
+    objects = write_objects(result_of(fixed, moving, rigid(fixed), kind="rigid"), tmp_path)
+    assert "PatientSize" not in dcmread(objects.files["reg"])
+
+
+@pytest.mark.parametrize("name", ["seg_fixed", "seg_moving", "reg", "dreg"])
+def test_an_object_is_called_dcm_once_it_passed_its_check(images, tmp_path, monkeypatch, name):
+    seen = []
+
+    def check(verify):
+        def checked(path, *args):
+            assert not path.name.endswith(".dcm")
+            assert not (tmp_path / path.name.removesuffix(".part")).exists()
+            error = verify(path, *args)
+            seen.append(path.name)
+            if path.name == f"{name}.dcm.part":
+                raise OutputInvalid("not what was meant")
+            return error
+
+        return checked
+
+    for verify in (written_objects.verify_registration, written_objects.verify_segmentation):
+        monkeypatch.setattr(written_objects, verify.__name__, check(verify))
+    transform, stage = deformable(images[0])
+    result = result_of(*images, transform, kind="deformable", stages={"rigid": stage, "deformable": transform})
+    with pytest.raises(OutputInvalid, match="not what was meant"):
+        write_objects(result, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {file.removesuffix(".part") for file in seen[:-1]}
 
 
 def test_reading_refuses_what_is_no_registration(images, tmp_path):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
 
 from samreg.config import Config, SeriesConfig, SeriesRule
 from samreg.errors import InputRefused, UsageError
-from samreg.io import Roles, find_roles
-from tests.dicom_series import write_small
+from samreg.io import Roles, find_roles, find_series, read_pair, roles_of
+from tests.dicom_series import edit, write_small
 
 CT, MR = "CT", "MR"
 
@@ -112,3 +113,202 @@ def test_the_rules_are_configuration_but_not_part_of_its_hash(tmp_path):
 def test_a_rule_that_means_nothing_is_refused(rule, said):
     with pytest.raises(UsageError, match=said):
         Config().with_values({"series": {"fixed": rule}})
+
+
+BY_NAME = "Roles by the sub-folders fixed and moving."
+
+
+def two(folder: Path, fixed: str = "fixed", moving: str = "moving") -> None:
+    """An earlier CT and a later MR: by time, the moving one here would be fixed."""
+    write(folder / fixed, "1.1", Modality=CT, AcquisitionDate="20200101")
+    write(folder / moving, "1.2", AcquisitionDate="20240101")
+
+
+class TestRoleFolders:
+    @pytest.mark.parametrize(
+        ("fixed", "moving"),
+        [("Fixed", "Moving"), ("study1/fixed", "study1/moving"), ("a/FIXED/b", "c/d/moving"), ("fixed", "new/Moving")],
+    )
+    def test_names_count_in_any_case_and_at_any_depth(self, tmp_path, fixed, moving):
+        two(tmp_path, fixed, moving)
+        roles = find_roles(tmp_path)
+        assert (roles.fixed.series_uid, roles.moving[0].series_uid, roles.sentence) == ("1.1", "1.2", BY_NAME)
+
+    @pytest.mark.parametrize(
+        ("fixed", "moving", "said"),
+        [
+            ("fixed", "other", "1 folder named fixed and 0 folders named moving"),
+            ("other", "a/Moving", "0 folders named fixed and 1 folder named moving"),
+            ("fixed", "fixed/moving", "inside the other"),
+            ("a/fixed", "Fixed/moving", "2 folders named fixed and 1 folder named moving"),
+        ],
+    )
+    def test_names_that_do_not_tell_are_refused_unless_rules_do(self, tmp_path, fixed, moving, said):
+        two(tmp_path, fixed, moving)
+        for unclear in (rules(), rules({"modality": CT}), rules(moving={"series_uid": "1.2"})):
+            with pytest.raises(InputRefused, match=said) as caught:
+                find_roles(tmp_path, unclear)
+            assert caught.value.reason == "role-folders"
+        for clear in (rules({"series_uid": "1.2"}, {"series_uid": "1.1"}), rules({"modality": MR}, {"modality": CT})):
+            assert find_roles(tmp_path, clear).fixed.series_uid == "1.2"
+
+    def test_a_link_is_refused(self, tmp_path):
+        two(tmp_path / "in", "a", "moving")
+        (tmp_path / "in" / "fixed").symlink_to("a")
+        with pytest.raises(InputRefused, match="symbolic link") as caught:
+            find_roles(tmp_path / "in")
+        assert caught.value.reason == "role-folders"
+
+    def test_files_of_these_names_are_no_folders(self, tmp_path):
+        two(tmp_path, "a", "b")
+        (tmp_path / "fixed").write_text("no folder")
+        (tmp_path / "moving").symlink_to("fixed")
+        assert find_roles(tmp_path).fixed.series_uid == "1.2"
+
+
+class TestTwoFolders:
+    def test_without_rules_they_are_as_given(self, tmp_path):
+        two(tmp_path, "a", "b")
+        roles = roles_of(tmp_path / "a", tmp_path / "b", rules())
+        assert (names(roles), roles.sentence) == (("a", ["b"]), "as given")
+        assert len(roles.decisions) == 2
+
+    def test_rules_hold(self, study):
+        wanted = rules({"modality": CT}, {"description": "T1", "acquired": "latest"})
+        roles = roles_of(study / "ct", study, wanted)
+        assert (names(roles), roles.sentence) == (("ct", ["T1-2"]), "as given, by the rules of the configuration")
+        with pytest.raises(InputRefused) as caught:
+            roles_of(study / "T1-1", study / "T1-2", wanted)
+        assert caught.value.reason == "no-series-for-role"
+        assert (
+            roles_of(study / "ct", study, rules(moving={"series_uid": "1.1.2"})).sentence == "as given, by series UID"
+        )
+
+    def test_several_moving_are_without_the_fixed_one(self, study):
+        assert names(roles_of(study / "ct", study, rules(several_moving=True)))[1] == ["T1-1", "T1-2", "T2-1", "T2-2"]
+
+    @pytest.mark.parametrize("wanted", [rules(), rules({"modality": "CT"})])
+    def test_several_that_suit_are_refused(self, study, wanted):
+        with pytest.raises(InputRefused) as caught:
+            roles_of(study / "ct", study, wanted)
+        assert caught.value.reason == "several-series"
+
+    def test_patterns_of_folders_are_relative_to_each(self, study):
+        assert names(roles_of(study / "ct", study, rules({"folder": "."}, {"folder": "T2-1"})))[1] == ["T2-1"]
+        file = next((study / "ct").iterdir())
+        assert find_series(file, within=".").series[0].series_uid == "1.1"
+
+    def test_other_objects_are_noted(self, tmp_path):
+        two(tmp_path, "a", "b")
+        write(tmp_path / "b" / "capture", "1.3", SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+        (moving,) = roles_of(tmp_path / "a", tmp_path / "b").moving
+        assert moving.notes["other_series"] == "1 series without registrable images left aside"
+
+
+class TestWithin:
+    PATTERN = "*/get-input-data*"
+
+    def test_files_elsewhere_are_as_if_they_were_not_there(self, tmp_path):
+        two(tmp_path, "1/get-input-data", "2/get-input-data/deep")
+        write(tmp_path / "1/other/fixed", "1.3")
+        (tmp_path / "1/other/lost.dcm").write_bytes(b"")
+        assert names(find_roles(tmp_path, rules(within=self.PATTERN))) == ("deep", ["get-input-data"])
+        found = find_series(tmp_path, within=self.PATTERN)
+        assert ([s.series_uid for s in found.series], found.skipped) == (["1.1", "1.2"], 0)
+
+    @pytest.mark.parametrize("form", ["x/get-input-data/{}", "x/{}/get-input-data"])
+    def test_role_folders_count_within(self, tmp_path, form):
+        two(tmp_path, form.format("fixed"), form.format("moving"))
+        write(tmp_path / "y/fixed", "1.3")
+        roles = find_roles(tmp_path, rules(within=self.PATTERN))
+        assert (roles.fixed.series_uid, roles.sentence) == ("1.1", BY_NAME)
+
+    def test_nothing_there_is_said_with_the_pattern(self, tmp_path):
+        two(tmp_path, "a", "b")
+        with pytest.raises(InputRefused, match="get-input-data") as caught:
+            find_roles(tmp_path, rules(within=self.PATTERN))
+        assert caught.value.reason == "empty-folder"
+        assert Config().with_values({"series": {"within": self.PATTERN}}).hash == Config().hash
+
+
+class TestTimeZones:
+    def test_the_zone_of_a_header_counts(self, tmp_path):
+        day = {"AcquisitionDate": "20240101"}
+        write(tmp_path / "paris", "1.1", **day, AcquisitionTime="130000", TimezoneOffsetFromUTC="+0100")
+        write(tmp_path / "new york", "1.2", **day, TimezoneOffsetFromUTC="-0500")
+        assert names(find_roles(tmp_path)) == ("new york", ["paris"])
+
+    def test_a_time_with_its_own_zone_keeps_it(self, tmp_path):
+        for name, time in (("a", "20240101120000-0500"), ("b", "20240101130000+0100")):
+            write(tmp_path / name, f"1.{ord(name)}", AcquisitionDateTime=time, TimezoneOffsetFromUTC="+0000")
+        assert names(find_roles(tmp_path)) == ("a", ["b"])
+
+    @pytest.mark.parametrize("offset", [None, "abcde"])
+    def test_a_zone_of_one_series_alone_compares_nothing(self, tmp_path, offset):
+        write(tmp_path / "a", "1.1", AcquisitionTime="100000", TimezoneOffsetFromUTC="+0100")
+        write(tmp_path / "b", "1.2", AcquisitionTime="230000", TimezoneOffsetFromUTC=offset)
+        with pytest.raises(InputRefused) as caught:
+            find_roles(tmp_path)
+        assert caught.value.reason == "no-acquisition-time"
+
+
+class TestNoPatientInMessages:
+    NAME = "Doe^Jane\nERROR forged"
+
+    def test_uids_and_modalities_that_are_none_are_not_repeated(self, tmp_path, caplog):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            write(tmp_path / "a", self.NAME, AcquisitionDate="20240101", Modality="DOE_JANE")
+            write(tmp_path / "b", "1.2", AcquisitionDate="20240102")
+            write(tmp_path / "c", "1.3", SOPClassUID=self.NAME)
+        caplog.clear()  # of what pydicom says on writing
+        with caplog.at_level("INFO", logger="samreg"):
+            roles = find_roles(tmp_path)
+        (moving,) = roles.moving
+        assert moving.line == "unknown modality, 8 images, series number 1, an invalid UID"
+        refusals = []
+        for call, wanted in (
+            (find_roles, rules({"modality": "PT"})),
+            (find_roles, rules({"series_uid": self.NAME, "modality": "CT"})),
+            (find_roles, rules({"series_uid": "Jane\n"})),
+        ):
+            with pytest.raises(InputRefused) as caught:
+                call(tmp_path, wanted)
+            refusals.append(caught.value.sentence)
+        with pytest.raises(InputRefused) as caught:
+            find_roles(tmp_path / "c")
+        assert "an invalid UID" in caught.value.sentence
+        said = [caplog.text, *roles.decisions, *refusals, caught.value.sentence]
+        assert not any(word in text for text in said for word in ("Jane", "DOE", "forged"))
+
+    def test_no_warning_repeats_a_value(self, tmp_path):
+        bad = "Doe, Jane (née Roe) of the second floor, and a value that is much too long for anything"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for n, name in enumerate("ab"):
+                write(
+                    tmp_path / name,
+                    f"{bad} {n}",
+                    Modality=bad,
+                    StudyInstanceUID=bad,
+                    FrameOfReferenceUID=bad,
+                    AcquisitionTime=f"12000{n}",
+                    PatientID=bad,
+                )
+                edit(sorted((tmp_path / name).iterdir()), BodyPartExamined=bad, PatientSex=bad, AccessionNumber=bad)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            roles = find_roles(tmp_path)
+            fixed, _ = read_pair(roles.fixed, roles.moving[0])
+        assert [str(w.message) for w in caught if "Doe" in str(w.message)] == []
+        assert fixed.modality is None
+        assert "Doe" not in fixed.name
+
+
+def test_a_pattern_is_searched_in_the_first_characters(tmp_path):
+    two(tmp_path, "a", "b")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        edit(sorted((tmp_path / "a").iterdir()), SeriesDescription="x" * 1024 + "T1")
+    with pytest.raises(InputRefused):
+        find_roles(tmp_path, rules({"description": "T1"}))

@@ -24,33 +24,37 @@ epoch="$(git log -1 --format=%ct 2>/dev/null || stat -c %Y pyproject.toml)"
 revision="$(git rev-parse HEAD 2>/dev/null || echo unknown)"
 mkdir -p "$out"
 
+cannot() {
+    echo "samreg: $1" >&2
+    exit 3
+}
+
 for tool in buildah podman runc; do
-    command -v "$tool" >/dev/null || { echo "samreg: $tool is missing. On Debian: apt-get install buildah podman runc mmdebstrap" >&2; exit 3; }
+    command -v "$tool" >/dev/null || cannot "$tool is missing. On Debian: apt-get install buildah podman runc mmdebstrap"
 done
 
 limits=(--ulimit nofile=8192:8192 --ulimit nproc=4096:4096)
 
 if [[ -z "${BASE_IMAGE:-}" ]]; then
     BASE_IMAGE="samreg-base:bookworm"
-    command -v mmdebstrap >/dev/null || { echo "samreg: mmdebstrap is missing, and there is no BASE_IMAGE" >&2; exit 3; }
     if ! buildah inspect --type image "$BASE_IMAGE" >/dev/null 2>&1; then
+        command -v mmdebstrap >/dev/null || cannot "mmdebstrap is missing, and no BASE_IMAGE is given"
         echo "samreg: making a Debian base …"
         # Byte code that is checked by no date, since layers change the dates; no manuals nor translations.
         SOURCE_DATE_EPOCH=0 mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,ca-certificates \
             --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
             --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
             --customize-hook='chroot "$1" python3 -m compileall -qf --invalidation-mode unchecked-hash /usr/lib/python3*' \
-            bookworm "$out/base.tar"
+            bookworm "$out/base.tar" || cannot "mmdebstrap cannot make a Debian base here; give BASE_IMAGE"
         printf 'FROM scratch\nADD base.tar /\n' > "$out/Containerfile.base"
-        buildah bud --isolation chroot --timestamp 0 -t "$BASE_IMAGE" -f "$out/Containerfile.base" "$out" >/dev/null
+        buildah bud --isolation chroot --timestamp 0 -t "$BASE_IMAGE" -f "$out/Containerfile.base" "$out" >/dev/null ||
+            cannot "this machine does not let buildah build an image"
         rm "$out/base.tar" "$out/Containerfile.base"
     fi
 fi
 
-podman --runtime runc run --rm --network none "${limits[@]}" "$BASE_IMAGE" true || {
-    echo "samreg: this machine does not let podman run a container" >&2
-    exit 3
-}
+podman --runtime runc run --rm --network none "${limits[@]}" "$BASE_IMAGE" true ||
+    cannot "this machine does not let podman run a container"
 
 echo "samreg: fetching wheels …"
 mkdir -p "$out/wheels"

@@ -27,9 +27,9 @@ from app.process import enlarge_stack
 
 enlarge_stack()
 
-from app.__main__ import main  # noqa: E402
+from app.__main__ import process  # noqa: E402
 
-raise SystemExit(main())
+raise SystemExit(process())
 '''
 SAMREG = '#!/bin/sh\nexec python3 -m samreg "$@"\n'
 GEAR = """#!/bin/sh

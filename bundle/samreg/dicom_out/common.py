@@ -16,8 +16,9 @@ from pydicom.multival import MultiValue
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
-from pydicom.valuerep import DSfloat, format_number_as_ds, validate_value
+from pydicom.valuerep import STR_VR, DSfloat, format_number_as_ds, validate_value
 
+from samreg.dicom_out.completeness import is_complete
 from samreg.geometry import SourceSeries
 from samreg.transforms import is_orthonormal
 from samreg.types import Matrix4, Status
@@ -165,18 +166,35 @@ def copy_patient_and_study(header: Dataset, ds: Dataset) -> None:
         else:
             setattr(ds, keyword, "")
     for keyword in DESCRIPTION:
-        if keyword in header and is_sound(header[keyword]):
-            ds[keyword] = deepcopy(header[keyword])
+        if keyword in header and (element := _sound_copy(header, keyword)) is not None:
+            ds[keyword] = element
+
+
+def _sound_copy(header: Dataset, keyword: str) -> DataElement | None:
+    """A copy of an element without private attributes; None if a value breaks a rule or an item lacks something."""
+    try:
+        element = deepcopy(header[keyword])
+        if not is_sound(element):
+            return None
+    except (ValueError, TypeError, ArithmeticError):  # a number that is none
+        return None
+    if element.VR == "SQ":
+        if not is_complete(header, keyword):
+            return None
+        for item in element.value:
+            item.remove_private_tags()
+    return element
 
 
 def is_sound(element: DataElement) -> bool:
-    """True if every value conforms to its value representation (length, characters)."""
+    """True if every value, of nested items too, conforms to its value representation (length, characters)."""
     if element.VR == "SQ":
-        return True
+        return all(is_sound(nested) for item in element.value for nested in item if not nested.tag.is_private)
     values = element.value if isinstance(element.value, MultiValue) else [element.value]
     try:
         for value in values:
-            validate_value(element.VR, str(value), RAISE)
+            if value is not None:
+                validate_value(element.VR, str(value) if element.VR in STR_VR else value, RAISE)
     except ValueError:
         return False
     return True

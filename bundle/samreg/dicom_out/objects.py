@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -54,6 +55,8 @@ class DicomObjects:
 
 def write_objects(result: RegistrationResult, folder: Path, *, registration: bool = True) -> DicomObjects:
     """Write `reg.dcm`, `dreg.dcm`, `seg_fixed.dcm` and `seg_moving.dcm` into an existing folder and verify them.
+
+    Each is written as `NAME.dcm.part`, and gets its name once it was read back and verified.
 
     REG carries the rigid or affine transform (of a deformable result: its best linear stage), DREG a
     deformable one. Neither is written for a result that failed its gate. No REG is written between series
@@ -115,8 +118,8 @@ class _Writer:
         )
         for side, volume, source in sides:
             seg = segmentation(pairs, side, volume, source, self.stamp, tracking_uids)
-            path = self._save(f"seg_{side}", seg)
-            verify_segmentation(path, pairs, side, self.result.fixed, self.result.moving)
+            with self._saved(f"seg_{side}", seg) as path:
+                verify_segmentation(path, pairs, side, self.result.fixed, self.result.moving)
             # Only the identifiers are needed from here on.
             self.segmentations[side] = _identifiers(seg)
 
@@ -162,14 +165,25 @@ class _Writer:
         self._save_registration("dreg", ds, transform, max(TOLERANCE_MM, 1.01 * error))
 
     def _save_registration(self, name: str, ds: Dataset, transform: Transform, tolerance_mm: float) -> None:
-        path = self._save(name, ds)
         images = self.result.fixed, self.result.moving
-        self.errors_mm[name] = verify_registration(path, transform, *images, tolerance_mm)
+        with self._saved(name, ds) as path:
+            self.errors_mm[name] = verify_registration(path, transform, *images, tolerance_mm)
 
-    def _save(self, name: str, ds: Dataset) -> Path:
-        self.files[name] = self.folder / f"{name}.dcm"
-        save(ds, self.files[name])
-        return self.files[name]
+    @contextmanager
+    def _saved(self, name: str, ds: Dataset) -> Iterator[Path]:
+        """The object in a file, to be verified in the block; without an error it then gets its name, `NAME.dcm`.
+
+        Some platforms export every `*.dcm` they find, whatever became of the run.
+        """
+        path = self.folder / f"{name}.dcm"
+        part = self.folder / f"{path.name}.part"
+        try:
+            save(ds, part)
+            yield part
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        self.files[name] = path
 
 
 def linear_stage(result: RegistrationResult) -> Affine:

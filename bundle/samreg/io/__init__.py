@@ -6,7 +6,7 @@ from samreg.io.dicom_read import read_series
 from samreg.io.images import describe, read_image
 from samreg.io.labels import read_labels
 from samreg.io.pair import describe_pair, read_pair
-from samreg.io.roles import Roles, find_pair, find_roles
+from samreg.io.roles import Roles, find_pair, find_roles, roles_of
 
 __all__ = [
     "Folder",
@@ -24,4 +24,5 @@ __all__ = [
     "read_labels",
     "read_pair",
     "read_series",
+    "roles_of",
 ]

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, MediaStorageDirectoryStorage
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from samreg.errors import InputRefused
-from samreg.io.dicom_headers import DAMAGE, is_dicom, number, quiet, read_header, text, texts
+from samreg.io.dicom_headers import (
+    DAMAGE,
+    is_dicom,
+    number,
+    quiet,
+    read_header,
+    shown_modality,
+    shown_uid,
+    text,
+    texts,
+    uid_name,
+)
 
 MAX_FILES = 100_000
 
@@ -79,13 +90,13 @@ class Series:
 
         No description: it is free text that may hold names, and refusals travel.
         """
-        kind = self.modality if re.fullmatch(r"[A-Z0-9_ ]{1,16}", self.modality) else "no modality"
         with quiet():
             series_number = number(self.headers[0], "SeriesNumber")
         numbered = "no series number" if series_number is None else f"series number {series_number:.0f}"
         uid = self.series_uid
-        named = f"UID ending {uid[-8:]}: {uid}" if uid else "no UID"
-        return f"{kind}, {count(len(self.headers), 'image')}, {numbered}, {named}"
+        shown = shown_uid(uid)
+        named = f"UID ending {uid[-8:]}: {uid}" if shown == uid else shown
+        return f"{shown_modality(self.modality)}, {count(len(self.headers), 'image')}, {numbered}, {named}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +108,14 @@ class Folder:
         series: All DICOM series, in order of their first file.
         skipped: Number of files that are not DICOM (or a DICOMDIR).
         links: Number of symbolic links, which are not followed.
+        within: Pattern of the folders that were looked at; None: all.
     """
 
     path: Path
     series: tuple[Series, ...]
     skipped: int = 0
     links: int = 0
+    within: str | None = None
 
     @property
     def candidates(self) -> tuple[Series, ...]:
@@ -130,7 +143,17 @@ def count(n: int, thing: str) -> str:
     return f"{n} {thing}" if n == 1 or thing.endswith("series") else f"{n} {thing}s"
 
 
-def find_series(folder: Path | str) -> Folder:
+def place(path: Path, root: Path) -> str:
+    """The folder of a file relative to the input, "." for the input itself, as patterns see it."""
+    return "." if path == root else path.parent.relative_to(root).as_posix()
+
+
+def lies_within(place: str, pattern: str) -> bool:
+    """Whether a folder, or one above it, has a name of this pattern."""
+    return any(fnmatch.fnmatch(str(part), pattern) for part in (PurePosixPath(place), *PurePosixPath(place).parents))
+
+
+def find_series(folder: Path | str, *, within: str | None = None, root: Path | None = None) -> Folder:
     """The DICOM series in a folder and its sub-folders, from headers alone.
 
     Files without the DICOM prefix are counted and skipped; symbolic links inside the folder are
@@ -139,6 +162,10 @@ def find_series(folder: Path | str) -> Folder:
 
     Args:
         folder: Folder, or one DICOM file.
+        within: Pattern (`*`, `?`) of a file's folder, or of one above it, relative to `root`. Files elsewhere are not
+            looked at, as if they were not there (a folder that may not be read is refused wherever it is: what lies
+            in it is unknown).
+        root: What `within` is relative to; default: `folder`.
 
     Raises:
         InputRefused: `no-such-path`; `no-permission`; `unreadable-file` if a DICOM file's header is damaged or a
@@ -146,13 +173,17 @@ def find_series(folder: Path | str) -> Folder:
             more than `MAX_FILES` files.
     """
     folder = Path(folder)
+    root = folder if root is None else root
     if not folder.exists():
         raise InputRefused(
             f"'{folder.name}' does not exist", "a file or a folder", "Check the path.", reason="no-such-path"
         )
     groups: dict[str, list[tuple[Dataset, Path]]] = {}
     skipped = links = 0
-    for n, path in enumerate(_walk(folder) if folder.is_dir() else iter([folder])):
+    paths = _walk(folder) if folder.is_dir() else iter([folder])
+    if within is not None:
+        paths = (path for path in paths if lies_within(place(path, root), within))
+    for n, path in enumerate(paths):
         if n >= MAX_FILES:
             raise InputRefused(
                 f"the folder holds more than {MAX_FILES} files",
@@ -165,8 +196,8 @@ def find_series(folder: Path | str) -> Folder:
         elif not path.is_file() or not _readable(path):
             skipped += 1
         else:
-            header = _header(path)
-            if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            header, stored_as = _header(path)
+            if stored_as == MediaStorageDirectoryStorage:
                 skipped += 1
             elif not text(header, "SeriesInstanceUID"):
                 # Every image has one. Elements come in order of their tags: without later ones the file was cut.
@@ -174,25 +205,31 @@ def find_series(folder: Path | str) -> Folder:
                 raise _unreadable(path) if cut else no_uid(path, "SeriesInstanceUID")
             else:
                 groups.setdefault(text(header, "SeriesInstanceUID"), []).append((header, path))
-    found = Folder(folder, (), skipped, links)
+    found = Folder(folder, (), skipped, links, within)
     notes = {"skipped": found.skipped_sentence} if found.skipped_sentence else {}
     series = tuple(Series(tuple(h for h, _ in g), tuple(p for _, p in g), notes) for g in groups.values())
-    return Folder(folder, series, skipped, links)
+    return replace(found, series=series)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
     """Everything below a folder that is not itself a folder, sorted; links are not followed."""
+    waiting = [(folder, True)]  # the next one last; without recursion, however deep the folders are nested
+    while waiting:
+        path, is_folder = waiting.pop()
+        if is_folder:
+            waiting += reversed(_entries(path))
+        else:
+            yield path
+
+
+def _entries(folder: Path) -> list[tuple[Path, bool]]:
+    """What lies in a folder, sorted, and whether it is a folder itself."""
     try:
-        paths = [(path, path.is_dir() and not path.is_symlink()) for path in sorted(folder.iterdir())]
+        return [(path, path.is_dir() and not path.is_symlink()) for path in sorted(folder.iterdir())]
     except PermissionError as error:
         raise forbidden(folder) from error
     except OSError as error:
         raise _unreadable(folder) from error
-    for path, is_folder in paths:
-        if is_folder:
-            yield from _walk(path)
-        else:
-            yield path
 
 
 def _readable(path: Path) -> bool:
@@ -208,10 +245,12 @@ def _readable(path: Path) -> bool:
     return readable
 
 
-def _header(path: Path) -> Dataset:
+def _header(path: Path) -> tuple[Dataset, str]:
+    """The header of a file, and the SOP class that its file meta states."""
     try:
         with quiet():
-            return read_header(path)
+            header = read_header(path)
+            return header, str(header.file_meta.get("MediaStorageSOPClassUID", ""))
     except DAMAGE as error:
         raise _unreadable(path) from error
 
@@ -259,8 +298,9 @@ def choose_series(folder: Folder, series_uid: str | None = None) -> Series:
     """
     if not folder.series:
         skipped = f" ({folder.skipped_sentence})" if folder.skipped_sentence else ""
+        where = f" in folders like '{folder.within}'" if folder.within is not None else ""
         raise InputRefused(
-            f"the folder holds no DICOM images{skipped}",
+            f"the folder holds no DICOM images{where}{skipped}",
             "one series of CT, MR or PET images",
             "Give the folder that holds the series (or the file itself, if the image is not DICOM).",
             reason="empty-folder",
@@ -270,14 +310,14 @@ def choose_series(folder: Folder, series_uid: str | None = None) -> Series:
             if series.series_uid == series_uid:
                 return series
         raise InputRefused(
-            f"the folder holds no series {series_uid}; it holds {listing(folder.series)}",
+            f"the folder holds no series {shown_uid(series_uid)}; it holds {listing(folder.series)}",
             "a SeriesInstanceUID that is there",
             "Choose one from the list.",
             reason="no-such-series",
         )
     candidates = folder.candidates
     if len(candidates) == 1:
-        return _with_note(candidates[0], folder)
+        return with_note(candidates[0], folder)
     if len(candidates) > 1:
         raise several_series(candidates, "one series")
     if all(s.is_localizer for s in folder.series):
@@ -303,7 +343,7 @@ def several_series(candidates: Sequence[Series], expected: str) -> InputRefused:
 
 def unsupported(sop_classes: Sequence[str]) -> InputRefused:
     """Objects that are not images of a volume."""
-    names = sorted({UID(uid).name for uid in sop_classes})
+    names = sorted({uid_name(uid) for uid in sop_classes})
     return InputRefused(
         f"the series holds {', '.join(names)}",
         "CT, MR or PET images, classic or enhanced",
@@ -322,8 +362,9 @@ def localizer(n: int) -> InputRefused:
     )
 
 
-def _with_note(series: Series, folder: Folder) -> Series:
-    others = len(folder.series) - 1
+def with_note(series: Series, folder: Folder) -> Series:
+    """A series that says how many others of its folder could not have been meant."""
+    others = sum(not s.is_candidate and s is not series for s in folder.series)
     if not others:
         return series
     note = {"other_series": f"{count(others, 'series')} without registrable images left aside"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import struct
 import warnings
 import zlib
@@ -14,6 +15,7 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import UID
 
 # What pydicom and its decoders raise on damaged files.
 DAMAGE = (
@@ -32,6 +34,16 @@ DAMAGE = (
     zlib.error,
 )
 
+# Defined terms of Modality, PS3.3 C.7.3.1.1.1.
+MODALITIES = frozenset({
+    "ANN", "AR", "ASMT", "AU", "BDUS", "BI", "BMD", "CFM", "CR", "CT", "CTPROTOCOL", "DG", "DMS", "DOC", "DX",
+    "ECG", "EEG", "EMG", "EOG", "EPS", "ES", "FID", "GM", "HC", "HD", "IO", "IOL", "IVOCT", "IVUS", "KER", "KO",
+    "LEN", "LS", "M3D", "MG", "MR", "NM", "OAM", "OCT", "OP", "OPM", "OPT", "OPTBSV", "OPTENF", "OPV", "OSS", "OT",
+    "PA", "PLAN", "POS", "PR", "PT", "PX", "REG", "RESP", "RF", "RG", "RTDOSE", "RTIMAGE", "RTINTENT", "RTPLAN",
+    "RTRAD", "RTRECORD", "RTSEGANN", "RTSTRUCT", "RWV", "SEG", "SM", "SMR", "SR", "SRF", "STAIN", "TEXTUREMAP",
+    "TG", "US", "VA", "VF", "XA", "XAPROTOCOL", "XC",
+})  # fmt: skip
+
 # A failed decoding is reported once, by this project's error; these loggers would print it to stderr as well.
 for _name in ("pydicom", "pylibjpeg", "openjpeg", "libjpeg", "rle", "highdicom"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
@@ -39,10 +51,16 @@ for _name in ("pydicom", "pylibjpeg", "openjpeg", "libjpeg", "rle", "highdicom")
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without pydicom's warnings: they repeat values of the header, and so patient data."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Without pydicom's warnings, raised or logged: they repeat values of the header, and so patient data."""
+    logger, nothing = logging.getLogger("pydicom"), logging.Filter()
+    nothing.filter = lambda record: False  # type: ignore[method-assign]
+    logger.addFilter(nothing)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeFilter(nothing)
 
 
 def is_dicom(path: Path) -> bool:
@@ -63,16 +81,34 @@ def read_header(path: Path) -> Dataset:
 def text(header: Dataset, keyword: str) -> str:
     """A value as text without padding; empty if it is missing or damaged."""
     try:
-        value = header.get(keyword)
+        with quiet():
+            value = header.get(keyword)
     except DAMAGE:
         return ""
     return "" if value is None else str(value).strip().strip("\0").strip()
 
 
+def shown_uid(uid: str) -> str:
+    """A UID for messages: what stands in its place in a header may be free text, and hold names or line breaks."""
+    return uid if re.fullmatch(r"[0-9.]{1,64}", uid) else "an invalid UID"
+
+
+def uid_name(uid: str) -> str:
+    """The standard's name of a UID, else as `shown_uid`."""
+    with quiet():
+        return UID(uid).name if shown_uid(uid) == uid else shown_uid(uid)
+
+
+def shown_modality(modality: str) -> str:
+    """A modality for messages: a defined term, or that it is none."""
+    return modality if modality in MODALITIES else "unknown modality" if modality else "no modality"
+
+
 def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
     """The values of a multi-valued attribute; empty if it is missing or damaged."""
     try:
-        value = header.get(keyword)
+        with quiet():
+            value = header.get(keyword)
     except DAMAGE:
         return ()
     if value is None:
@@ -83,7 +119,8 @@ def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
 def numbers(header: Dataset, keyword: str, count: int = 1) -> np.ndarray | None:
     """`count` finite numbers [count] float64, or None if they are missing or damaged."""
     try:
-        value = header.get(keyword)
+        with quiet():
+            value = header.get(keyword)
         values = np.atleast_1d(np.asarray([] if value is None else value, dtype=np.float64))
     except DAMAGE:
         return None
@@ -99,7 +136,8 @@ def number(header: Dataset, keyword: str) -> float | None:
 def item(header: Dataset, keyword: str) -> Dataset:
     """The first item of a sequence; an empty data set if it is missing or damaged."""
     try:
-        sequence = header.get(keyword)
+        with quiet():
+            sequence = header.get(keyword)
         return sequence[0] if sequence else Dataset()
     except DAMAGE:
         return Dataset()

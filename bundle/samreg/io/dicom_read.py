@@ -14,7 +14,7 @@ from samreg.geometry import SourceSeries, Volume
 from samreg.io.dicom_check import Stack, check_series
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_frames import Frame
-from samreg.io.dicom_headers import DAMAGE, number, quiet, text
+from samreg.io.dicom_headers import DAMAGE, MODALITIES, number, quiet, text, uid_name
 from samreg.io.limits import refuse_if_not_finite
 
 END_OF_IMAGE = b"\xff\xd9"
@@ -51,7 +51,7 @@ def read_series(series: Series) -> Volume:
         files=tuple(f.file for f in frames),
         frames=tuple(f.index + 1 for f in stack.frames) if stack.is_multiframe else (),
     )
-    modality = series.modality or None
+    modality = series.modality if series.modality in MODALITIES else None
     return Volume(
         voxels,
         stack.grid,
@@ -105,8 +105,8 @@ def _refuse_truncated(dataset: Dataset) -> None:
 
 def _undecodable(k: int, stack: Stack, why: str) -> InputRefused:
     total = stack.grid.shape[2]
-    syntax = stack.frames[k].header.file_meta.get("TransferSyntaxUID")
-    name = getattr(syntax, "name", "unknown")
+    syntax = text(stack.frames[k].header.file_meta, "TransferSyntaxUID")
+    name = uid_name(syntax) if syntax else "unknown"
     which = f"the pixels of slice {k + 1} of {total}" if not stack.is_multiframe else "the pixels of the object"
     return InputRefused(
         f"{which} cannot be decoded ({name}: {why})",

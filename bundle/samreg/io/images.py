@@ -10,7 +10,7 @@ from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Volume
 from samreg.io.dicom_check import check_series
 from samreg.io.dicom_folder import Series, choose_series, find_series
-from samreg.io.dicom_headers import is_dicom
+from samreg.io.dicom_headers import MODALITIES, is_dicom
 from samreg.io.dicom_read import read_series
 from samreg.io.itk_files import describe_itk, read_itk
 from samreg.io.nifti import describe_nifti, read_nifti
@@ -140,7 +140,8 @@ def describe(
         out["format"] = kind
         source = find_source(path, series_uid)
         if isinstance(source, Series):
-            out |= {"modality": source.modality or None, "notes": dict(source.notes)}
+            modality = source.modality if source.modality in MODALITIES else None
+            out |= {"modality": modality, "notes": dict(source.notes)}
             grid = check_series(source).grid
             out |= {"size": list(grid.shape), "spacing_mm": grid.spacing_mm}
         elif kind == "NIfTI":

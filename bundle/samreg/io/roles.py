@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +14,25 @@ from pydicom.dataset import Dataset
 
 from samreg.config import SeriesConfig, SeriesRule
 from samreg.errors import InputRefused
-from samreg.io.dicom_folder import Folder, Series, choose_series, count, find_series, listing, several_series
-from samreg.io.dicom_headers import quiet, text
+from samreg.io.dicom_folder import (
+    Folder,
+    Series,
+    choose_series,
+    count,
+    find_series,
+    listing,
+    place,
+    several_series,
+    with_note,
+)
+from samreg.io.dicom_headers import quiet, shown_uid, text
 from samreg.io.pair import same_series
+from samreg.io.role_folders import role_folders
 
 logger = logging.getLogger(__name__)
+
+# What a pattern is searched in is cut to this: headers may hold megabytes.
+MAX_SEARCHED = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,30 +55,61 @@ class Roles:
 def find_roles(folder: Path | str, rules: SeriesConfig | None = None) -> Roles:
     """The fixed and the moving series in a folder, from headers alone.
 
-    Sub-folders `fixed` and `moving` say what is what; in other folders every series is looked at for both roles. Of
-    several that satisfy a role's rule, its `acquired` chooses. What is taken for one role is not taken for the other.
-    Of two series that suit both roles equally, the one acquired later is fixed. What is still ambiguous is refused.
+    One folder `fixed` and one `moving`, in any letter case and anywhere below, say what is what (see `role_folders`).
+    Where there are none, or their names tell nothing and the rules ask something of both roles, every series is looked
+    at for both. Of several that satisfy a role's rule, its `acquired` chooses. What is taken for one role is not taken
+    for the other. Of two series that suit both roles equally, the one acquired later is fixed. What is still ambiguous
+    is refused.
 
     Args:
         folder: With the sub-folders, or with the series anywhere below.
         rules: What a series must be to take a role; default: anything.
 
     Raises:
-        InputRefused: `several-series`, `too-few-series`, `no-series-for-role`, `no-acquisition-time`, `same-series`, or
-            as `find_series` and `choose_series`.
+        InputRefused: `role-folders`, `several-series`, `too-few-series`, `no-series-for-role`, `no-acquisition-time`,
+            `same-series`, or as `find_series` and `choose_series`.
 
     Example:
         >>> find_roles("study", SeriesConfig(fixed=SeriesRule(modality="CT"))).moving
     """
     folder, rules = Path(folder), rules or SeriesConfig()
+    _refuse_one_uid(rules)
+    parts = role_folders(folder, within=rules.within, rules_decide=SeriesRule() not in (rules.fixed, rules.moving))
+    if parts:
+        a, b = (find_series(part, within=rules.within, root=folder) for part in parts)
+        return _Choice((folder, folder), a, b, rules).roles("Roles by the sub-folders fixed and moving.")
+    found = find_series(folder, within=rules.within)
+    return _Choice((folder, folder), found, found, rules).roles()
+
+
+def roles_of(fixed: Path | str, moving: Path | str, rules: SeriesConfig | None = None) -> Roles:
+    """The fixed series of one folder and the moving series of another, from headers alone.
+
+    As `find_roles` where sub-folders say what is what: each series must satisfy its role's rule, and what is still
+    ambiguous is refused. Patterns of folders are relative to the folder of the role.
+
+    Args:
+        fixed, moving: Folders with DICOM series, or DICOM files.
+        rules: What a series must be to take its role; default: anything.
+
+    Returns:
+        With the sentence "as given", and what else decided.
+
+    Raises:
+        InputRefused: As `find_roles`.
+
+    Example:
+        >>> roles_of("study/2024", "study/2020", SeriesConfig(moving=SeriesRule(description="T1"))).moving
+    """
+    fixed, moving, rules = Path(fixed), Path(moving), rules or SeriesConfig()
+    _refuse_one_uid(rules)
+    a, b = (find_series(folder, within=rules.within) for folder in (fixed, moving))
+    return _Choice((fixed, moving), a, b, rules).roles(_given(rules))
+
+
+def _refuse_one_uid(rules: SeriesConfig) -> None:
     if rules.fixed.series_uid and rules.fixed.series_uid == rules.moving.series_uid:
         raise same_series("the same series UID for both")
-    parts = [folder / "fixed", folder / "moving"]
-    if all(os.path.isdir(p) and not os.path.islink(p) for p in parts):  # noqa: PTH112, PTH114 - no error if forbidden
-        choice = _Choice(folder, find_series(parts[0]), find_series(parts[1]), rules)
-        return choice.roles("Roles by the sub-folders fixed and moving.")
-    found = find_series(folder)
-    return _Choice(folder, found, found, rules).roles()
 
 
 def find_pair(
@@ -74,7 +118,7 @@ def find_pair(
     """The fixed and the moving series in a folder that holds one of each (see `find_roles`).
 
     Args:
-        folder: With sub-folders `fixed` and `moving`, or with two series anywhere below.
+        folder: With folders `fixed` and `moving`, or with two series, anywhere below.
         fixed_series, moving_series: SeriesInstanceUIDs; one of them is enough where there are two series.
 
     Returns:
@@ -91,8 +135,8 @@ def find_pair(
 class _Choice:
     """Narrows down what can be fixed and what moving, and keeps the reasons."""
 
-    def __init__(self, root: Path, for_fixed: Folder, for_moving: Folder, rules: SeriesConfig) -> None:
-        self.root, self.rules = root, rules
+    def __init__(self, roots: tuple[Path, Path], for_fixed: Folder, for_moving: Folder, rules: SeriesConfig) -> None:
+        self.roots, self.rules = dict(zip(("fixed", "moving"), roots, strict=True)), rules
         self.one_folder = for_fixed is for_moving
         self.pools = {"fixed": for_fixed, "moving": for_moving}
         self.why: dict[tuple[str, str], str] = {}  # by role and series
@@ -122,7 +166,9 @@ class _Choice:
         matching = []
         for series in [choose_series(pool, rule.series_uid)] if rule.series_uid else pool.series:
             named = series.series_uid == rule.series_uid
-            misfit = _misfit(series, rule, self.root) if series.is_candidate or named else "no images of a volume"
+            misfit = (
+                _misfit(series, rule, self.roots[role]) if series.is_candidate or named else "no images of a volume"
+            )
             if misfit:
                 self.why[role, series.series_uid] = misfit
             else:
@@ -140,7 +186,8 @@ class _Choice:
             self.moving = self._by_acquisition("moving", self.moving, self.rules.moving)
 
     def _without(self, some: list[Series], taken: Sequence[Series], role: str) -> list[Series]:
-        uids = {series.series_uid for series in taken} if self.one_folder else set()
+        shared = self.one_folder or self.rules.several_moving  # folders that are given may overlap
+        uids = {series.series_uid for series in taken} if shared else set()
         self.why |= {(role, uid): "it has the other role" for uid in uids}
         return [series for series in some if series.series_uid not in uids]
 
@@ -160,7 +207,7 @@ class _Choice:
     def _only(self, role: str, some: list[Series]) -> Series:
         pool = self.pools[role]
         if len(some) == 1:
-            return some[0]
+            return some[0] if self.one_folder else with_note(some[0], pool)
         if len(some) > 1:
             everything = len(some) == len(pool.candidates)
             raise several_series(some, "two series" if everything and self.one_folder else f"one {role} series")
@@ -198,18 +245,18 @@ def _misfit(series: Series, rule: SeriesRule, root: Path) -> str:
     header = series.headers[0]
     for name, keyword in (("modality", "Modality"), ("description", "SeriesDescription"), ("protocol", "ProtocolName")):
         pattern = getattr(rule, name)
-        if pattern is not None and not re.search(pattern, text(header, keyword), re.IGNORECASE):
+        if pattern is not None and not re.search(pattern, text(header, keyword)[:MAX_SEARCHED], re.I):
             return f"its {name} does not match '{pattern}'"
-    if rule.folder is not None:
-        places = {path.parent.relative_to(root).as_posix() for path in series.files}
-        if not all(fnmatch.fnmatch(place, rule.folder) for place in places):
-            return f"not in the folder '{rule.folder}'"
+    places = {place(path, root) for path in series.files} if rule.folder is not None else set()
+    if not all(fnmatch.fnmatch(where, rule.folder or "") for where in places):
+        return f"not in the folder '{rule.folder}'"
     return ""
 
 
 def _conditions(rule: SeriesRule) -> str:
     """What a rule asks, in words."""
-    named = {name: getattr(rule, name) for name in ("modality", "description", "protocol", "folder", "series_uid")}
+    named = {name: getattr(rule, name) for name in ("modality", "description", "protocol", "folder")}
+    named["series_uid"] = rule.series_uid and shown_uid(rule.series_uid)
     words = [f"{name.replace('_', ' ')} '{value}'" for name, value in named.items() if value is not None]
     return ", ".join(words + ([f"acquired {rule.acquired}"] if rule.acquired else []))
 
@@ -225,6 +272,13 @@ def _sentence(rules: SeriesConfig) -> str:
     if moving and rules.fixed == SeriesRule():
         return "Roles by the given series UID of the moving series; the fixed one is the only other."
     return "Roles by the rules of the configuration."
+
+
+def _given(rules: SeriesConfig) -> str:
+    if rules.fixed == rules.moving == SeriesRule():
+        return "as given"
+    named_alone = all(replace(rule, series_uid=None) == SeriesRule() for rule in (rules.fixed, rules.moving))
+    return "as given, by series UID" if named_alone else "as given, by the rules of the configuration"
 
 
 def _too_few(found: Folder) -> InputRefused:
@@ -275,13 +329,21 @@ def _earliest(series: Series, read: Callable[[Dataset], datetime | None]) -> dat
 def _date_and_time(kind: str) -> Callable[[Dataset], datetime | None]:
     def read(header: Dataset) -> datetime | None:
         date, time = text(header, f"{kind}Date"), text(header, f"{kind}Time")
-        return parse_datetime(date + time) if date and time else None
+        return _in_its_zone(date + time, header) if date and time else None
 
     return read
 
 
+def _in_its_zone(value: str, header: Dataset) -> datetime | None:
+    """A time with its own zone, else the one of the header; None if the header's is damaged, for then it is unknown."""
+    time, offset = parse_datetime(value), text(header, "TimezoneOffsetFromUTC")
+    if time is None or time.tzinfo is not None or not offset:
+        return time
+    return parse_datetime(value + offset) if re.fullmatch(r"[+-]\d{4}", offset) else None
+
+
 TIMES: dict[str, Callable[[Dataset], datetime | None]] = {
-    "AcquisitionDateTime": lambda h: parse_datetime(text(h, "AcquisitionDateTime")),
+    "AcquisitionDateTime": lambda h: _in_its_zone(text(h, "AcquisitionDateTime"), h),
     "AcquisitionDate and AcquisitionTime": _date_and_time("Acquisition"),
     "SeriesDate and SeriesTime": _date_and_time("Series"),
     "StudyDate and StudyTime": _date_and_time("Study"),
