@@ -16,6 +16,7 @@ from app.process import STOPPED, preload_cuda_runtime
 from samreg import outputs, workflow
 from samreg.cli import config_from
 from samreg.errors import InputRefused, OutputInvalid, SamregError, UsageError
+from samreg.output_folder import OutputFolder
 from samreg.report import write_json
 
 log = logging.getLogger("samreg.app")
@@ -23,7 +24,7 @@ log = logging.getLogger("samreg.app")
 ROLES = ("fixed", "moving")  # names of folders that say nothing of a patient
 
 
-_open: list[outputs.OutputFolder] = []  # the folder that is being written, for `stopped`
+_open: list[OutputFolder] = []  # the folder that is being written, for `stopped`
 
 
 class Stopped(SamregError):  # noqa: N818
@@ -57,7 +58,7 @@ def refuse(call: Call, error: SamregError) -> int:
     """Leave the reason why a call is not followed; returns the exit code."""
     told = anonymous(error, call)
     code = say(told)
-    with outputs.OutputFolder(call.out, _inputs(call)) as output:
+    with OutputFolder(call.out, _inputs(call)) as output:
         _leave_reason(told, output, {})
     return code
 
@@ -99,7 +100,7 @@ def register(call: Call, args: argparse.Namespace) -> dict[str, Any]:
         InputRefused: The input is not safe to register; `report.json` and `metadata.json` say why.
     """
     workflow.check_inputs(*_inputs(call))
-    with outputs.OutputFolder(call.out, _inputs(call)) as output:
+    with OutputFolder(call.out, _inputs(call)) as output:
         _open[:] = [output]
         asked: dict[str, Any] = {}
         try:
@@ -141,9 +142,7 @@ def _run_operators(job: workflow.Job, folder: Path) -> dict[str, Any]:
     return application.report
 
 
-def _leave_reason(
-    error: SamregError, output: outputs.OutputFolder, asked: Mapping[str, Any], kind: str | None = None
-) -> None:
+def _leave_reason(error: SamregError, output: OutputFolder, asked: Mapping[str, Any], kind: str | None = None) -> None:
     """`report.json`, `result.json` and `metadata.json` with the reason, and nothing else."""
     output.clear()
     report = outputs.refusal_file(error, output.folder, **asked)

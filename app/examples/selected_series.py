@@ -25,7 +25,7 @@ from operators import (
 )
 from samreg.config import Config
 from samreg.errors import OutputInvalid, ending_the_process
-from samreg.outputs import OutputFolder
+from samreg.output_folder import OutputFolder
 from samreg.workflow import exit_code
 
 # The selector's own language: regular expressions in DICOM attributes of study and series.

@@ -20,7 +20,7 @@ from samreg.shipped import home
 
 if TYPE_CHECKING:
     from samreg.geometry import Volume
-    from samreg.outputs import OutputFolder, Results
+    from samreg.output_folder import OutputFolder, Results
     from samreg.prompted import Prompt
 
 REFUSED = InputRefused.exit_code
@@ -52,7 +52,7 @@ def apply(args: Namespace) -> int:
     """Warp an image onto the grid of another."""
     from samreg import io
     from samreg.io.writing import check_image_name, write_image
-    from samreg.outputs import check_file
+    from samreg.output_folder import check_file
     from samreg.transforms.files import read_transform
 
     inputs = (args.transform, args.image, args.reference)
@@ -77,7 +77,7 @@ def apply(args: Namespace) -> int:
 
 def apply_points(args: Namespace) -> int:
     """Map fixed points to moving points."""
-    from samreg.outputs import check_file
+    from samreg.output_folder import check_file
     from samreg.tables import PointTable
     from samreg.transforms.files import read_transform
 
@@ -92,7 +92,7 @@ def apply_points(args: Namespace) -> int:
 
 def evaluate(args: Namespace) -> int:
     """Score a transform by label maps, landmarks, or both."""
-    from samreg.outputs import check_file
+    from samreg.output_folder import check_file
     from samreg.report import write_json
 
     keys = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "fixed", "moving")
@@ -127,6 +127,7 @@ def locate(args: Namespace) -> int:
     """Print the region that a prompt means, and its counterpart; with --out, write them too."""
     from samreg import io, outputs
     from samreg.locate import locate as locate_region
+    from samreg.output_folder import LOCATED
 
     if args.label is not None and args.roi is None:
         raise UsageError("--label without --roi", "both", "Give the label map with --roi")
@@ -134,7 +135,7 @@ def locate(args: Namespace) -> int:
     inputs = [path for path in (args.fixed, args.moving, args.roi) if path is not None]
     workflow.check_inputs(*inputs)
     workflow.check_config(config)
-    with _output_folder(args.out, inputs, outputs.LOCATED) as output:
+    with _output_folder(args.out, inputs, LOCATED) as output:
         fixed, moving = io.read_pair(args.fixed, args.moving, **_pair_options(args))
         with _progress(args) as on_progress:
             located = locate_region(fixed, moving, _prompt(args, fixed), config, on_progress=on_progress)
@@ -161,7 +162,7 @@ def _prompt(args: Namespace, fixed: Volume) -> Prompt:
 def _output_folder(
     out: Path | None, inputs: list[Path], results: Results
 ) -> AbstractContextManager[OutputFolder | None]:
-    from samreg.outputs import OutputFolder
+    from samreg.output_folder import OutputFolder
 
     return nullcontext() if out is None else OutputFolder(out, inputs, results)
 

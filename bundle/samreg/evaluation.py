@@ -75,7 +75,7 @@ def evaluate_or_exit(out: Path | str, **choices: Any) -> None:
     Raises:
         SystemExit: With the exit code of the error.
     """
-    from samreg.outputs import check_file
+    from samreg.output_folder import check_file
     from samreg.report import write_json
 
     other = ("landmarks_in", "pixel_spacing_mm")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from samreg.config import Config, SeriesConfig
 from samreg.device import find_device
 from samreg.errors import InputRefused, UsageError, ending_the_process
+from samreg.output_folder import SEVERAL, OutputFolder, check_folder, empty
 from samreg.registry import find_encoder, find_proposer
 from samreg.sam.family import variant as family_row
 from samreg.shipped import home, with_what_is_installed
@@ -322,7 +323,7 @@ def run(job: Job, on_progress: Progress | None = None) -> dict[str, Any]:
         report("write", 0.0)
         return outputs.write_files(result, folder)
 
-    with outputs.OutputFolder(job.out, job.inputs) as output:
+    with OutputFolder(job.out, job.inputs) as output:
         try:
             document = each(job, output.folder, one)
         except InputRefused as error:
@@ -365,14 +366,14 @@ def each(job: Job, folder: Path, one: Callable[[Job, Path], dict[str, Any]]) -> 
         try:
             report = one(part, place)
         except InputRefused as error:
-            outputs.empty(place)
+            empty(place)
             report = outputs.refusal_file(error, place, asked=job.config.transform, method=job.config.method)
         kept = {key: report[key] for key in ("status", "reasons", "kind", "roles", "objects")}
         registrations.append({"folder": place.name, **kept})
     worst = max((entry["status"] for entry in registrations), key=STATUSES.index)
     reasons = [f"{entry['folder']}: {' '.join(entry['reasons'])}" for entry in registrations if entry["reasons"]]
     document = {"status": worst, "reasons": reasons, "registrations": registrations}
-    write_json(document, folder / outputs.SEVERAL)
+    write_json(document, folder / SEVERAL)
     return document
 
 
@@ -430,9 +431,9 @@ def plan(job: Job) -> dict[str, Any]:
     Raises:
         UsageError: Whatever `run` would refuse before it reads pixels.
     """
-    from samreg import io, outputs
+    from samreg import io
 
-    outputs.check_folder(job.out, job.inputs)
+    check_folder(job.out, job.inputs)
     _check(job)
     sources = _sources(job)
     config, fallbacks = with_what_is_installed(job.config)

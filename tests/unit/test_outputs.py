@@ -9,7 +9,8 @@ import pytest
 
 from samreg import outputs
 from samreg.errors import UsageError
-from samreg.outputs import REGISTRATION, OutputFolder, flatten
+from samreg.output_folder import REGISTRATION, OutputFolder
+from samreg.outputs import flatten
 
 
 @pytest.fixture(params=["beside", "inside"])
@@ -47,7 +48,7 @@ def test_a_second_run_into_one_folder_is_refused_and_the_first_is_not_disturbed(
 
 
 def test_another_process_is_refused_too(out: Path):
-    code = f"from samreg.outputs import OutputFolder; from pathlib import Path; OutputFolder(Path({str(out)!r}))"
+    code = f"from samreg.output_folder import OutputFolder; from pathlib import Path; OutputFolder(Path({str(out)!r}))"
     with OutputFolder(out):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode
