@@ -302,6 +302,12 @@ def _check_apart(out: Path, inputs: Iterable[Path]) -> None:
 def _check_ours(out: Path, results: Results) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"output '{out}' is a file", "a folder")
+    if out.exists() and not os.access(out, os.R_OK | os.W_OK | os.X_OK):
+        raise UsageError(
+            f"output folder '{out}' may not be used by the user with uid {os.geteuid()}",
+            "a folder that this user may read and write",
+            "Change its permissions, or choose another folder",
+        )
     if not out.exists() or not any(out.iterdir()):
         return
     found = [p.relative_to(out) for p in out.rglob("*") if not p.relative_to(out).parts[0].startswith(_STAGING)]

@@ -200,6 +200,15 @@ def test_input_that_its_user_may_not_read_is_refused(given: Path, tmp_path: Path
     assert f"uid {UID}" in report["error"]["got"]
 
 
+@pytest.mark.skipif(os.getuid() == UID, reason="only root runs it as somebody else")
+def test_an_output_folder_that_its_user_may_not_use_is_told(study: Path, tmp_path: Path):
+    (tmp_path / "out").mkdir(mode=0o700)
+    done = run(study / "fixed", study / "moving", tmp_path / "out")
+    assert done.returncode == 2, done.stderr
+    assert f"may not be used by the user with uid {UID}" in done.stderr
+    assert not any((tmp_path / "out").iterdir())
+
+
 def test_a_folder_that_is_not_there_is_told_before_the_container_starts(study: Path, tmp_path: Path):
     done = run(study / "fixed", tmp_path / "nowhere", tmp_path / "out")
     assert done.returncode == 2

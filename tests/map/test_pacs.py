@@ -54,7 +54,7 @@ def run(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The patient's two series found by QIDO-RS, fetched by WADO-RS and registered; the later one is fixed."""
     if BACKEND == "app" and not importlib.util.find_spec("holoscan"):
         pytest.skip("there is neither the image (make map) nor the extra 'map'")
-    given, out = tmp_path_factory.mktemp("given"), tmp_path_factory.mktemp("out")
+    given, out = tmp_path_factory.mktemp("given"), tmp_path_factory.mktemp("run") / "out"
     found = series_of(archive, PatientID=PATIENT.id, Modality="MR")
     moving, fixed = sorted(found, key=lambda series: series.StudyDate)
     for name, series in (("fixed", fixed), ("moving", moving)):
