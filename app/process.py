@@ -55,8 +55,10 @@ def end_on_sigterm() -> None:
 
     def wait() -> None:
         signal.sigwait({signal.SIGTERM})
-        if service := sys.modules.get("app.service"):
-            service.stopped()
-        os._exit(STOPPED)
+        try:
+            if service := sys.modules.get("app.service"):
+                service.stopped()
+        finally:
+            os._exit(STOPPED)
 
     threading.Thread(target=wait, daemon=True, name="sigterm").start()

@@ -22,8 +22,6 @@ from samreg.report import write_json
 log = logging.getLogger("samreg.app")
 
 ROLES = ("fixed", "moving")  # names of folders that say nothing of a patient
-
-
 _open: list[OutputFolder] = []  # the folder that is being written, for `stopped`
 
 
@@ -108,25 +106,31 @@ def register(call: Call, args: argparse.Namespace) -> dict[str, Any]:
             asked = {"asked": job.config.transform, "method": job.config.method}
             report = workflow.each(job, output.folder, _run_operators)
         except Exception as error:
+            _open.clear()
             known = anonymous(error, call) if isinstance(error, SamregError) else _unexpected(error)
             _leave_reason(known, output, asked, kind=type(error).__name__)
             raise
-        finally:
-            _open.clear()
-        kept = ("status", "reasons", "kind", "roles", "objects", "registrations")
-        result = {key: report[key] for key in kept if key in report}
-        code = workflow.exit_code(report)
-        refused = code == InputRefused.exit_code  # one of several
-        reason = {
-            "exception": InputRefused.__name__ if refused else None,
-            "exception_message": " ".join(report["reasons"]) if refused else None,
-        }
-        write_json(result | {"exit_code": code}, output.folder / "result.json")
-        write_json(reason, output.folder / "metadata.json")
-        if call.platform == "mercure":
-            outputs.flatten(output.folder)  # it sends what lies at the top alone
+        _leave_answer(report, call, output)
+        # What is in place now is whole: a stop would have nothing to say.
+        _open.clear()
         output.commit()
     return report
+
+
+def _leave_answer(report: Mapping[str, Any], call: Call, output: OutputFolder) -> None:
+    """`result.json` and `metadata.json` beside the results."""
+    kept = ("status", "reasons", "kind", "roles", "objects", "registrations")
+    result = {key: report[key] for key in kept if key in report}
+    code = workflow.exit_code(report)
+    refused = code == InputRefused.exit_code  # one of several
+    reason = {
+        "exception": InputRefused.__name__ if refused else None,
+        "exception_message": " ".join(report["reasons"]) if refused else None,
+    }
+    write_json(result | {"exit_code": code}, output.folder / "result.json")
+    write_json(reason, output.folder / "metadata.json")
+    if call.platform == "mercure":
+        outputs.flatten(output.folder)  # it sends what lies at the top alone
 
 
 def _run_operators(job: workflow.Job, folder: Path) -> dict[str, Any]:
