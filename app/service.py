@@ -45,7 +45,7 @@ def answer(call: Call, args: argparse.Namespace, wrong: SamregError | None = Non
             return refuse(call, error)
         return workflow.exit_code(register(call, args))
     except SamregError as error:
-        return say(anonymous(error, call))
+        return say(error)
     except Exception as error:  # noqa: BLE001 - its own message may name a patient, and other calls may follow
         for frame in traceback.extract_tb(error.__traceback__):
             log.error("at %s:%s in %s", frame.filename, frame.lineno, frame.name)
@@ -105,10 +105,14 @@ def register(call: Call, args: argparse.Namespace) -> dict[str, Any]:
             job = _job(call, args)
             asked = {"asked": job.config.transform, "method": job.config.method}
             report = workflow.each(job, output.folder, _run_operators)
+        except SamregError as error:
+            _open.clear()
+            told = anonymous(error, call)
+            _leave_reason(told, output, asked)
+            raise told from error
         except Exception as error:
             _open.clear()
-            known = anonymous(error, call) if isinstance(error, SamregError) else _unexpected(error)
-            _leave_reason(known, output, asked, kind=type(error).__name__)
+            _leave_reason(_unexpected(error), output, asked, kind=type(error).__name__)
             raise
         _leave_answer(report, call, output)
         # What is in place now is whole: a stop would have nothing to say.

@@ -19,6 +19,7 @@ from pydicom import dcmread
 from samreg import __version__
 from samreg.phantoms import Patient
 from samreg.transforms.files import read_transform
+from tests.map.test_app import contents
 
 ROOT = Path(__file__).parents[2]
 PLATFORMS = ROOT / "app" / "platforms"
@@ -54,10 +55,6 @@ def given(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(study, folder)
     folder.chmod(0o755)
     return folder
-
-
-def contents(file: Path) -> dict:
-    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def owners(folder: Path) -> set[int]:
