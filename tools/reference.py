@@ -144,6 +144,8 @@ REPORT = {
     "exit_code": "Of a refusal; else null.",
     "asked": "The transform asked for.",
     "kind": "The transform reached: deformable, affine, rigid or identity.",
+    "decisions": "How each candidate was judged against the transform before it: what was measured, its noise, and the rule "
+    "that decided.",
     "fallbacks": "One sentence for each fall-back: to a coarser transform, or to fewer points at once (memory full).",
     "method": "Composition of the stages.",
     "roles": "How the fixed and the moving image were chosen.",
@@ -157,6 +159,7 @@ REPORT = {
     "timings_s": "Seconds by stage.",
     "peak_memory_mb": "Peak memory of the process.",
     "device": "Where it was computed.",
+    "threads": "How many were used on the CPU.",
     "versions": "Of samreg and the packages that decide the result.",
     "hashes": "Of `config`, `weights`, `fixed` and `moving`.",
     "provenance": "What else decides the result.",

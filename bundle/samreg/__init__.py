@@ -13,6 +13,8 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from samreg.threads import prepare
+
 if TYPE_CHECKING:
     from samreg.config import Config
     from samreg.pipeline import register
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 # Silent until the application that uses the library sets up logging.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+# Before anything that loads torch.
+prepare()
 
 __version__ = "0.1.0"
 __all__ = ["Config", "__version__", "configured", "register"]

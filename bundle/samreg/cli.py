@@ -288,6 +288,9 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
     p.add_argument("--preset", choices=workflow.presets(), help="configuration shipped with samreg")
     p.add_argument("--config", type=_path, metavar="FILE", help="YAML or JSON configuration, over the preset")
     p.add_argument("--device", type=_device, metavar="auto|cpu|cuda[:N]", help="where to compute (default auto)")
+    p.add_argument(
+        "--threads", type=int, metavar="N", help="at most so many on a CPU (default: the processors there are for it)"
+    )
     p.add_argument("--seed", type=int, metavar="N", help="of the random choices (default 0)")
 
 
@@ -303,7 +306,7 @@ def config_from(args: argparse.Namespace, settings: Mapping[str, Any] | None = N
     """
     from samreg import workflow
 
-    keys = ("transform", "encoder", "weights", "variant", "device", "cache", "seed")
+    keys = ("transform", "encoder", "weights", "variant", "device", "threads", "cache", "seed")
     options = {key: getattr(args, key) for key in keys}
     if args.proposer is not None:
         options["proposals"] = {"proposer": args.proposer}

@@ -15,7 +15,7 @@ from samreg.errors import UsageError
 
 Method = Literal["hybrid", "samreg"]
 TransformChoice = Literal["rigid", "affine", "deformable"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float64", "float32", "bfloat16"]
 
 # What a value must reach, and what it must not exceed, by the last part of its key; all others: from 0.
 _SHARE = (0.0, 1.0)
@@ -38,6 +38,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
     "finest_spacing_mm": _LENGTH,
     "rigid_samples": (100, math.inf),
     "min_dice": _SHARE,
+    "threads": _COUNT,
 }
 
 
@@ -236,7 +237,9 @@ class Config:
     Attributes:
         weights: Of a model: file or folder; None with the embedded encoder: the weights that come with the library.
         variant: Row of the SAM family; None: told from the weights.
-        precision: Of a model's arithmetic; "auto" is bfloat16 on a GPU and float32 on a CPU.
+        precision: Of a model's arithmetic; "auto" is bfloat16 on a GPU; on a CPU float64 for the embedded model, whose
+            regions are then the same on every processor, and float32 for others.
+        threads: At most so many on a CPU; None: as many as there are processors for this process.
         cache, cache_gb: Folder that keeps what a model makes of a slice, and its size in 10⁹ bytes.
 
     Raises (from `load`, `with_values`):
@@ -250,6 +253,7 @@ class Config:
     variant: str | None = None
     precision: Precision = "auto"
     device: str = "auto"
+    threads: int | None = None
     cache: str | None = None
     cache_gb: float = 20.0
     seed: int = 0
@@ -266,8 +270,8 @@ class Config:
 
     @property
     def hash(self) -> str:
-        """Twelve hex digits of the SHA-256 of the configuration, without device, weights' path, cache and series."""
-        aside = ("device", "weights", "cache", "cache_gb", "series")
+        """Twelve hex digits of the SHA-256 of what decides the result: not device, threads, paths, cache and series."""
+        aside = ("device", "threads", "weights", "cache", "cache_gb", "series")
         values = {k: v for k, v in asdict(self).items() if k not in aside}
         return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 

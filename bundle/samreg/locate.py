@@ -23,6 +23,7 @@ from samreg.prompted.search import counterpart
 from samreg.result import RegistrationResult
 from samreg.rois import Roi, RoiSet
 from samreg.shipped import with_what_is_installed
+from samreg.threads import limited
 
 __all__ = ["Box", "GivenRoi", "Located", "Point", "Prompt", "locate"]
 
@@ -67,7 +68,7 @@ def locate(
     check_images(fixed, moving)
     _check_prompt(asked, fixed)
     installed, _ = with_what_is_installed(config)  # the registration itself tells of a fall-back
-    with within_memory():
+    with within_memory(), limited(config.threads):
         encoder = encoder_of(installed)
         # The embedded model finds regions; to trust a counterpart it takes the evidence of a registration.
         slices = getattr(encoder, "slices", None) if config.encoder == "sam" else None

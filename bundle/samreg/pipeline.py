@@ -38,16 +38,18 @@ from samreg.estimation.rigid import (
     plain_starts,
 )
 from samreg.estimation.robust import irls, ransac_rigid
+from samreg.evidence import Judge, decide
 from samreg.geometry import Volume, finest_spacing_mm
 from samreg.images import check_images, read_if_paths
 from samreg.matching import Side, link_slices, pair_up, with_held_out
-from samreg.metrics import pair_distance_mm, why_not_invertible
+from samreg.metrics import why_not_invertible
 from samreg.preprocess import body_mask, working_volume
-from samreg.quality import Evidence, Judge, Judged, better, gate, scale_is_plausible
+from samreg.quality import Judged, gate, scale_is_plausible
 from samreg.reading import Reader
-from samreg.result import RegistrationResult
+from samreg.result import Quality, RegistrationResult
 from samreg.rois import RoiPairs
 from samreg.shipped import with_what_is_installed
+from samreg.threads import limited
 from samreg.transforms import Affine, Rigid, Transform, compose
 from samreg.types import Labels, TransformKind
 
@@ -101,7 +103,7 @@ def register(
     registration = _Registration(fixed, moving, config, labels, on_progress or (lambda stage, share: None))
     for note in notes:
         registration.fell_back(note)
-    with within_memory():
+    with within_memory(), limited(config.threads) as registration.threads:
         return registration.run()
 
 
@@ -116,7 +118,9 @@ class _Registration:
     report: Progress
     timings: dict[str, float] = field(default_factory=dict)
     fallbacks: list[str] = field(default_factory=list)
+    decisions: list[str] = field(default_factory=list)
     mirrored: float | None = None
+    threads: int = 1
 
     def run(self) -> RegistrationResult:
         config = self.config
@@ -133,22 +137,21 @@ class _Registration:
             moving = self._timed("regions", lambda: self._lying_alike(fixed, moving, aligned))
             self._take_notes(moving)
         pairs, free = self._timed("pairs", lambda: self._pairs(fixed, moving, free, aligned))
-        judge = Judge(fixed.working, moving.working, fixed.body, pairs.held_out, finest_spacing_mm(self.fixed.grid))
-        basis = _Basis(pairs, free, pairs.held_out, judge)
-        identity = Affine.identity()
-        stages = _Stages("identity", identity, judge.evidence(identity))
+        basis = _Basis(pairs, free)
+        stages = _Stages("identity", Affine.identity())
         supported = self.labels is not None or pairs.independent >= config.quality.min_pairs
         if not supported:
             found = f"{pairs.independent} regions pair up, too few to support it"
             self.fell_back(f"{config.transform} → identity: {found}")
         elif config.linear_stages:
             if aligned is not None:
-                self._consider(stages, judge, "rigid", aligned)
+                self._consider(stages, self._judge(fixed, moving, basis), "rigid", aligned)
             if config.transform != "rigid":
                 basis = self._affine_stage(images, fixed, moving, stages, basis)
+        judge = self._judge(fixed, moving, basis)
         if supported and config.transform == "deformable":
-            self._timed("deformable", lambda: self._deformable(images, stages, basis))
-        quality, inverse = self._timed("quality", lambda: self._quality(stages, basis, rigid))
+            self._timed("deformable", lambda: self._deformable(images, stages, basis, judge))
+        quality, inverse = self._timed("quality", lambda: self._quality(stages, basis, judge, rigid))
         return RegistrationResult(
             fixed=self.fixed,
             moving=self.moving,
@@ -157,6 +160,7 @@ class _Registration:
             kind=stages.kind,
             asked=config.transform,
             stages=stages.reached,
+            decisions=tuple(self.decisions),
             fallbacks=tuple(self.fallbacks),
             fixed_rois=fixed.rois,
             moving_rois=moving.rois,
@@ -166,6 +170,7 @@ class _Registration:
             timings_s=self.timings,
             peak_memory_mb=_peak_memory_mb(),
             device=str(self.device),
+            threads=self.threads,
             provenance=self._provenance(),
         )
 
@@ -250,24 +255,25 @@ class _Registration:
         """The pairs as a fit shall weigh them."""
         return pairs if self.config.estimation.weight_by_confidence else pairs.equally_sure()
 
-    def _affine_stage(self, images: ImagePair, fixed: Side, moving: Side, stages: _Stages, basis: _Basis) -> _Basis:
-        """Take the affine transform if it is better; the pairs are then those that lie together under it.
+    def _judge(self, fixed: Side, moving: Side, basis: _Basis) -> Judge:
+        return Judge(
+            fixed.working,
+            moving.working,
+            fixed.body,
+            held_out=basis.pairs.held_out,
+            witnesses=basis.free.apart_from(basis.pairs.fitted),
+            tolerance_mm=PAIR_TOLERANCE_MM * field_scale(self.fixed, self.moving),
+            voxel_mm=finest_spacing_mm(self.fixed.grid),
+        )
 
-        Pairs chosen under one estimate speak for it. So both choose when the two are compared, and what goes
-        beyond the affine one is weighed by pairs that it did not choose.
-        """
+    def _affine_stage(self, images: ImagePair, fixed: Side, moving: Side, stages: _Stages, basis: _Basis) -> _Basis:
+        """Take the affine transform if it is better; the pairs are then those that lie together under it."""
         affine = self._timed("affine", lambda: self._affine(images, stages, basis.pairs))
-        if affine is None:
+        if affine is None or not self._consider(stages, self._judge(fixed, moving, basis), "affine", affine):
             return basis
         if self.labels is not None or not self.config.estimation.dense:
-            self._consider(stages, basis.judge, "affine", affine)
             return basis
-        pairs, free = self._timed("pairs", lambda: self._pairs(fixed, moving, basis.free, affine))
-        both = replace(basis.judge, held_out=basis.pairs.held_out.and_more(pairs.held_out))
-        stages.evidence = both.evidence(stages.transform)
-        if not self._consider(stages, both, "affine", affine):
-            return basis
-        return _Basis(pairs, free, basis.pairs.held_out, replace(basis.judge, held_out=pairs.held_out))
+        return _Basis(*self._timed("pairs", lambda: self._pairs(fixed, moving, basis.free, affine)))
 
     def _affine(self, images: ImagePair, stages: _Stages, pairs: RoiPairs) -> Affine | None:
         start = _matrix(stages.transform)
@@ -281,17 +287,15 @@ class _Registration:
         tolerance = PAIR_TOLERANCE_MM * images.scale
         return Affine(irls(start, *points, fitted.confidences, tolerance, kind="affine"))
 
-    def _deformable(self, images: ImagePair, stages: _Stages, basis: _Basis) -> None:
+    def _deformable(self, images: ImagePair, stages: _Stages, basis: _Basis, judge: Judge) -> None:
         """The field; if that is not better, for pictures one from finer detail, a stiffer one; else none."""
-        judge = replace(basis.judge, held_out=basis.witnesses)
-        stages.evidence = judge.evidence(stages.transform)
         settings = self.config.estimation
         settings = replace(
             settings,
             finest_spacing_mm=settings.finest_spacing_mm * min(1.0, images.scale),
             similarity_weight=settings.similarity_weight if settings.dense else 0.0,
         )
-        fitted = self._weighed(basis.pairs.fitted.without(basis.witnesses))
+        fitted = self._weighed(basis.pairs.fitted)
         if not settings.dense and len(fitted) < 1:
             self.fell_back(f"deformable → {stages.kind}: no pair to fit")
             return
@@ -315,16 +319,24 @@ class _Registration:
 
     def _consider(self, stages: _Stages, judge: Judge, kind: TransformKind, candidate: Transform) -> bool:
         """Take the finer transform if evidence it was not fitted to says it is better."""
-        evidence = judge.evidence(candidate)
-        good, reason = better(evidence, stages.evidence, refines=stages.kind != "identity")
+        decision = decide(
+            judge.evidence(candidate),
+            judge.evidence(stages.transform),
+            refines=stages.kind != "identity",
+            # Six degrees of freedom cannot imitate anatomy; twelve can, a little.
+            saw_information=kind == "affine" and self.config.estimation.dense,
+        )
+        good, reason = decision.finer, decision.reason
         if good and not scale_is_plausible(candidate):
             good, reason = False, "it stretches the body more than anatomy allows"
-        if good and kind == "deformable":
-            reason = why_not_invertible(candidate, judge.fixed.grid)
-            good = not reason
+        if good and kind == "deformable" and (why := why_not_invertible(candidate, judge.fixed.grid)):
+            good, reason = False, why
         if good:
-            stages.accept(kind, candidate, evidence)
+            self.decisions.append(f"{kind} in place of {stages.kind}: {reason}")
+            logger.info("%s", self.decisions[-1])
+            stages.accept(kind, candidate)
         else:
+            self.decisions.append(f"{stages.kind}, not {kind}: {reason}")
             self.fell_back(f"{kind} → {stages.kind}: {reason}")
         return good
 
@@ -333,11 +345,10 @@ class _Registration:
         self.fallbacks.append(sentence)
         logger.warning("fall-back %s", sentence)
 
-    def _quality(self, stages: _Stages, basis: _Basis, rigid: LinearFit | None) -> tuple[Any, Transform]:
+    def _quality(
+        self, stages: _Stages, basis: _Basis, judge: Judge, rigid: LinearFit | None
+    ) -> tuple[Quality, Transform]:
         inverse = stages.transform.inverse()
-        tolerance = PAIR_TOLERANCE_MM * field_scale(self.fixed, self.moving)
-        judge, free = basis.judge, basis.free
-        agree = free.select(pair_distance_mm(free, stages.transform) < tolerance)
         judged = Judged(
             transform=stages.transform,
             inverse=inverse,
@@ -345,8 +356,8 @@ class _Registration:
             labelled=self.labels is not None,
             rivals=rigid.rivals if rigid is not None else None,
             mirrored=self.mirrored,
-            unaligned=(agree.independent, free.independent),
-            tolerance_mm=tolerance,
+            unaligned=basis.free,
+            tolerance_mm=judge.tolerance_mm,
             before=judge.evidence(Affine.identity()),
             after=judge.evidence(stages.transform),
         )
@@ -377,19 +388,15 @@ class _Registration:
 
 @dataclass(frozen=True, eq=False)
 class _Basis:
-    """What a transform rests on, and what it is weighed by.
+    """What a transform rests on.
 
     Attributes:
         pairs: Of regions that lie together under the linear estimate.
         free: Pairs by appearance alone.
-        witnesses: Pairs that weigh the deformable transform.
-        judge: Weighs the result, by the pairs held out.
     """
 
     pairs: RoiPairs
     free: RoiPairs
-    witnesses: RoiPairs
-    judge: Judge
 
 
 @dataclass(eq=False)
@@ -398,11 +405,10 @@ class _Stages:
 
     kind: TransformKind
     transform: Transform
-    evidence: Evidence
     reached: dict[str, Transform] = field(default_factory=dict)
 
-    def accept(self, kind: TransformKind, transform: Transform, evidence: Evidence) -> None:
-        self.kind, self.transform, self.evidence = kind, transform, evidence
+    def accept(self, kind: TransformKind, transform: Transform) -> None:
+        self.kind, self.transform = kind, transform
         self.reached[kind] = transform
 
 

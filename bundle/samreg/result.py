@@ -12,7 +12,7 @@ from samreg.rois import RoiPairs, RoiSet
 from samreg.transforms import Transform
 from samreg.types import Status, TransformKind
 
-Verdict = Literal["met", "not met", "not judged"]
+Verdict = Literal["met", "within noise", "not met", "not judged"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Criterion:
         asked: The tolerance, for a reader ("at most 1 voxel").
         measured: The number, or None if it could not be measured.
         unit: Of the number ("mm", "voxel", "").
-        verdict: Whether it was met, or could not be judged on this input.
+        verdict: Whether it was met; "within noise": the number lies so near its limit that another processor might see
+            it on the other side; or that it could not be judged on this input.
         note: Why it could not be judged, or where the tolerance is from ("AAPM TG-132").
     """
 
@@ -67,10 +68,12 @@ class RegistrationResult:
         kind: What `transform` is, after any fall-back.
         asked: What was asked for.
         stages: The best transform of each kind reached on the way ("rigid", "affine", "deformable").
+        decisions: How each candidate was judged against the transform before it, one sentence each, in order.
         fallbacks: One sentence for each fall-back taken ("deformable → affine: …"), in order.
         fixed_rois, moving_rois: All proposed regions.
         pairs: The paired regions.
         timings_s: Seconds by stage, in order.
+        threads: How many were used on the CPU.
         provenance: Versions, device, hashes of configuration, weights and input, roles of the series.
         roles: How the fixed and the moving image were chosen, one sentence ("as given").
         series: Why each series of a study was taken or left, where there was a choice.
@@ -92,6 +95,8 @@ class RegistrationResult:
     timings_s: Mapping[str, float] = field(default_factory=dict)
     peak_memory_mb: float = 0.0
     device: str = "cpu"
+    threads: int = 1
     provenance: Mapping[str, Any] = field(default_factory=dict)
     roles: str = "as given"
     series: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()

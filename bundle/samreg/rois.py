@@ -268,18 +268,16 @@ class RoiPairs:
         """The pairs where `keep` is true."""
         return replace(self, pairs=tuple(p for p, k in zip(self.pairs, keep, strict=True) if k))
 
-    def and_more(self, others: RoiPairs) -> RoiPairs:
-        """These and others of the same grids."""
-        return replace(self, pairs=self.pairs + others.pairs)
+    def apart_from(self, others: RoiPairs) -> RoiPairs:
+        """The pairs of which not both regions lie for the greater part inside those of one of the others."""
 
-    def without(self, others: RoiPairs) -> RoiPairs:
-        """The pairs whose two regions are not those of one of the others."""
+        def inside(one: Roi, other: Roi) -> bool:
+            return 2 * one.overlap(other) > one.count
 
-        def places(pair: RoiPair) -> tuple[object, ...]:
-            return tuple((roi.start, roi.shape, roi.bits) for roi in (pair.fixed, pair.moving))
-
-        known = {places(pair) for pair in others}
-        return self.select(places(pair) not in known for pair in self.pairs)
+        return self.select(
+            not any(inside(pair.fixed, other.fixed) and inside(pair.moving, other.moving) for other in others)
+            for pair in self.pairs
+        )
 
     @property
     def fitted(self) -> RoiPairs:

@@ -23,6 +23,7 @@ from samreg.output_folder import SEVERAL, OutputFolder, check_folder, empty
 from samreg.registry import find_encoder, find_proposer
 from samreg.sam.family import variant as family_row
 from samreg.shipped import home, with_what_is_installed
+from samreg.threads import restart_bundle
 
 if TYPE_CHECKING:
     from samreg.geometry import Volume
@@ -412,6 +413,7 @@ def run_or_exit(job: Job) -> dict[str, Any]:
     Raises:
         SystemExit: With the exit code of the error, or 4 if the result failed its gate.
     """
+    restart_bundle()
     with ending_the_process():
         report = run(job)
     if exit_code(report):

@@ -15,6 +15,7 @@ LIBRARY = ROOT / "bundle" / "samreg"
 # A module imports only from rooms above its own (or its own).
 ROOMS = (
     ("errors", "types", "shipped", "metadata"),
+    ("threads",),
     ("output_folder",),
     ("geometry",),
     ("transforms",),
@@ -32,7 +33,7 @@ ROOMS = (
     ("prompted",),
     ("estimation",),
     ("metrics",),
-    ("result",),
+    ("evidence", "result"),
     ("quality",),
     ("dicom_out",),
     ("report",),

@@ -29,7 +29,8 @@ class EmbeddedModel:
     Args:
         weights: Its file; None: the one that is shipped.
         device: Where it runs.
-        precision: Of the arithmetic: "float32", "bfloat16", or "auto": bfloat16 on a GPU, float32 on a CPU.
+        precision: Of the arithmetic: "float64", "float32", "bfloat16", or "auto": bfloat16 on a GPU; float64 on a CPU,
+            where sums in single precision depend on the processor, and with them which regions are found.
 
     Raises:
         UsageError: The file is not there, or is not one of it.
@@ -45,9 +46,15 @@ class EmbeddedModel:
     ) -> None:
         network, self.about, self.weights_hash = load_network(weights or weights_file())
         self.device = torch.device(device)
-        by_device = "bfloat16" if self.device.type == "cuda" else "float32"
+        by_device = "bfloat16" if self.device.type == "cuda" else "float64"
         self.precision = by_device if precision == "auto" else precision
-        self.network = network.to(self.device)
+        self._dtype = torch.float64 if self.precision == "float64" else torch.float32
+        self.network = network.to(self.device, self._dtype)
+
+    @property
+    def side_by_side(self) -> bool:
+        """See `PromptableModel`."""
+        return self.device.type == "cpu"
 
     @property
     def how(self) -> str:
@@ -69,7 +76,7 @@ class EmbeddedModel:
         """See `PromptableModel`."""
         height, width = grey.shape[2:]
         side = self.side_for(max(height, width))
-        image = pad(grey.to(self.device), (0, side - width, 0, side - height))
+        image = pad(grey.to(self.device, self._dtype), (0, side - width, 0, side - height))
         with self._arithmetic():
             out = self.network.encode(image)
         return [
@@ -99,12 +106,12 @@ class EmbeddedModel:
             chosen = [values[0, prompt, mask][None, :, None] for values in queries]
             parts = zip(*(values.split(AT_ONCE, 1) for values in chosen), strict=True)
             logits = torch.cat([net.mask_logits(image.pixels, net.Queries(*part))[0, :, 0] for part in parts])
-        return Masks(logits.float(), queries.iou[0, prompt, mask].float(), prompt)
+        return Masks(logits, queries.iou[0, prompt, mask], prompt)
 
     def _places(self, pixels: Tensor, image: net.Encoded) -> Tensor:
         """[1, ...] pixels from the input's edge as places of -1..1."""
         side = image.pixels.shape[-1] * net.MASK_STRIDE
-        return pixels.to(self.device, torch.float32)[None] * (2 / side) - 1
+        return pixels.to(self.device, self._dtype)[None] * (2 / side) - 1
 
     def _arithmetic(self) -> AbstractContextManager[Any]:
         reduced = self.precision == "bfloat16"

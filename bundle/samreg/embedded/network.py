@@ -143,7 +143,7 @@ class EmbeddedNetwork(nn.Module):
         at16 = self.join16(self.norm16(tokens).transpose(1, 2).reshape(batch, channels, height, width))
         features = self.join4(at4, self.join8(at8, at16))
         return Encoded(
-            normalize(self.matching(features).float(), dim=1),
+            normalize(_unreduced(self.matching(features)), dim=1),
             features,
             self.decoder.context(at16, places),
             self.pixels(self.join2(at2, features)),
@@ -163,15 +163,15 @@ def mask_logits(pixels: Tensor, queries: Queries) -> Tensor:
     batch, prompts, masks = queries.weights.shape[:3]
     height, width = pixels.shape[2:]
     flat = pixels.flatten(2).to(queries.weights.dtype)
-    x, y = grid_places(height, width, pixels.device).unbind(-1)
+    x, y = grid_places(height, width, pixels.device).to(_unreduced(pixels).dtype).unbind(-1)
     one = torch.ones_like(x)
     looks = queries.weights.flatten(1, 2) @ flat
-    window = queries.window.flatten(1, 2).float() @ torch.stack([one, x, y, x * x, y * y, x * y])
+    window = _unreduced(queries.window.flatten(1, 2)) @ torch.stack([one, x, y, x * x, y * y, x * y])
     placed = torch.cat([flat, torch.stack([one, x, y]).to(flat.dtype).expand(batch, -1, -1)], 1)
     units = (queries.hidden.flatten(1, 3) @ placed).relu_()
     units = units.view(batch, prompts * masks, queries.out.shape[-1], height * width)
     joined = (queries.out.flatten(1, 2)[:, :, None] @ units)[:, :, 0]
-    return (looks.float() + joined.float() + window).view(batch, prompts, masks, height, width)
+    return (_unreduced(looks) + _unreduced(joined) + window).view(batch, prompts, masks, height, width)
 
 
 def grid_places(height: int, width: int, device: torch.device) -> Tensor:
@@ -213,7 +213,7 @@ class QueryDecoder(nn.Module):
         fine = _read(encoded.pixels, prompts.places)
         tokens = self.seen(_read(encoded.features, prompts.places)) + self.seen_fine(fine)
         tokens = tokens + self.kinds[prompts.kinds] + self.position(prompts.places)
-        weight = (counts & (prompts.kinds != NEGATIVE))[..., None].float()
+        weight = (counts & (prompts.kinds != NEGATIVE))[..., None].to(prompts.places.dtype)
         anchor = (prompts.places * weight).sum(2) / weight.sum(2).clamp_min(1)  # [b, p, 2]
         # Mask tokens know what is pointed at from the start.
         pooled = (tokens * weight).sum(2, keepdim=True) / weight.sum(2, keepdim=True).clamp_min(1)
@@ -226,15 +226,22 @@ class QueryDecoder(nn.Module):
         # A mask starts as what looks like the places pointed at.
         pointed = (fine * weight).sum(2) / weight.sum(2).clamp_min(1)
         looks = weights[..., :-1] + self.alike(pointed).unflatten(-1, (MASKS, -1))
-        window = _window(self.to_window(out).float(), weights[..., -1].float(), anchor[:, :, None])
+        window = _window(_unreduced(self.to_window(out)), _unreduced(weights[..., -1]), anchor[:, :, None])
         hidden, joined = self.to_units(out).unflatten(-1, (self.units, -1)).split([looks.shape[-1] + 3, 1], -1)
         hidden = _about(hidden, anchor[:, :, None, None])
-        return Queries(looks, window, hidden, joined[..., 0], self.to_iou(out)[..., 0].float().sigmoid())
+        return Queries(looks, window, hidden, joined[..., 0], _unreduced(self.to_iou(out)[..., 0]).sigmoid())
+
+
+def _unreduced(tensor: Tensor) -> Tensor:
+    """Out of the reduced precision of autocast; float32 and float64 stay what they are."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def _read(features: Tensor, places: Tensor) -> Tensor:
     """[b, p, t, c] of features [b, c, y, x] at places [b, p, t, 2]."""
-    read = grid_sample(features.float(), places.flatten(1, 2)[:, :, None], padding_mode="border", align_corners=False)
+    features = _unreduced(features)
+    where = places.flatten(1, 2)[:, :, None].to(features.dtype)
+    read = grid_sample(features, where, padding_mode="border", align_corners=False)
     return read[..., 0].transpose(1, 2).unflatten(1, places.shape[1:3])
 
 

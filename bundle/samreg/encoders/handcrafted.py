@@ -87,9 +87,10 @@ def _statistics(image: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 
 def _standardised(channels: Tensor, foreground: Tensor) -> Tensor:
     """In place: zero mean and unit deviation over the foreground (over everything where there is none)."""
-    weight = foreground.float() if foreground.any() else torch.ones_like(foreground, dtype=torch.float32)
-    weight /= weight.sum()
+    inside = foreground if foreground.any() else torch.ones_like(foreground)
     for channel in channels:
-        channel -= (channel * weight).sum()
-        channel /= (channel.square() * weight).sum().sqrt().clamp_min(1e-6)
+        values = channel[inside].double()  # sums in single precision depend on the processor
+        mean = values.mean()
+        channel -= mean
+        channel /= (values - mean).square().mean().sqrt().clamp_min(1e-6)
     return channels

@@ -82,8 +82,9 @@ def _steps(shape: Sequence[int], dilation: int | Sequence[int]) -> list[int]:
 
 def _standardised(image: Tensor) -> Tensor:
     """Zero mean and unit deviation, so that large offsets (CT, 16-bit MR) cost no precision."""
-    image = image.float()
-    return (image - image.mean()) / image.std(correction=0).clamp_min(torch.finfo(torch.float32).tiny)
+    exact = image.double()  # sums in single precision depend on the processor
+    scale = exact.std(correction=0).clamp_min(torch.finfo(torch.float32).tiny)
+    return ((exact - exact.mean()) / scale).float()
 
 
 def _shifted(padded: Tensor, axis: int, shift: int, steps: Sequence[int]) -> Tensor:
@@ -108,8 +109,10 @@ def _box_mean(values: Tensor, radii: Sequence[int]) -> Tensor:
 def _normalised(distances: Tensor) -> Tensor:
     """Patch distances [c, i, j, k] to exp(-(D - min D) / V), in place."""
     distances -= distances.amin(0)
-    variance = distances.mean(0)
+    variance = distances.mean(0, dtype=torch.float64)
     # As published: V stays within a factor of 1000 of its mean, so that flat regions are not all noise.
     mean = variance.mean().clamp_min(1e-12)
     variance = torch.maximum(torch.minimum(variance, mean * 1e3), mean * 1e-3)
-    return distances.div_(variance).neg_().exp_()
+    for channel in distances:
+        channel.copy_((channel / variance).neg_().exp_())
+    return distances

@@ -73,13 +73,7 @@ class ModelEncoder:
     def encode(self, volume: Volume, *, on_progress: OnProgress | None = None) -> Features:
         """float16 [c, x cells, y cells, slices]; the grid holds the centres of the cells."""
         encoded = self.slices.of(volume)
-        count = volume.grid.shape[2]
-        channels = []
-        for k in range(count):
-            channels.append(encoded.embedding(k))
-            if on_progress:
-                on_progress((k + 1) / count)
-        return Features(encoded.grid, torch.stack(channels, -1))
+        return Features(encoded.grid, torch.stack(encoded.each_slice(encoded.embedding, on_progress), -1))
 
 
 class EmbeddedEncoder(ModelEncoder):

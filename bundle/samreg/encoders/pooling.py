@@ -43,8 +43,8 @@ def pool(features: Features, rois: RoiSet) -> np.ndarray:
         first = int(cells.min())
         count = np.bincount(cells - first)
         where = np.flatnonzero(count)
-        weight = torch.as_tensor(count[where] / cells.size, dtype=torch.float32, device=channels.device)
-        inside = channels[:, torch.as_tensor(where + first, device=channels.device)].float()
+        weight = torch.as_tensor(count[where] / cells.size, device=channels.device)
+        inside = channels[:, torch.as_tensor(where + first, device=channels.device)].double()
         out[n] = (inside @ weight).cpu().numpy()
     return out
 

@@ -20,6 +20,7 @@ from samreg.types import Mask
 POINTS_PER_ROI = 500
 DENSE_POINTS = 40_000
 SQUARINGS = 6
+DAMPING = 0.02
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def fit_field(
     `config.parametrisation` "displacement" the displacement u is fitted itself, and if there is no dense similarity
     the loss is SAMReg's Eq. 10, Σ_k (MSE + Dice) + λ |∇u|²; coarser levels soften the masks' edges, so that
     regions that do not touch yet attract each other. A velocity's flow does not fold; a displacement may.
-    The field vanishes at the border of its grid.
+    The field vanishes at the border of its grid. Sums and the field itself are in double precision: the many small
+    steps would enlarge what the last digit of single precision, which depends on the processor, makes of them.
 
     Args:
         start: Linear transform to begin with.
@@ -127,14 +129,16 @@ def _descend(
     config: EstimationConfig,
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
-    """Adam on the velocity or displacement [3, i, j, k]; yields it after each step."""
+    """Adam on the velocity or displacement, float64 [3, i, j, k]; yields it after each step."""
     window = _window(grid, field)
     flat = torch.as_tensor(fixed.direction[:, 2]).to(field) if fixed.is_2d else None
     direct = config.parametrisation == "displacement"
     stiffness = torch.eye(3).to(field) if direct else _stiffness(grid).to(field)
     parameter = field.clone().requires_grad_(True)
     step = 0.12 * level.image_mm  # longer ones would leap over what is compared
-    optimiser = torch.optim.Adam([parameter], lr=step)
+    # Adam moves a cell that nothing pulls by as much as any other, in the direction that the last digit gives it. The
+    # damping keeps steps in proportion to gradients where these are small; a mean over the grid falls with its size.
+    optimiser = torch.optim.Adam([parameter], lr=step, eps=DAMPING / grid.size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.iterations, 0.1 * step)
     for _ in range(config.iterations):
         v = _within_plane(parameter * window, flat)
@@ -169,7 +173,7 @@ ROI_SCALE = 0.1
 class _DenseTerm:
     """MIND-SSC of both images on one grid of the fixed space, the moving one pulled through `start`."""
 
-    points: Tensor  # [n, 3] LPS mm, the body of the fixed image
+    points: Tensor  # float64 [n, 3] LPS mm, the body of the fixed image
     features: Tensor  # [c, n] of the fixed image
     moving: Tensor  # [c, i, j, k]
     known: Tensor  # [1, i, j, k] 1 where the moving image has values
@@ -191,7 +195,7 @@ class _DenseTerm:
         dilation = _dilation(grid)
         features = mind_ssc(torch.as_tensor(fixed_image.voxels, device=device)[None], dilation=dilation)
         where = torch.as_tensor(body, device=device)
-        points = torch.as_tensor(grid.lps(np.argwhere(body)), dtype=torch.float32, device=device)
+        points = torch.as_tensor(grid.lps(np.argwhere(body)), device=device)
         return _DenseTerm(points, features[:, where], mind_ssc(warped[None], dilation=dilation), known[None], grid)
 
     def loss(self, u: Tensor, control: Grid, generator: torch.Generator) -> Tensor:
@@ -200,7 +204,7 @@ class _DenseTerm:
         chosen = chosen.to(self.points.device)
         ijk = index_points(self.grid, _moved(self.points[chosen], u, control))
         valid = inside(ijk, self.grid.shape) & (sample(self.known, ijk.detach())[0] > 0.99)
-        difference = ((sample(self.moving, ijk) - self.features[:, chosen]) ** 2).mean(0)
+        difference = ((sample(self.moving, ijk) - self.features[:, chosen]).double() ** 2).mean(0)
         return (difference * valid).sum() / valid.sum().clamp_min(1)
 
 
@@ -231,7 +235,7 @@ def _stiffness(grid: Grid) -> Tensor:
     Through-plane motion is seen less well by as much as the slices are thicker than the pixels.
     """
     factor = np.clip(grid.spacing_mm / grid.spacing_mm.min(), 1, 4)
-    return torch.as_tensor(grid.direction @ np.diag(factor) @ grid.direction.T, dtype=torch.float32)
+    return torch.as_tensor(grid.direction @ np.diag(factor) @ grid.direction.T)
 
 
 def _window(grid: Grid, like: Tensor) -> Tensor:
@@ -252,8 +256,8 @@ def _within_plane(v: Tensor, normal: Tensor | None) -> Tensor:
 
 def _upsampled(velocity: Tensor | None, source: Grid | None, target: Grid, device: str) -> Tensor:
     if velocity is None or source is None:
-        return torch.zeros(3, *target.shape, device=device)
-    ijk = torch.as_tensor(source.index(target.points()), dtype=torch.float32, device=device)
+        return torch.zeros(3, *target.shape, dtype=torch.float64, device=device)
+    ijk = torch.as_tensor(source.index(target.points()), device=device)
     return sample(velocity, ijk, outside=0.0)
 
 

@@ -98,8 +98,8 @@ def refine(
     Returns:
         Matrix and score (mutual information times overlap penalty; greater is better).
     """
-    centre = samples.points.double().mean(0).cpu().numpy()
-    radius = float(np.sqrt(samples.points.double().var(0).sum().item()))
+    centre = samples.points.mean(0).cpu().numpy()
+    radius = float(np.sqrt(samples.points.var(0).sum().item()))
     basis = torch.as_tensor(generators(kind, grid, radius))
     shift = np.eye(4)
     shift[:3, 3] = centre

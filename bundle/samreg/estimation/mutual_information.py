@@ -23,9 +23,9 @@ class PointSamples:
     """Fixed values at points, and the moving image to compare them with.
 
     Attributes:
-        points: [n, 3] LPS mm, float32.
+        points: [n, 3] LPS mm, float64.
         fixed_bins: [n] int64 bin of the fixed value at each point.
-        moving: [1, i, j, k] intensities in units of bins.
+        moving: [1, i, j, k] intensities in units of bins, float64.
         moving_volume: Its geometry.
     """
 
@@ -46,9 +46,9 @@ class PointSamples:
         jitter = rng.uniform(-0.5, 0.5, ijk.shape) * (np.asarray(fixed.grid.shape) > 1)
         ijk = ijk + jitter
         image = torch.as_tensor(_in_bins(fixed, fixed_mask), device=device)[None]
-        values = sample(image, torch.as_tensor(ijk, dtype=torch.float32, device=device))[0]
+        values = sample(image, torch.as_tensor(ijk, device=device))[0]
         return PointSamples(
-            torch.as_tensor(fixed.grid.lps(ijk), dtype=torch.float32, device=device),
+            torch.as_tensor(fixed.grid.lps(ijk), device=device),
             values.round().long(),
             torch.as_tensor(_in_bins(moving, moving_mask), device=device)[None],
             moving,
@@ -88,4 +88,4 @@ def _in_bins(volume: Volume, mask: Mask) -> np.ndarray:
     low, high = np.percentile(volume.voxels[mask], (0.5, 99.5))
     low = min(low, float(volume.voxels.min())) if low - volume.voxels.min() < high - low else low
     scaled = (volume.voxels - low) / max(high - low, float(np.finfo(np.float32).tiny))
-    return (2 + scaled.clip(0, 1) * (BINS - 5)).astype(np.float32)
+    return np.asarray(2 + scaled.clip(0, 1) * (BINS - 5), np.float64)

@@ -21,9 +21,9 @@ class RoiPatches:
 
     Attributes:
         fixed, moving: [n, 1, PATCH, PATCH, PATCH or 1].
-        fixed_index, moving_index: [n, 4, 4] patch index from LPS mm.
-        fixed_lps: [n, 4, 4] LPS mm from the index of the fixed patch.
-        weights: [n] confidence of each pair.
+        fixed_index, moving_index: float64 [n, 4, 4] patch index from LPS mm.
+        fixed_lps: float64 [n, 4, 4] LPS mm from the index of the fixed patch.
+        weights: float64 [n] confidence of each pair.
     """
 
     fixed: Tensor
@@ -47,7 +47,7 @@ class RoiPatches:
         moving, moving_affine = sides["moving"]
 
         def tensor(matrices: np.ndarray) -> Tensor:
-            return torch.as_tensor(matrices, dtype=torch.float32, device=device)
+            return torch.as_tensor(matrices, dtype=torch.float64, device=device)
 
         return RoiPatches(
             fixed,
@@ -65,13 +65,13 @@ class RoiPatches:
         """Random LPS points [n, count, 3] in each fixed patch."""
         shape = torch.tensor(self.fixed.shape[2:], dtype=torch.float32)
         unit = torch.rand(len(self), count, 3, generator=generator)
-        return _apply(self.fixed_lps, ((unit * shape - 0.5) * (shape > 1)).to(self.fixed))
+        return _apply(self.fixed_lps, ((unit * shape - 0.5) * (shape > 1)).to(self.fixed_lps))
 
     def distances(self, points: Tensor, mapped: Tensor) -> tuple[Tensor, Tensor]:
         """Signed distances [n, m] mm to the fixed regions at `points` and to the moving ones at `mapped`."""
         fixed = sample_each(self.fixed, _apply(self.fixed_index, points))[:, 0]
         moving = sample_each(self.moving, _apply(self.moving_index, mapped))[:, 0]
-        return fixed, moving
+        return fixed.double(), moving.double()
 
 
 def roi_loss(fixed: Tensor, moving: Tensor, softness_mm: float) -> Tensor:

@@ -14,6 +14,7 @@ from samreg.estimation.mutual_information import PointSamples
 from samreg.estimation.search import global_search, tilts
 from samreg.geometry import Grid, Volume, transform_points
 from samreg.preprocess import mask_on, working_volume
+from samreg.threads import in_parallel
 from samreg.transforms import about_centre, nearest_rotation
 from samreg.types import Matrix4
 
@@ -25,6 +26,9 @@ SEARCH_MM = 8.0
 MAX_SEARCH_VOXELS = 2e7
 RIM_MM = 8.0
 COARSE_SAMPLES = 6_000
+COARSE_STEPS = 40
+
+_Ended = tuple[float, Matrix4, str]  # score, matrix, and the origin of its start
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,18 +138,21 @@ def fit_rigid(
     Args:
         starts: At least one; the identity is a sensible one for images of one session.
     """
-    ended = []
-    for number, start in enumerate(starts):
-        matrix, value = _coarse_fit(pair, start.moving_from_fixed)
-        ended.append((value, matrix, start.origin))
-        if on_progress:
-            on_progress(0.6 * (number + 1) / len(starts))
-    distinct = _distinct(sorted(ended, key=lambda e: -e[0]), pair)[:2]
-    refined = []
-    for _, matrix, origin in distinct:
-        matrix, value = refine(matrix, pair.middle, "rigid", pair.fixed.grid)
-        refined.append((value, matrix, origin))
-    refined = _distinct(sorted(refined, key=lambda e: -e[0]), pair)
+    samples = pair.coarse  # drawn once, before several threads ask for them
+
+    def from_start(start: Start) -> _Ended:
+        matrix, value = refine(start.moving_from_fixed, samples, "rigid", pair.fixed.grid, max_iterations=COARSE_STEPS)
+        return value, matrix, start.origin
+
+    def finer(ended: _Ended) -> _Ended:
+        _, matrix, origin = ended
+        matrix, value = refine(matrix, middle, "rigid", pair.fixed.grid)
+        return value, matrix, origin
+
+    ended = in_parallel(from_start, starts, on_progress and (lambda share: on_progress(0.6 * share)))
+    distinct = _distinct(_ranked(ended), pair)[:2]
+    middle = pair.middle
+    refined = _distinct(_ranked(in_parallel(finer, distinct)), pair)
     if on_progress:
         on_progress(0.8)
     rivals = refined[1][0] / refined[0][0] if len(refined) > 1 and refined[0][0] > 0 else 0.0
@@ -166,14 +173,15 @@ def mirror_ratio(pair: ImagePair, moving_from_fixed: Matrix4) -> float:
         moving=_mapped(pair.moving, mirror),
         moving_body=_mapped(pair.moving_body, mirror),
     )
-    starts = edge_starts(other, best=2) + plain_starts(other)
-    best = max(_coarse_fit(other, s.moving_from_fixed)[1] for s in starts)
-    found = _coarse_fit(pair, moving_from_fixed)[1]
-    return best / found if found > 0 else float("inf")
+    starts = [s.moving_from_fixed for s in edge_starts(other, best=2) + plain_starts(other)]
+    tries = [(pair.coarse, moving_from_fixed), *((other.coarse, start) for start in starts)]
 
+    def score(one: tuple[PointSamples, Matrix4]) -> float:
+        samples, start = one
+        return refine(start, samples, "rigid", pair.fixed.grid, max_iterations=COARSE_STEPS)[1]
 
-def _coarse_fit(pair: ImagePair, start: Matrix4) -> tuple[Matrix4, float]:
-    return refine(start, pair.coarse, "rigid", pair.fixed.grid, max_iterations=40)
+    found, *mirrored = in_parallel(score, tries)
+    return max(mirrored) / found if found > 0 else float("inf")
 
 
 def _mapped(volume: Volume, matrix: Matrix4) -> Volume:
@@ -194,10 +202,14 @@ def _search_size(pair: ImagePair, spacing_mm: float) -> float:
     return sum(diagonals) ** len(sides[0])
 
 
-def _distinct(ended: list[tuple[float, Matrix4, str]], pair: ImagePair) -> list[tuple[float, Matrix4, str]]:
+def _ranked(ended: list[_Ended]) -> list[_Ended]:
+    return sorted(ended, key=lambda entry: -entry[0])
+
+
+def _distinct(ended: list[_Ended], pair: ImagePair) -> list[_Ended]:
     """Entries that take the body's points to different places (more than 5 mm apart on average)."""
-    points = pair.coarse.points[::50].double().cpu().numpy()
-    kept: list[tuple[float, Matrix4, str]] = []
+    points = pair.coarse.points[::50].cpu().numpy()
+    kept: list[_Ended] = []
     for entry in ended:
         apart = [np.linalg.norm(transform_points(entry[1] - k[1], points), axis=1).mean() for k in kept]
         if all(distance > 5.0 * pair.scale for distance in apart):

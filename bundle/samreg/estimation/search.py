@@ -16,6 +16,7 @@ from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
 
 from samreg.geometry import Grid, Volume, resample
+from samreg.threads import in_parallel
 from samreg.transforms import about_centre
 from samreg.types import Mask, Matrix4
 
@@ -52,8 +53,8 @@ def global_search(
     centre = moving.grid.centre_lps
     fixed_grid = _search_grid(fixed.grid, spacing_mm)
     fixed_edges, fixed_mask = _edges(fixed, fixed_body, fixed_grid, np.eye(4))
-    found = []
-    for rotation in rotations:
+
+    def under(rotation: np.ndarray) -> tuple[float, Matrix4]:
         # The moving image, turned back about its centre, in axes parallel to the fixed grid.
         turned = about_centre(rotation, np.zeros(3), centre)
         moving_grid = _grid_around(moving.grid, np.linalg.inv(turned), spacing_mm, fixed_grid)
@@ -62,7 +63,9 @@ def global_search(
         offset = moving_grid.origin_lps - fixed_grid.origin_lps + fixed_grid.affine[:3, :3] @ shift
         back = np.eye(4)
         back[:3, 3] = offset
-        found.append((score, turned @ back))
+        return score, turned @ back
+
+    found = in_parallel(under, rotations)
     found.sort(key=lambda entry: -entry[0])
     return found[:best]
 

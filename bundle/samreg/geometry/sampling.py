@@ -2,6 +2,9 @@
 
 The only place that knows grid_sample's normalised (x, y, z). `align_corners=False` throughout:
 it is defined for axes of one voxel, and its border [-0.5, n - 0.5] is ITK's buffer rule.
+
+What is handed on in single precision is computed in double precision or in one order, so that it is the same to the
+last bit on every processor.
 """
 
 from __future__ import annotations
@@ -10,11 +13,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from samreg.geometry.grid import Grid
 from samreg.types import Interpolation
+
+HALF_WAY_VOX = 1e-3  # nearest: from so little before the middle between two voxels on, the next one is taken
 
 
 def normalised_from_index(shape: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -31,7 +37,8 @@ def sample(
     Args:
         image: [c, i, j, k] floating point.
         points_ijk: [..., 3] in voxel indices of the image.
-        mode: Linear or nearest.
+        mode: Linear or nearest; a point half way between two voxels belongs to the one of greater index, whatever
+            the last digit says.
         outside: Value beyond the field of view (half a voxel of border included);
             None repeats the border.
 
@@ -40,6 +47,8 @@ def sample(
     """
     shape = image.shape[1:]
     flat = points_ijk.reshape(-1, 3)
+    if mode == "nearest":
+        flat = flat + HALF_WAY_VOX
     # The CPU kernel runs in parallel over the batch alone, so the points are folded into one.
     count = flat.shape[0]
     batch = max(1, min(torch.get_num_threads() if image.device.type == "cpu" else 1, count))
@@ -136,16 +145,19 @@ def gaussian_smooth(image: Tensor, sigmas_vox: Sequence[float] | np.ndarray) -> 
         if sigma < 0.2 or image.shape[axis + 1] == 1:
             continue
         radius = max(1, int(np.ceil(3 * sigma)))
-        offsets = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
-        kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+        kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
         image = convolve_axis(image, kernel / kernel.sum(), axis)
     return image
 
 
-def convolve_axis(image: Tensor, kernel: Tensor, axis: int) -> Tensor:
-    """[c, i, j, k] convolved with an odd kernel [2r + 1] along one spatial axis; borders repeat."""
-    radius = kernel.shape[0] // 2
+def convolve_axis(image: Tensor, kernel: np.ndarray, axis: int) -> Tensor:
+    """[c, i, j, k] convolved with an odd symmetric kernel [2r + 1] along one spatial axis; borders repeat."""
+    if image.device.type == "cpu":
+        # SciPy sums in double precision and in one order; a convolution of torch does neither.
+        return torch.from_numpy(ndimage.correlate1d(image.numpy(), kernel, axis + 1, mode="nearest"))
+    radius = len(kernel) // 2
+    weights = torch.as_tensor(kernel, dtype=image.dtype, device=image.device)
     moved = image.movedim(axis + 1, -1)
     rows = moved.reshape(-1, 1, moved.shape[-1])
     padded = torch.nn.functional.pad(rows, (radius, radius), mode="replicate")
-    return torch.nn.functional.conv1d(padded, kernel.view(1, 1, -1)).reshape(moved.shape).movedim(-1, axis + 1)
+    return torch.nn.functional.conv1d(padded, weights.view(1, 1, -1)).reshape(moved.shape).movedim(-1, axis + 1)

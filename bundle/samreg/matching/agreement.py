@@ -55,7 +55,8 @@ def _samples(rois: RoiSet, roi: Roi) -> np.ndarray:
 
 
 def _share_inside(ijk: np.ndarray, roi: Roi, box: np.ndarray) -> float:
-    local = np.floor(ijk - roi.start + 0.5).astype(int)
+    # A place half way between two voxels belongs to the same one whatever the last digit says.
+    local = np.floor(np.round(ijk - roi.start, 6) + 0.5).astype(int)
     inside = ((local >= 0) & (local < roi.shape)).all(1)
     hit = box[tuple(local[inside].T)]
     return float(hit.sum()) / len(ijk)

@@ -17,6 +17,7 @@ from samreg.rois import RoiSet
 from samreg.transforms import Transform
 
 MIN_DICE = 0.3
+DECIMALS = 9  # scores and confidences that differ by less are equal, and the order of the regions decides
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +97,7 @@ def weigh(
     if config.shape_weight:
         score = score * shape**config.shape_weight
     score[~within_slices(fixed, moving, aligned, config)] = 0.0
+    score = score.round(DECIMALS)
     if config.adaptive:
         margin = margins(score)
         score = np.where(margin > least_margin(score), score, 0.0)
@@ -104,6 +106,7 @@ def weigh(
         margin = margins(score)
     model = calibration.aligned if placed else calibration.free
     confidence = model.probability(similarity=likeness, dice=dice, shape=shape, margin=margin)
+    confidence = confidence.round(DECIMALS)
     return Combinations(fixed, moving, config, similarity, likeness, dice, shape, score, margin, placed, confidence)
 
 

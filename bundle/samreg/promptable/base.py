@@ -69,6 +69,11 @@ class PromptableModel(Protocol):
         ...
 
     @property
+    def side_by_side(self) -> bool:
+        """So small that several slices are worked on at once, each by one thread."""
+        ...
+
+    @property
     def how(self) -> str:
         """Everything beside the slice that decides what the model makes of it, as a key."""
         ...
@@ -109,7 +114,7 @@ class PromptableModel(Protocol):
 
         Args:
             image: Of `image_side`.
-            points: [p, 2] x and y in pixels of the model's input, from its edge.
+            points: float64 [p, 2] x and y in pixels of the model's input, from its edge.
             min_iou: A mask of which less is predicted is not made.
         """
         ...
@@ -119,7 +124,7 @@ class PromptableModel(Protocol):
 
         Args:
             image: Of `image_side`.
-            boxes: [p, 4] x0, y0, x1, y1 in pixels of the model's input, from its edge.
+            boxes: float64 [p, 4] x0, y0, x1, y1 in pixels of the model's input, from its edge.
             min_iou: A mask of which less is predicted is not made.
         """
         ...

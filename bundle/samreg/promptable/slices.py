@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from torch.nn.functional import interpolate
 from samreg.geometry import Grid, Volume
 from samreg.promptable.base import Encoded, Masks, PromptableModel
 from samreg.promptable.cache import SliceCache, key_of
+from samreg.threads import OnProgress, in_parallel
 
+Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 _WINDOW = (0.5, 99.5)  # percentiles of the volume that become 0 and 1
@@ -96,26 +99,38 @@ class EncodedVolume:
         x, y, _ = self.grid.shape
         return self._embeddings[k][:, :y, :x].transpose(1, 2)
 
+    def each_slice(self, work: Callable[[int], Result], on_progress: OnProgress | None = None) -> list[Result]:
+        """What `work` makes of each slice number, in their order; side by side where the model allows it."""
+        count = self._volume.grid.shape[2]
+        if self._model.side_by_side:
+            return in_parallel(work, range(count), on_progress)
+        results = []
+        for k in range(count):
+            results.append(work(k))
+            if on_progress:
+                on_progress((k + 1) / count)
+        return results
+
     def prompted(self, k: int) -> PromptedSlice:
         """Slice k, ready for prompts."""
-        if k not in self._whole:
-            self._encode_from(k)
-        return PromptedSlice(self._model, self._model.image_side(self._whole[k]), self._volume.grid, self.size_xy)
+        encoded = self._whole.get(k) or self._encode_from(k)
+        return PromptedSlice(self._model, self._model.image_side(encoded), self._volume.grid, self.size_xy)
 
     def key(self, k: int) -> str:
         """Hash of all that decides what the model makes of slice k."""
         return key_of(self._model.how, self._grey(k).cpu().numpy())
 
-    def _encode_from(self, k: int) -> None:
+    def _encode_from(self, k: int) -> Encoded:
         """Slice k from the cache, or encoded, and on a GPU the next ones with it."""
         if self._cache is not None and (kept := self._cache.load(self.key(k))) is not None:
-            self._keep(k, Encoded.from_tensors(kept, self._model.device))
-            return
+            return self._keep(k, Encoded.from_tensors(kept, self._model.device))
         wanted = [n for n in range(k, self._volume.grid.shape[2]) if n == k or n not in self._embeddings]
-        for n, encoded in zip(wanted, self._first_of(wanted), strict=False):
+        first, *others = self._first_of(wanted)
+        for n, encoded in zip(wanted, (first, *others), strict=False):
             self._keep(n, encoded)
             if self._cache is not None:
                 self._cache.store(self.key(n), encoded.as_tensors())
+        return first
 
     def _first_of(self, wanted: list[int]) -> list[Encoded]:
         """The first of these slices, as many as are encoded together; fewer from now on if memory is full."""
@@ -129,18 +144,19 @@ class EncodedVolume:
             self._ahead = len(grey) // 2
             logger.warning("%d slices at once did not fit in memory, went on with %d", len(grey), self._ahead)
 
-    def _keep(self, k: int, encoded: Encoded) -> None:
+    def _keep(self, k: int, encoded: Encoded) -> Encoded:
         self._embeddings[k] = encoded.embedding.half()
         self._whole[k] = encoded
         while len(self._whole) > _WHOLE_KEPT:
             self._whole.popitem(last=False)
+        return encoded
 
     def _grey(self, k: int) -> Tensor:
         """Slice k, 0..1, as large as the model sees it: float32 [1, y, x]."""
-        values = (self._volume.voxels[:, :, k].T - self._low) / self._range
-        image = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)).clamp(0, 1).to(self._model.device)
+        values = (self._volume.voxels[:, :, k].T.astype(np.float64) - self._low) / self._range
+        image = torch.from_numpy(np.ascontiguousarray(values)).clamp(0, 1).to(self._model.device)
         width, height = self.size_xy
-        return interpolate(image[None, None], size=(height, width), mode="bilinear", antialias=True)[0]
+        return interpolate(image[None, None], size=(height, width), mode="bilinear", antialias=True)[0].float()
 
 
 class PromptedSlice:
@@ -194,7 +210,7 @@ class PromptedSlice:
 
     def _pixels(self, points_ij: np.ndarray) -> Tensor:
         scale = np.array(self._size_xy) / np.array(self._shape)
-        return torch.as_tensor((np.asarray(points_ij) + 0.5) * scale, dtype=torch.float32)
+        return torch.as_tensor((np.asarray(points_ij) + 0.5) * scale)
 
     def _within(self, masks: Masks) -> Masks:
         width, height = (math.ceil(pixels * self._low_per_pixel + 0.5) for pixels in self._size_xy)

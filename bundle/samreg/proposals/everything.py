@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -96,19 +97,20 @@ class Everything:
         encoded = self.slices.of(volume)
         smallest, largest = size_limits(volume.grid, body, config, per_slice=True)
         decoding = Decoding(config)
-        rois: list[Roi] = []
-        for k in range(volume.grid.shape[2]):
-            if body[:, :, k].any():
-                candidates = self._candidates(encoded, k, body[:, :, k], config, decoding, float(largest[k]))
-                masks, scores = candidates.masks.cpu().numpy() & body[:, :, k], candidates.scores
-                found = [
-                    Roi.from_mask(mask[:, :, None], offset=(0, 0, k), score=float(score))
-                    for mask, score in zip(masks, scores, strict=True)
-                    if mask.any()
-                ]
-                rois += without_overlap(within_limits(found, smallest, largest), config.max_overlap)
-            if on_progress:
-                on_progress((k + 1) / volume.grid.shape[2])
+
+        def of_slice(k: int) -> list[Roi]:
+            if not body[:, :, k].any():
+                return []
+            candidates = self._candidates(encoded, k, body[:, :, k], config, decoding, float(largest[k]))
+            masks, scores = candidates.masks.cpu().numpy() & body[:, :, k], candidates.scores
+            found = [
+                Roi.from_mask(mask[:, :, None], offset=(0, 0, k), score=float(score))
+                for mask, score in zip(masks, scores, strict=True)
+                if mask.any()
+            ]
+            return without_overlap(within_limits(found, smallest, largest), config.max_overlap)
+
+        rois = list(chain.from_iterable(encoded.each_slice(of_slice, on_progress)))
         rois.sort(key=lambda roi: -roi.score)
         return RoiSet(volume.grid, tuple(rois[: config.max_rois]), notes=tuple(decoding.notes))
 

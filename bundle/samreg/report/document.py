@@ -19,7 +19,7 @@ from samreg.report.images import image_json, with_notes
 if TYPE_CHECKING:
     from samreg.result import RegistrationResult
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 NOTICE = (
     "Unverified output of an algorithm. This software is not a cleared medical device: "
     "a qualified person must check every result before it is used."
@@ -46,6 +46,7 @@ def report_json(
         "reasons": list(quality.reasons),
         "asked": result.asked,
         "kind": result.kind,
+        "decisions": list(result.decisions),
         "fallbacks": list(result.fallbacks),
         "method": result.config.method,
         "roles": result.roles,
@@ -80,6 +81,7 @@ def report_json(
         "timings_s": {stage: round(float(seconds), 3) for stage, seconds in result.timings_s.items()},
         "peak_memory_mb": round(float(result.peak_memory_mb), 1),
         "device": result.device,
+        "threads": result.threads,
         "objects": dict(objects or {}),
         "warnings": with_notes(warnings, result.fixed, result.moving),
     }
@@ -156,6 +158,7 @@ def _blank() -> dict[str, Any]:
         "exit_code": None,
         "asked": None,
         "kind": None,
+        "decisions": [],
         "fallbacks": [],
         "method": None,
         "roles": None,
@@ -169,6 +172,7 @@ def _blank() -> dict[str, Any]:
         "timings_s": {},
         "peak_memory_mb": None,
         "device": None,
+        "threads": None,
         "versions": {"samreg": __version__},
         "hashes": {"config": None, "weights": None, "fixed": None, "moving": None},
         "provenance": {},

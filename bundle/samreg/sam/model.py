@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, pad
 
+from samreg.errors import UsageError
 from samreg.promptable import Encoded, Masks
 from samreg.sam.attention import attend_in_parts
 from samreg.sam.decoder import Decoder, ImageSide
@@ -44,6 +45,8 @@ class SamFamilyModel:
         variant: str | None = None,
         precision: str = "auto",
     ) -> None:
+        if precision == "float64":
+            raise UsageError("precision 'float64' for the sam encoder", "auto, float32 or bfloat16")
         loaded = load_sam(weights, variant)
         self.variant, self.weights_hash = loaded.variant, loaded.weights_hash
         self.device = torch.device(device)
@@ -63,6 +66,11 @@ class SamFamilyModel:
     def fit(self) -> Fit:
         """See `Variant`."""
         return self.variant.fit
+
+    @property
+    def side_by_side(self) -> bool:
+        """See `PromptableModel`."""
+        return False
 
     @property
     def how(self) -> str:

@@ -1,0 +1,108 @@
+"""One answer on every machine: whatever the arithmetic of the processor, and the number of threads."""
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from samreg import evidence, phantoms, pipeline
+from samreg.evidence import Evidence, Measure
+from samreg.io.writing import write_image
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def machines():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "tools"))
+        yield importlib.import_module("machines")
+
+
+def written(phantom: phantoms.Phantom, folder: Path) -> tuple[Path, Path]:
+    paths = folder / "fixed.nii.gz", folder / "moving.nii.gz"
+    for path, volume in zip(paths, (phantom.fixed, phantom.moving), strict=True):
+        write_image(volume.voxels, volume.grid, path)
+    return paths
+
+
+PAIRS = {
+    "volume": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 32), rotation_deg=12),
+    "picture": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("picture", 64)),
+    "thin, inverted": lambda: phantoms.pair(
+        "deformable", fixed_grid=phantoms.grid("thin", 64), contrast="inverted", peak_mm=6, rotation_deg=2
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAIRS)
+def test_every_setting_of_the_libraries_gives_the_same_answer(machines, tmp_path, name):
+    paths = written(PAIRS[name](), tmp_path)
+    reference = machines.answer(*paths, machines.SETTINGS["as it comes"])
+    for setting in ("plain, 1 thread", "AVX2, 2 threads"):
+        apart = machines.difference(reference, machines.answer(*paths, machines.SETTINGS[setting]))
+        assert apart.within_limits, (setting, apart)
+
+
+@pytest.mark.slow
+def test_a_pair_of_real_size_gives_the_same_answer(machines, tmp_path):
+    grid = phantoms.grid("axial", 256).with_spacing((1.0, 1.0, 5.0))
+    paths = written(phantoms.pair("deformable", fixed_grid=grid, rotation_deg=8), tmp_path)
+    reference = machines.answer(*paths, machines.SETTINGS["2 threads"])
+    assert reference.decided["kind"] == "deformable"
+    apart = machines.difference(reference, machines.answer(*paths, machines.SETTINGS["plain, 1 thread"]))
+    assert apart.within_limits, apart
+
+
+def test_the_settings_name_every_part_that_computes(machines):
+    named = {name for setting in machines.SETTINGS.values() for name in setting}
+    assert named == {
+        "OMP_NUM_THREADS",
+        "ATEN_CPU_CAPABILITY",
+        "ONEDNN_MAX_CPU_ISA",
+        "MKL_CBWR",
+        "OPENBLAS_CORETYPE",
+        "NPY_DISABLE_CPU_FEATURES",
+    }
+
+
+def shifted(measure: Measure, by: float) -> Measure:
+    return replace(measure, parts=measure.parts + by)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAIRS)
+def test_no_decision_flips_when_a_piece_of_evidence_moves_by_its_noise(monkeypatch, name):
+    seen = []
+
+    def recorded(finer: Evidence, coarser: Evidence, **rules: bool) -> evidence.Decision:
+        seen.append((finer, coarser, rules))
+        return evidence.decide(finer, coarser, **rules)
+
+    monkeypatch.setattr(pipeline, "decide", recorded)
+    phantom = PAIRS[name]()
+    result = pipeline.register(phantom.fixed, phantom.moving)
+    assert len(seen) >= 2
+    for finer, coarser, rules in seen:
+        decided = evidence.decide(finer, coarser, **rules).finer
+        for piece in ("closeness", "information", "correlation"):
+            noise = getattr(finer, piece).gain_over(getattr(coarser, piece)).noise
+            for by in (-noise, noise):
+                moved = replace(finer, **{piece: shifted(getattr(finer, piece), by)})
+                assert evidence.decide(moved, coarser, **rules).finer == decided, (piece, by, rules)
+        for by in (-evidence.COVERAGE_NOISE, evidence.COVERAGE_NOISE):
+            moved = replace(finer, coverage=finer.coverage + by)
+            assert evidence.decide(moved, coarser, **rules).finer == decided
+    assert "within noise" not in {criterion.verdict for criterion in result.quality.criteria}
+
+
+def test_the_same_run_twice_is_equal_to_the_last_bit():
+    phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("picture", 64))
+    one, other = (pipeline.register(phantom.fixed, phantom.moving) for _ in range(2))
+    points = phantom.fixed.grid.points()
+    np.testing.assert_array_equal(one.transform.map_points(points), other.transform.map_points(points))
+    assert [p.confidence for p in one.pairs] == [p.confidence for p in other.pairs]
+    assert one.decisions == other.decisions
