@@ -1,4 +1,4 @@
-# `make demo` and `make test` do all the set-up; `make help` lists the rest.
+# `make demo`, `make check` and `make test` do all the set-up; `make help` lists the rest.
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
 VENV ?= .venv
@@ -8,11 +8,12 @@ FIXED ?=
 MOVING ?=
 OUT ?= demo/out
 
-.PHONY: help demo test lint format bench map map-run docs clean
+.PHONY: help demo check test lint format bench map map-run docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo                        register a phantom pair; FIXED=dir MOVING=dir OUT=dir for your own"
+	@echo "make check                       lint, types and unit tests, in minutes: for daily work"
 	@echo "make test                        the whole test suite"
 	@echo "make lint                        ruff and mypy;  make format  puts the source in form"
 	@echo "make bench                       time and memory; FIXED=dir MOVING=dir for your own"
@@ -23,7 +24,10 @@ help:
 demo: $(VENV)/.installed
 	$(PY) tools/demo.py $(if $(FIXED),--fixed "$(FIXED)") $(if $(MOVING),--moving "$(MOVING)") --out "$(OUT)"
 
-test: $(VENV)/.installed-dev
+check: lint
+	$(PY) -m pytest tests/unit -n $(WORKERS) --dist worksteal
+
+test: $(VENV)/.installed-test
 	tools/install_validators.sh
 	LAYERS=yes tools/map/build.sh build/map || { [ $$? -eq 3 ] && echo "The tests of the image are skipped."; }
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal
@@ -37,10 +41,10 @@ format: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed-test
 	$(PY) tools/bench.py $(if $(FIXED),--fixed "$(FIXED)") $(if $(MOVING),--moving "$(MOVING)")
 
-map: $(VENV)/.installed-dev
+map: $(VENV)/.installed-test
 	PYTHON=$(PY) tools/map/build.sh
 
 map-run:
@@ -60,13 +64,17 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(PY) -m pip install --quiet --editable .
 	@touch $@
 
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+	$(PY) -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
 # The authors' own packages, which tests compare with, in a folder aside: torchvision does not load
 # beside every torch, and transformers takes another way wherever it finds one.
 ORACLES := segment-anything==1.0 segment-anything-hq==0.3 torchvision==0.28.0 timm==1.0.31
 
 # pydicomrt asks for the opencv with windows; the headless one of the dev extra serves.
 # Holoscan links the CUDA runtime even on a CPU: its own folder is where it looks.
-$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+$(VENV)/.installed-test: pyproject.toml $(VENV)/.installed-dev
 	$(PY) -m pip install --quiet --editable ".[dev,bench,map]"
 	$(PY) -m pip install --quiet --no-deps pydicomrt==0.9.1
 	$(PY) -m pip install --quiet --upgrade --target $(VENV)/oracle --no-deps $(ORACLES)

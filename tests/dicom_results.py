@@ -14,8 +14,6 @@ from samreg.result import Quality, RegistrationResult
 from samreg.rois import Roi, RoiPair, RoiPairs
 from samreg.transforms import Affine, Rigid, Transform, VelocityField, about_centre
 
-DECUBITUS = Path(__file__).parents[2] / "shared" / "data" / "decubitus"
-
 
 def as_series(volume: Volume, folder: Path, **options: object) -> Volume:
     """A volume written as a DICOM series and read again."""

@@ -14,7 +14,6 @@ from pydicom.uid import generate_uid
 from samreg.geometry import Grid, Volume
 from samreg.phantoms import write_dicom_series
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
 
 

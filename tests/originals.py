@@ -1,6 +1,6 @@
 """Tiny models of the authors' own classes, and what samreg makes of their checkpoints (see tests/oracle.py).
 
-python originals.py FOLDER KIND ROWS [convert]
+python originals.py FOLDER KIND ROWS
 """
 
 from __future__ import annotations
@@ -188,18 +188,26 @@ def differences(model: Any, ours: SamFamilyModel) -> list[float]:
     return [float((one - other).abs().max() / one.abs().max()) for one, other in pairs]
 
 
-def main(folder: str, kind: str, rows: str, then: str = "") -> None:
-    """Prints, for each of `rows`, its variant, image size and differences; "convert": of the converted weights."""
+def main(folder: str, kind: str, rows: str) -> None:
+    """Prints, for each of `rows`, its variant, image size and differences, and those of what is converted.
+
+    Args:
+        folder, kind: Where models are saved, and the function here that makes them.
+        rows: JSON list of a file's name and the settings of its model; of these, "convert" is the name under which
+            it is saved and converted.
+    """
     for file, settings in json.loads(rows):
         under, adapters = settings.pop("under", None), settings.pop("adapters", False)
+        source = settings.pop("convert", "")
         model = globals()[kind](**settings)
         more = {"image_encoder.blocks.0.Adapter.channel.0.weight": torch.ones(3)} if adapters else {}
-        path = save(model, Path(folder) / file, under=under, **more)
-        if then == "convert":
-            path = Path(folder) / "converted"
-            convert(Path(folder) / file, path)
-        ours = SamFamilyModel(path)
-        sys.stdout.write(json.dumps([ours.variant.name, ours.image_size, differences(model, ours)]) + "\n")
+        paths = [save(model, Path(folder) / file, under=under, **more)]
+        if source:
+            paths.append(Path(folder) / f"{source} converted")
+            convert(save(model, Path(folder) / source, under=under, **more), paths[1])
+        read = [SamFamilyModel(path) for path in paths]
+        found = [[ours.variant.name, ours.image_size, differences(model, ours)] for ours in read]
+        sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

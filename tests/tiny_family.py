@@ -55,6 +55,12 @@ def randomised(model: Any, scale: float = 0.2) -> Any:
     return model.eval()
 
 
+def publish(monkeypatch: pytest.MonkeyPatch, name: str, **facts: str) -> None:
+    """From now on the row says this, wherever it is read."""
+    for key, value in facts.items():
+        monkeypatch.setitem(vars(FAMILY[name]), key, value)
+
+
 def tiny_hq(image_size: int = SIZE) -> Any:
     from transformers import SamHQConfig, SamHQModel
 

@@ -3,7 +3,7 @@
     python tools/machines.py FIXED MOVING [--only NAME …]
 
 Each setting is a process of its own that reads the same files; what it decides and where its transforms take points of
-the fixed body is compared with the first. Prints a row for each, and ends with 1 if one differs by more than the limits.
+the fixed body is compared with the first. Prints a row for each; ends with 1 if one differs by more than the limits.
 """
 
 from __future__ import annotations
@@ -124,6 +124,7 @@ def _write_answer(fixed: Path, moving: Path, out: Path) -> None:
     from time import perf_counter
 
     import numpy as np
+
     import samreg
     from samreg import io
     from samreg.preprocess import body_mask, working_volume

@@ -6,11 +6,14 @@ A comparison decides only where it tells more than its noise; within the noise a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import torch
 from scipy import ndimage
 
-from samreg.geometry import Volume
+from samreg.encoders.mind import mind_ssc
+from samreg.geometry import Volume, finest_spacing_mm, sample
 from samreg.metrics import normalised_correlation, pair_dice, pair_distance_mm
 from samreg.rois import RoiPairs
 from samreg.transforms import Transform
@@ -29,6 +32,10 @@ LEAST_CLOSENESS = 0.001  # of the tolerance
 LEAST_OVERLAP = 0.0025
 LEAST_INFORMATION = 0.005  # nat
 LEAST_CORRELATION = 0.0025
+LEAST_LIKENESS = 0.01  # of the descriptors' distance
+DESCRIPTOR_REACH = 2.0  # voxels of the finest spacing between the neighbourhoods that a descriptor compares
+
+Second = Literal["information", "likeness"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Gain:
         return self.value < -DECIDES * self.noise
 
     def __str__(self) -> str:
-        return f"{self.value:+.3f} ± {self.noise:.3f}"
+        return f"{self.value:+.3g} ± {self.noise:.2g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +106,9 @@ class Evidence:
         overlap: Dice of each independent held-out pair.
         information: Mutual information of body voxels in nats, by blocks.
         correlation: Of the same voxels, by blocks.
+        likeness: Minus the mean squared distance of self-similarity descriptors, by blocks; those of the moving image
+            are made once, as the coarser of two transforms shows it, and travel with the finer one, so that squeezing
+            the image does not make them alike. Empty where nothing was compared through.
         coverage: Share of the fixed body that the moving image covers.
     """
 
@@ -106,6 +116,7 @@ class Evidence:
     overlap: Measure
     information: Measure
     correlation: Measure
+    likeness: Measure
     coverage: float
 
     def as_metrics(self) -> dict[str, float]:
@@ -139,8 +150,13 @@ class Judge:
     tolerance_mm: float
     voxel_mm: float
 
-    def evidence(self, transform: Transform) -> Evidence:
-        """Measures one transform."""
+    def evidence(self, transform: Transform, through: Transform | None = None) -> Evidence:
+        """Measures one transform.
+
+        Args:
+            transform: Fixed to moving points.
+            through: The coarser transform of a comparison, for `likeness`.
+        """
         warped = transform.warp(self.moving, self.fixed.grid, outside=np.nan)
         seen = self.body & np.isfinite(warped)
         fixed, moving = (values[seen].astype(np.float64) for values in (self.fixed.voxels, warped))
@@ -153,8 +169,26 @@ class Judge:
             Measure(_of_independent(pair_dice(self.held_out, transform), self.held_out), LEAST_OVERLAP),
             Measure(_by_block(*information_parts(fixed, moving), block, count), LEAST_INFORMATION),
             Measure(_by_block(*correlation_parts(fixed, moving), block, count), LEAST_CORRELATION),
+            Measure(np.zeros(0), 0.0) if through is None else self._likeness(transform, through),
             float(seen.sum() / max(1, self.body.sum())),
         )
+
+    def _likeness(self, transform: Transform, through: Transform) -> Measure:
+        grid = self.fixed.grid
+        step = [max(1, round(DESCRIPTOR_REACH * finest_spacing_mm(grid) / float(s))) for s in grid.spacing_mm]
+        shown = through.warp(self.moving, grid, outside=np.nan)
+        known = np.isfinite(shown)
+        shown[~known] = self.moving.voxels.min()
+        ours, theirs = (mind_ssc(torch.as_tensor(v)[None], dilation=step) for v in (self.fixed.voxels, shown))
+        points = grid.lps(np.argwhere(self.body))
+        places = torch.as_tensor(grid.index(through.inverse().map_points(transform.map_points(points))))
+        distance = (sample(theirs, places) - ours[:, torch.as_tensor(self.body)]).double().square().mean(0)
+        seen = (sample(torch.as_tensor(known).float()[None], places)[0] > 0.99).numpy()
+        each = -distance.numpy()
+        block, count = blocks_of(self.body)
+        value = float(each[seen].mean()) if seen.any() else 0.0
+        parts = _by_block(value, each[seen] - value, block[self.body][seen], count)
+        return Measure(parts, LEAST_LIKENESS * abs(value))
 
 
 @dataclass(frozen=True)
@@ -170,20 +204,19 @@ class Decision:
     reason: str
 
 
-def decide(finer: Evidence, coarser: Evidence, *, refines: bool, saw_information: bool) -> Decision:
-    """Whether the finer transform is better on evidence.
+def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second) -> Decision:
+    """Whether the finer transform is better on evidence that it was not fitted to.
 
     1. It must cover the body, and mutual information may not fall beyond its noise; nor, between images of one
        contrast, may correlation.
     2. Witnesses decide, where they come closer or move apart by more than the noise.
-    3. Within that noise, or with too few witnesses, mutual information decides where it rises beyond its own noise
-       and the candidate was not fitted to it. Else the simpler transform stays.
+    3. Within that noise, or with too few witnesses, the second measure decides where it rises beyond its own noise.
+       Else the simpler transform stays.
 
     Args:
         refines: The finer transform starts from the coarser one and sees the same part of the body, so coverage and
             correlation may not fall.
-        saw_information: The finer transform was fitted to mutual information with so many degrees of freedom that a
-            rise says nothing.
+        second: What the finer transform was not fitted to: mutual information, or the likeness of descriptors.
     """
     least = coarser.coverage - 0.1 if refines else MIN_COVERAGE
     if finer.coverage < least - COVERAGE_NOISE:
@@ -198,14 +231,17 @@ def decide(finer: Evidence, coarser: Evidence, *, refines: bool, saw_information
         return Decision(False, f"correlation falls ({correlation})")
     closeness = finer.closeness.gain_over(coarser.closeness)
     enough = finer.closeness.parts.size >= MIN_WITNESSES
-    if enough and (closeness.rises or closeness.falls):
-        return Decision(closeness.rises, f"pairs that no fit used come closer by {closeness} mm")
-    told = f"pairs that no fit used do not tell (closer by {closeness} mm)" if enough else "too few pairs tell"
-    if saw_information:
-        return Decision(False, f"{told}, so the simpler transform stays")
-    if information.rises:
-        return Decision(True, f"{told}; mutual information rises ({information} nat)")
-    return Decision(False, f"{told}, nor does mutual information ({information} nat), so the simpler transform stays")
+    if enough and closeness.rises:
+        return Decision(True, f"pairs that no fit used come closer ({closeness} mm)")
+    if enough and closeness.falls:
+        return Decision(False, f"pairs that no fit used move apart ({closeness} mm)")
+    told = f"pairs that no fit used do not tell ({closeness} mm)" if enough else "too few pairs were left to tell"
+    name, gain = "mutual information", information
+    if second == "likeness":
+        name, gain = "the likeness of descriptors", finer.likeness.gain_over(coarser.likeness)
+    if gain.rises:
+        return Decision(True, f"{told}; {name} rises ({gain})")
+    return Decision(False, f"{told}, nor does {name} ({gain}), so the simpler transform stays")
 
 
 def blocks_of(body: Mask) -> tuple[np.ndarray, int]:

@@ -38,7 +38,7 @@ from samreg.estimation.rigid import (
     plain_starts,
 )
 from samreg.estimation.robust import irls, ransac_rigid
-from samreg.evidence import Judge, decide
+from samreg.evidence import Judge, Second, decide
 from samreg.geometry import Volume, finest_spacing_mm
 from samreg.images import check_images, read_if_paths
 from samreg.matching import Side, link_slices, pair_up, with_held_out
@@ -319,13 +319,11 @@ class _Registration:
 
     def _consider(self, stages: _Stages, judge: Judge, kind: TransformKind, candidate: Transform) -> bool:
         """Take the finer transform if evidence it was not fitted to says it is better."""
-        decision = decide(
-            judge.evidence(candidate),
-            judge.evidence(stages.transform),
-            refines=stages.kind != "identity",
-            # Six degrees of freedom cannot imitate anatomy; twelve can, a little.
-            saw_information=kind == "affine" and self.config.estimation.dense,
-        )
+        # Mutual information is no judge of what was fitted to it, though six degrees of freedom cannot imitate anatomy.
+        second: Second = "likeness" if kind == "affine" and self.config.estimation.dense else "information"
+        through = stages.transform if second == "likeness" else None
+        finer, coarser = (judge.evidence(transform, through) for transform in (candidate, stages.transform))
+        decision = decide(finer, coarser, refines=stages.kind != "identity", second=second)
         good, reason = decision.finer, decision.reason
         if good and not scale_is_plausible(candidate):
             good, reason = False, "it stretches the body more than anatomy allows"

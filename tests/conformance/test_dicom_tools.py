@@ -12,9 +12,11 @@ from pydicom import dcmread
 
 from samreg.dicom_out import write_objects
 from samreg.geometry import Grid, Volume
+from samreg.io import read_image
 from samreg.phantoms import Patient
-from tests.dicom_results import DECUBITUS, as_series, deformable, result_of
+from tests.dicom_results import as_series, deformable, result_of
 from tests.orthanc import Archive, free_port, orthanc, tool
+from tests.shared import DATA
 
 NAMES = ("reg", "dreg", "seg_fixed", "seg_moving")
 
@@ -32,15 +34,14 @@ def random_series(folder: Path, modality: str, seed: int, **options: object) -> 
     return as_series(Volume(voxels, grid, modality=modality), folder, **options)
 
 
-@pytest.fixture(scope="module", params=["mr", "ct-other-words", "no-body-part", "decubitus"])
+DECUBITUS = pytest.param("decubitus", marks=pytest.mark.shared("decubitus"))
+
+
+@pytest.fixture(scope="module", params=["mr", "ct-other-words", "no-body-part", DECUBITUS])
 def objects(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "decubitus":
-        if not DECUBITUS.is_dir():
-            pytest.skip("the decubitus series (shared/data beside the repository) are absent")
-        from samreg.io import read_image
-
-        return written(read_image(DECUBITUS / "HFP"), read_image(DECUBITUS / "HFS"), folder)
+        return written(*(read_image(DATA / "decubitus" / name) for name in ("HFP", "HFS")), folder)
     options: dict[str, object] = {}
     if request.param == "ct-other-words":
         options["patient"] = Patient(name="山田^太郎=Ямада^Таро")

@@ -58,7 +58,7 @@ def test_every_pair_meets_every_configuration(pairs: Path, tmp_path: Path, insta
         assert r["hd95_mm"] > 0
         assert r["seconds"] > 0
     assert set(files(out)) == {"ablation.csv", "summary.csv", "ablation.md"}
-    assert "2 pairs, 6 configurations, 12 runs, of which 0" in files(out)["ablation.md"]
+    assert all(count in files(out)["ablation.md"] for count in ("2 pairs", "6 configurations", "12 runs"))
     assert len(files(out)["summary.csv"].splitlines()) == 8
 
 
@@ -130,7 +130,8 @@ def test_refused_and_broken_runs_are_rows(pairs: Path, tmp_path: Path, instant):
     assert ablate(pairs, tmp_path / "out", "--vary", f"{KEY}=1,3,5") == 0
     rows = ablation.read_rows(tmp_path / "out" / "ablation.csv")
     assert [r["status"] for r in rows] == ["REFUSED", "ERROR", *["PASS"] * 4]
-    assert [r["reason"] for r in rows[:2]] == ["nothing is seen; expected an image.", "RuntimeError: out of memory"]
+    assert "nothing is seen" in rows[0]["reason"]
+    assert "out of memory" in rows[1]["reason"]
     assert all(np.isnan(r["dice"]) and r["before_dice"] > 0 for r in rows[:2])
     assert "6 runs, of which 2 were refused or broke off" in files(tmp_path / "out")["ablation.md"]
 
@@ -224,8 +225,11 @@ def test_progress_and_result_are_told(pairs: Path, tmp_path: Path, instant, caps
     out = tmp_path / "out"
     assert cli.main(["ablate", str(pairs), "-o", str(out), "--vary", f"{KEY}=1,3"]) == 0
     said = capsys.readouterr()
-    assert f"run 2 of 4: phantom-0, {KEY}=3 …" in said.err
-    assert said.out == f"4 runs; the table is {out / 'ablation.md'}\n"
+    (line,) = (line for line in said.err.splitlines() if "2 of 4" in line)
+    assert "phantom-0" in line
+    assert f"{KEY}=3" in line
+    assert "4 runs" in said.out
+    assert str(out / "ablation.md") in said.out
 
 
 def test_a_folder_that_must_not_be_used_is_refused(pairs: Path, tmp_path: Path, instant, capsys):

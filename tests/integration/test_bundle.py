@@ -77,6 +77,7 @@ def test_the_presets_are_valid_configurations():
         assert workflow.configured(preset=name).hash
 
 
+@pytest.mark.slow
 def test_the_bundle_gives_the_transform_of_the_command(study: Path, by_command: Path, tmp_path: Path):
     pair = {"fixed": study / "fixed", "moving": study / "moving"}
     done = bundle(tmp_path, "inference.yaml", **pair, output_dir=tmp_path / "out", **DOOR_OPTIONS)
@@ -84,6 +85,7 @@ def test_the_bundle_gives_the_transform_of_the_command(study: Path, by_command: 
     assert distance_mm(tmp_path / "out", by_command) < 1e-4
 
 
+@pytest.mark.slow
 def test_python_gives_the_transform_of_the_command(study: Path, by_command: Path, tmp_path: Path):
     result = samreg.register(study / "fixed", study / "moving", workflow.configured(**DOOR_OPTIONS))
     outputs.write_images(result, tmp_path)
@@ -103,7 +105,7 @@ def test_a_refusal_ends_the_bundle_with_3_and_one_sentence(study: Path, tmp_path
     done = bundle(tmp_path, "inference.yaml", fixed=same, moving=same, output_dir=tmp_path / "out")
     assert done.returncode == 3
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("samreg: "))
-    assert "the same image is given twice" in line
+    assert "twice" in line
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["report.json"]
 
 
@@ -118,4 +120,4 @@ def test_the_bundle_scores_a_transform(tmp_path: Path):
     out = tmp_path / "metrics.json"
     done = bundle(tmp_path, "evaluate.yaml", transform_file=tmp_path / "t.h5", **choices, output_file=out)
     assert done.returncode == 0, done.stderr
-    assert json.loads(out.read_text())["landmarks"]["tre_mm"]["mean"] == 2.0
+    assert json.loads(out.read_text())["landmarks"]["tre_mm"]["mean"] == pytest.approx(2.0)

@@ -55,6 +55,7 @@ def test_the_network_is_exported(trained, tmp_path):
         assert torch.allclose(torch.jit.load(out)(image), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_bundle_measures_the_gates(trained, tmp_path):
     config = ROOT / "configs" / "evaluate_embedded.yaml"
     weights = trained / "embedded.safetensors"

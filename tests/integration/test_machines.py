@@ -78,7 +78,7 @@ def shifted(measure: Measure, by: float) -> Measure:
 def test_no_decision_flips_when_a_piece_of_evidence_moves_by_its_noise(monkeypatch, name):
     seen = []
 
-    def recorded(finer: Evidence, coarser: Evidence, **rules: bool) -> evidence.Decision:
+    def recorded(finer: Evidence, coarser: Evidence, **rules) -> evidence.Decision:
         seen.append((finer, coarser, rules))
         return evidence.decide(finer, coarser, **rules)
 
@@ -88,7 +88,7 @@ def test_no_decision_flips_when_a_piece_of_evidence_moves_by_its_noise(monkeypat
     assert len(seen) >= 2
     for finer, coarser, rules in seen:
         decided = evidence.decide(finer, coarser, **rules).finer
-        for piece in ("closeness", "information", "correlation"):
+        for piece in ("closeness", "information", "correlation", "likeness"):
             noise = getattr(finer, piece).gain_over(getattr(coarser, piece)).noise
             for by in (-noise, noise):
                 moved = replace(finer, **{piece: shifted(getattr(finer, piece), by)})

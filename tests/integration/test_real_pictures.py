@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,12 @@ from samreg.metrics import normalised_correlation
 from samreg.pipeline import register
 from samreg.preprocess import body_mask
 from samreg.transforms import Affine, Transform
+from tests.shared import DATA
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 SPACING = ("--pixel-spacing", "0.01", "0.01")  # any: BIRL states none, and errors count in pixels
 
-sections = pytest.mark.skipif(
-    not (DATA / "histology").is_dir(), reason="the histology sections are not beside the repository"
-)
-slices = pytest.mark.skipif(not (DATA / "brain2d").is_dir(), reason="the brain slices are not beside the repository")
+sections = pytest.mark.shared("histology")
+slices = pytest.mark.shared("brain2d")
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,12 @@ def landmark_scores(pair: Sections, out: Path, transform: str) -> dict:
     return json.loads(out.with_suffix(".json").read_text())["landmarks"]
 
 
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory):
+    """`landmark_scores`, of each pair and transform once."""
+    return cache(lambda pair, transform: landmark_scores(pair, tmp_path_factory.mktemp("pair") / "out", transform))
+
+
 @sections
 @pytest.mark.parametrize(
     ("pair", "transform", "before", "after"),
@@ -66,8 +71,8 @@ def landmark_scores(pair: Sections, out: Path, transform: str) -> dict:
     ],
     ids=["lesion-rigid", "lesion", "lesion-reversed", "kidney-affine", "kidney"],
 )
-def test_landmarks_of_stained_sections_come_together(tmp_path, pair, transform, before, after):
-    scores = landmark_scores(pair, tmp_path / "out", transform)
+def test_landmarks_of_stained_sections_come_together(scored, pair, transform, before, after):
+    scores = scored(pair, transform)
     assert scores["before"]["tre_px"]["mean"] == pytest.approx(before, abs=0.1)
     assert scores["tre_px"]["mean"] < after
     assert scores["tre_px"]["max"] < 0.5 * scores["before"]["tre_px"]["max"]
@@ -75,8 +80,8 @@ def test_landmarks_of_stained_sections_come_together(tmp_path, pair, transform, 
 
 
 @sections
-def test_landmarks_without_a_counterpart_are_left_out_and_counted(tmp_path):
-    scores = landmark_scores(KIDNEY, tmp_path / "out", "affine")
+def test_landmarks_without_a_counterpart_are_left_out_and_counted(scored):
+    scores = scored(KIDNEY, "affine")
     assert (scores["count"], scores["left_out"]) == (69, 2)
 
 

@@ -1,7 +1,5 @@
 """One volunteer's head in three positions: as good as a dedicated rigid tool, beside it in the same run."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -13,10 +11,9 @@ from samreg.metrics import normalised_correlation
 from samreg.pipeline import register
 from samreg.preprocess import body_mask
 from samreg.transforms import Affine, Transform
+from tests.shared import DATA
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "decubitus"
-
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the decubitus series are not beside the repository")
+pytestmark = [pytest.mark.shared("decubitus"), pytest.mark.slow]
 
 
 def correlation(fixed: Volume, moving: Volume, transform: Transform) -> float:
@@ -61,11 +58,11 @@ def _as_itk(volume: Volume) -> sitk.Image:
 
 
 @pytest.mark.parametrize("position", ["HFDR", "HFP"])
-def test_as_good_as_a_dedicated_rigid_tool(position):
-    fixed, moving = io.read_pair(DATA / "HFS", DATA / position)
-    rigid = register(fixed, moving, Config(transform="rigid"))
+def test_as_good_as_a_dedicated_rigid_tool(position, slices):
+    fixed, moving = io.read_pair(DATA / "decubitus" / "HFS", DATA / "decubitus" / position)
+    rigid = register(fixed, moving, Config(transform="rigid", cache=slices))
     assert rigid.quality.status == "PASS", rigid.quality.reasons
     reached = correlation(fixed, moving, rigid.transform)
     assert reached >= 0.98 * correlation(fixed, moving, peer(fixed, moving))
-    deformable = register(fixed, moving)
+    deformable = register(fixed, moving, Config(cache=slices))
     assert correlation(fixed, moving, deformable.transform) >= reached - 1e-3

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
-from samreg import cli, cli_weights
-from samreg.sam import checkpoints, converting, fetching, identify
+from samreg import cli
+from samreg.sam import checkpoints, fetching
 from samreg.sam.family import FAMILY
 from samreg.sam.loading import load_sam
 from samreg.sam.model import SamFamilyModel
 from tests.originals import answer_of_ours
-from tests.tiny_family import tiny
+from tests.tiny_family import publish, tiny
 from tests.tiny_sam import tiny_sam
 from tests.unit.test_encoders_sam import save_original
 
@@ -25,13 +25,6 @@ from tests.unit.test_encoders_sam import save_original
 @pytest.fixture(scope="module")
 def original(tmp_path_factory) -> Path:
     return save_original(tiny_sam(), tmp_path_factory.mktemp("original") / "mine.pth")
-
-
-def published(monkeypatch, name: str, **changes) -> None:
-    """The row with other facts, wherever it is read."""
-    known = {**FAMILY, name: dataclasses.replace(FAMILY[name], **changes)}
-    for module in (identify, cli_weights):
-        monkeypatch.setattr(module, "FAMILY", known)
 
 
 def weights(*arguments: object) -> int:
@@ -48,7 +41,8 @@ def test_list_says_what_the_rows_hold(capsys):
     assert rows["sam-vit-b"]["sha256"].startswith("ec2df627")
     assert rows["edgetam"]["sha256"].startswith("8858f8e4")
     assert rows["medsam"]["input"] == "1024 stretch unit"
-    assert [name for name, row in rows.items() if not row["fetched"]] == ["sam-med2d", "sam3"]
+    assert {name for name, row in rows.items() if not row["fetched"]} == {n for n, row in FAMILY.items() if row.page}
+    assert not rows["sam3"]["fetched"]
     assert weights("list") == 0
     text = capsys.readouterr().out
     for row in FAMILY.values():
@@ -78,11 +72,10 @@ def test_verify_says_what_the_file_holds(original, capsys):
 
 
 def test_verify_knows_the_published_hash(original, monkeypatch, capsys):
-    published(monkeypatch, "sam-vit-l", sha256=sha256(original.read_bytes()).hexdigest())
-    monkeypatch.setattr("samreg.sam.loading.confirmed", lambda path, claim, *rest: claim[0])
+    publish(monkeypatch, "medsam", sha256=sha256(original.read_bytes()).hexdigest())
     assert weights("verify", original, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["variant"], facts["hash"]) == ("sam-vit-l", "published")
+    assert (facts["variant"], facts["hash"]) == ("medsam", "published")
 
 
 @pytest.mark.parametrize("arguments", [("sam_vit_b_01ec64.pth",), ("mine.pth", "--variant", "sam-vit-b")])
@@ -102,10 +95,17 @@ def test_verify_refuses_what_cannot_be_read(original, tmp_path, content, capsys)
     assert "weights 'a.pth'" in capsys.readouterr().err
 
 
+def test_verify_refuses_a_video_model_without_a_tracker(tmp_path, capsys):
+    tiny("sam3", tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "sam3_video"}')
+    assert weights("verify", tmp_path) == 3
+    assert "shapes" in capsys.readouterr().err
+
+
 def test_verify_of_nothing_is_a_wrong_argument(tmp_path, capsys):
     assert weights("verify", tmp_path / "absent.pth") == 2
     with pytest.raises(SystemExit) as end:
-        weights("verify", tmp_path, "--variant", "sam-9")
+        weights("verify", tmp_path, "--variant", "no-such")
     assert end.value.code == 2
 
 
@@ -140,7 +140,12 @@ def test_a_conversion_is_whole_or_absent(original, tmp_path, monkeypatch, capsys
     (tmp_path / "there").mkdir()
     assert weights("convert", original, tmp_path / "there") == 2
     assert weights("convert", original, tmp_path / "out", "--variant", "sam2-tiny") == 2
-    monkeypatch.setattr(converting, "_same", lambda one, other: False)
+    write = safetensors.torch.save_file
+
+    def damaging(tensors, *arguments, **options):
+        write({name: tensor + 1 for name, tensor in tensors.items()}, *arguments, **options)
+
+    monkeypatch.setattr(safetensors.torch, "save_file", damaging)
     assert weights("convert", original, tmp_path / "out") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["there"]
 
@@ -155,7 +160,7 @@ def mirror(path: Path, content: bytes) -> str:
 
 def test_fetch_checks_the_hash(tmp_path, monkeypatch, capsys):
     url = mirror(tmp_path / "any.pth", b"tensors")
-    published(monkeypatch, "sam-vit-b", sha256=sha256(b"tensors").hexdigest())
+    publish(monkeypatch, "sam-vit-b", sha256=sha256(b"tensors").hexdigest())
     assert weights("fetch", "sam-vit-b", "-o", tmp_path / "new", "--url", url) == 0
     out = capsys.readouterr().out
     assert "as published" in out
@@ -252,7 +257,7 @@ def test_the_variant_takes_part_in_the_configuration(tmp_path, capsys):
     config = cli.config_from(args)
     assert config.variant == "medsam"
     assert config.hash != config.with_values({"variant": None}).hash
-    for values in ({"variant": "medsam"}, {"encoder": "sam", "weights": str(tmp_path), "variant": "sam-9"}):
+    for values in ({"variant": "medsam"}, {"encoder": "sam", "weights": str(tmp_path), "variant": "no-such"}):
         with pytest.raises(Exception, match="variant") as error:
             check_config(Config().with_values(values))
         assert error.value.exit_code == 2

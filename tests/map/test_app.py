@@ -37,6 +37,7 @@ def files_in(folder: Path) -> set[str]:
 
 
 @needs_map
+@pytest.mark.slow
 def test_the_application_gives_the_transform_of_the_command(study: Path, by_command: Path, tmp_path: Path):
     out = tmp_path / "out"
     out.mkdir()
@@ -48,7 +49,8 @@ def test_the_application_gives_the_transform_of_the_command(study: Path, by_comm
     assert np.abs(ours - theirs).max() < 1e-4
     assert contents(out / "metadata.json") == {"exception": None, "exception_message": None}
     result = contents(out / "result.json")
-    assert (result["exit_code"], result["roles"]) == (0, "Roles by the sub-folders fixed and moving.")
+    assert result["exit_code"] == 0
+    assert "sub-folders" in result["roles"]
     assert result["status"] == contents(out / "report.json")["status"]
 
 
@@ -66,10 +68,9 @@ def test_a_refusal_leaves_the_reason_and_no_dicom(study: Path, tmp_path: Path):
 
 
 def test_without_the_extra_the_application_says_how_to_get_it(monkeypatch, capsys):
-    from app import __main__, process
+    from app import __main__
 
-    real = importlib.util.find_spec
-    monkeypatch.setattr(process.importlib.util, "find_spec", lambda n, *a: None if n == "holoscan" else real(n, *a))
+    monkeypatch.setitem(sys.modules, "holoscan", None)  # as where it is not installed
     assert __main__.main([]) == 1
     assert "pip install 'samreg[map]'" in capsys.readouterr().err
 

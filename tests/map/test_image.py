@@ -20,10 +20,10 @@ from samreg import __version__
 from samreg.phantoms import Patient
 from samreg.transforms.files import read_transform
 from tests.map.test_app import contents
+from tests.shared import DATA
 
 ROOT = Path(__file__).parents[2]
 PLATFORMS = ROOT / "app" / "platforms"
-DECUBITUS = ROOT.parent / "shared" / "data" / "decubitus"
 IMAGE = f"samreg-map:{__version__}"
 UID = 12345 if os.getuid() == 0 else os.getuid()  # root may run it as anybody
 # A field depends on the number of threads by some µm.
@@ -35,7 +35,10 @@ def built() -> bool:
     return bool(shutil.which("podman")) and not subprocess.run(["podman", "image", "exists", IMAGE]).returncode
 
 
-pytestmark = pytest.mark.skipif(not built(), reason=f"there is no image {IMAGE}: make map")
+pytestmark = [
+    pytest.mark.container,
+    pytest.mark.skipif(not built(), reason=f"there is no image {IMAGE}: make map"),
+]
 
 
 def run(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -68,6 +71,7 @@ def apart_mm(a: Path, b: Path, reach_mm: float) -> float:
     return float(np.abs(ours - theirs).max())
 
 
+@pytest.mark.slow
 def test_the_image_gives_the_results_of_the_command(study: Path, by_command: Path, tmp_path: Path):
     out = tmp_path / "out"
     done = run(study / "fixed", study / "moving", out)
@@ -147,16 +151,17 @@ def test_stopped_it_leaves_the_reason_alone(study: Path, tmp_path: Path):
     assert contents(out / "result.json")["exit_code"] == 143
 
 
-@pytest.mark.skipif(not DECUBITUS.is_dir(), reason="the decubitus series are not beside the repository")
-def test_a_real_pair_in_2_gigabytes(tmp_path: Path):
+@pytest.mark.shared("decubitus")
+@pytest.mark.slow
+def test_a_real_pair_in_2_gigabytes(tmp_path: Path, slices: str):
     from samreg import cli
 
     out, ours = tmp_path / "out", tmp_path / "command"
-    done = run(DECUBITUS / "HFS", DECUBITUS / "HFDR", out, "--device", "cpu")
+    done = run(DATA / "decubitus" / "HFS", DATA / "decubitus" / "HFDR", out, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert owners(out) == {UID}
-    paths = [str(DECUBITUS / name) for name in ("HFS", "HFDR")]
-    assert cli.main(["register", *paths, "-o", str(ours), "--device", "cpu", "--quiet"]) == 0
+    paths = [str(DATA / "decubitus" / name) for name in ("HFS", "HFDR")]
+    assert cli.main(["register", *paths, "-o", str(ours), "--device", "cpu", "--cache", slices, "--quiet"]) == 0
     assert apart_mm(out, ours, 120) < 1e-4
     objects = sorted((out / "dicom").iterdir())
     assert len(objects) == 4

@@ -116,6 +116,7 @@ def selected(folder: Path) -> Inputs:
     return inputs
 
 
+@pytest.mark.slow
 def test_the_example_gives_the_transform_of_the_command(study: Path, by_command: Path, tmp_path: Path):
     done = example(study, tmp_path / "out")
     assert done.returncode == 0, done.stderr
@@ -125,7 +126,7 @@ def test_the_example_gives_the_transform_of_the_command(study: Path, by_command:
     files, expected = ({p.relative_to(f) for p in f.rglob("*")} for f in (tmp_path / "out", by_command))
     assert files == expected
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["roles"] == "Roles by the selections 'fixed' and 'moving'."
+    assert "selections 'fixed' and 'moving'" in report["roles"]
     assert "bundle samreg" in done.stderr
 
 

@@ -17,9 +17,10 @@ from tests.map.test_image import built
 from tests.map.test_image import run as run_image
 from tests.orthanc import Archive, orthanc
 
+pytestmark = pytest.mark.slow
 web = pytest.importorskip("dicomweb_client.api", reason="dicomweb-client is not installed (extra dev)")
 
-BACKEND = "container" if built() else "app"
+BACKEND = pytest.param("container", marks=pytest.mark.container) if built() else "app"
 PATIENT = phantoms.Patient("PACS-7", "Jörgensen^Åse", "19580214", "F")
 MODALITIES = {"reg": "REG", "dreg": "REG", "seg_fixed": "SEG", "seg_moving": "SEG"}
 
@@ -50,16 +51,16 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 
 
 @pytest.fixture(scope="module", params=[BACKEND])
-def run(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(request: pytest.FixtureRequest, archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The patient's two series found by QIDO-RS, fetched by WADO-RS and registered; the later one is fixed."""
-    if BACKEND == "app" and not importlib.util.find_spec("holoscan"):
+    if request.param == "app" and not importlib.util.find_spec("holoscan"):
         pytest.skip("there is neither the image (make map) nor the extra 'map'")
     given, out = tmp_path_factory.mktemp("given"), tmp_path_factory.mktemp("run") / "out"
     found = series_of(archive, PatientID=PATIENT.id, Modality="MR")
     moving, fixed = sorted(found, key=lambda series: series.StudyDate)
     for name, series in (("fixed", fixed), ("moving", moving)):
         fetch(archive, series, given / name)
-    if BACKEND == "container":
+    if request.param == "container":
         done = run_image(given / "fixed", given / "moving", out, "--device", "cpu")
     else:
         done = run_app(given, out, "--device", "cpu")

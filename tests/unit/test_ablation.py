@@ -183,14 +183,16 @@ def test_a_summary_is_mean_and_standard_deviation_over_pairs():
 def test_markdown_marks_the_best_among_those_with_most_pairs_and_says_what_broke_off():
     text = ablation.markdown(ROWS, [KEY], {"seed": 0})
     assert text == ablation.markdown(ROWS, [KEY], {"seed": 0})
-    assert "2 pairs, 3 configurations, 6 runs, of which 1 were refused or broke off" in text
+    assert all(count in text for count in ("2 pairs", "3 configurations", "6 runs, of which 1 "))
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
     # Dice 0.9 is of one pair alone; the other measure was taken of one pair in all three.
     assert "**0.800** ± 0.071" in lines["3"]
     assert "| 0.900 | **1.00** |" in lines["9"]
     assert "HD95" not in text
     assert "samreg 0 · seed 0" in text
-    assert f"- q, {ROWS[5]['hash']}: REFUSED, the image, it seems, is empty" in text
+    (line,) = (line for line in text.splitlines() if "REFUSED" in line)
+    assert ROWS[5]["hash"] in line
+    assert "the image, it seems, is empty" in line
 
 
 def test_nothing_is_best_where_all_are_alike():

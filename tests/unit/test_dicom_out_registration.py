@@ -48,7 +48,7 @@ def test_the_matrix_takes_moving_points_to_fixed_points(images, tmp_path):
     np.testing.assert_allclose(read_registration(objects.files["reg"]).map_points(fixed), moving, atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     rotation=st.tuples(*[st.floats(-np.pi, np.pi)] * 3),
     shift=st.tuples(*[st.floats(-2000, 2000)] * 3),
@@ -131,14 +131,15 @@ def test_an_identity_that_passed_its_gate_is_written_as_a_registration(images, t
 def test_the_caller_may_leave_registrations_out(images, tmp_path):
     objects = write_objects(result_of(*images, rigid(images[0]), kind="rigid"), tmp_path, registration=False)
     assert set(objects.files) == {"seg_fixed", "seg_moving"}
-    assert objects.notes == ("No REG and no DREG: the caller asked for none.",)
+    (note,) = objects.notes
+    assert "No REG and no DREG" in note
 
 
 def test_no_pairs_no_segmentation(images, tmp_path):
     none = RoiPairs(images[0].grid, images[1].grid, ())
     objects = write_objects(result_of(*images, rigid(images[0]), kind="rigid", pairs=none), tmp_path)
     assert set(objects.files) == {"reg"}
-    assert "No SEG: no regions were paired." in objects.notes
+    assert any("No SEG" in note for note in objects.notes)
 
 
 def test_images_without_a_series_are_refused(images, tmp_path):
@@ -197,7 +198,8 @@ def test_every_object_is_marked_unverified_and_says_what_made_it(images, tmp_pat
         ds = dcmread(path)
         assert ds.ContentLabel.endswith("_UNVERIFIED")
         assert len(ds.ContentLabel) <= 16
-        assert ds.ContentDescription == "Unverified algorithm output, quality REVIEW"
+        assert "Unverified" in ds.ContentDescription
+        assert "REVIEW" in ds.ContentDescription
         assert f"configuration {result.config.hash}" in ds.SoftwareVersions
         assert "not a cleared medical device" in ds.ContributingEquipmentSequence[0].ContributionDescription
         series.add(ds.SeriesInstanceUID)
@@ -332,11 +334,11 @@ def test_an_object_is_called_dcm_once_it_passed_its_check(images, tmp_path, monk
 
     def check(verify):
         def checked(path, *args):
-            assert not path.name.endswith(".dcm")
-            assert not (tmp_path / path.name.removesuffix(".part")).exists()
+            seen.append(path.name.partition(".")[0])
+            assert path.suffix != ".dcm"
+            assert not (tmp_path / f"{seen[-1]}.dcm").exists()
             error = verify(path, *args)
-            seen.append(path.name)
-            if path.name == f"{name}.dcm.part":
+            if seen[-1] == name:
                 raise OutputInvalid("not what was meant")
             return error
 
@@ -348,7 +350,7 @@ def test_an_object_is_called_dcm_once_it_passed_its_check(images, tmp_path, monk
     result = result_of(*images, transform, kind="deformable", stages={"rigid": stage, "deformable": transform})
     with pytest.raises(OutputInvalid, match="not what was meant"):
         write_objects(result, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {file.removesuffix(".part") for file in seen[:-1]}
+    assert {path.name for path in tmp_path.iterdir()} == {f"{before}.dcm" for before in seen[:-1]}
 
 
 def test_reading_refuses_what_is_no_registration(images, tmp_path):

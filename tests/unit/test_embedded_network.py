@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -55,16 +56,23 @@ def test_prompts_do_not_know_of_each_other(network):
     assert torch.allclose(net.mask_logits(encoded.pixels, network.decode(encoded, padded)), alone, atol=1e-3)
 
 
-def test_a_window_is_a_quadratic_around_its_middle():
-    """bias - |A (p - anchor - shift)|², written out for one window."""
-    shape = torch.tensor([0.1, -0.2, 0.3, -0.4, 0.5])
-    anchor, bias = torch.tensor([0.25, -0.5]), torch.tensor(1.5)
-    factors = net._window(shape, bias, anchor)
+@torch.no_grad()
+def test_a_window_is_a_quadratic_around_its_middle(network):
+    """bias - |A (p - anchor - shift)|², written out for one window, whatever the image."""
+    shape, bias = torch.tensor([0.1, -0.2, 0.3, -0.4, 0.5]), 1.5
+    same = copy.deepcopy(network)
+    for heads in (same.decoder.to_window, same.decoder.to_weights):
+        heads.second.zero_()
+        heads.second_bias.zero_()
+    same.decoder.to_window.second_bias[:] = shape
+    same.decoder.to_weights.second_bias[:, -1] = bias
+    queries = same.decode(same.encode(torch.rand(1, 1, 64, 64)), point_prompts(torch.tensor([[[0.25, -0.5]]])))
     x, y = 0.7, -0.1
     a, c = shape[2].exp(), shape[3].exp()
     dx, dy = x - 0.35, y + 0.7
     expected = bias - (a * dx + 0.5 * a * dy) ** 2 - (c * dy) ** 2
-    assert torch.allclose(factors @ torch.tensor([1, x, y, x * x, y * y, x * y]), expected, atol=1e-5)
+    at_place = queries.window @ torch.tensor([1, x, y, x * x, y * y, x * y])
+    assert torch.allclose(at_place, expected.expand(1, 1, net.MASKS), atol=1e-5)
 
 
 def test_boxes_point_at_their_corners_and_inside():

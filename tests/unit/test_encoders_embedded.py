@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from safetensors.torch import save_file
 
 from samreg import pipeline, shipped, workflow
 from samreg.config import Config, ProposalConfig
-from samreg.embedded import files, model
 from samreg.embedded.files import load_network, save_network
 from samreg.embedded.network import EmbeddedNetwork, Size
 from samreg.encoders import create_encoder, pool
@@ -126,23 +124,17 @@ def test_another_file_of_the_model_can_be_given(tmp_path):
     assert create_encoder("embedded", weights=tmp_path / "mine.safetensors").weights_hash == digest
 
 
-def test_without_its_weights_the_fall_back_is_announced(monkeypatch, tmp_path, caplog):
-    monkeypatch.setattr(shipped, "weights_file", lambda: tmp_path / "embedded.safetensors")
-    volume = image()
-    moving = Volume(np.roll(volume.voxels, 3, 0), volume.grid)
-    with caplog.at_level(logging.WARNING, logger="samreg"):
-        result = pipeline.register(volume, moving, Config(transform="rigid"))
-    assert result.provenance["encoder"] == "handcrafted"
-    assert result.provenance["proposer"] == "superpixels"
-    assert "encoder embedded → handcrafted" in result.fallbacks[0]
-    assert "encoder embedded → handcrafted" in caplog.text
+@pytest.fixture
+def models(monkeypatch, tmp_path) -> Path:
+    """The folder where the library looks for its own models, empty."""
+    home = shipped.home
+    monkeypatch.setattr(shipped, "home", lambda name: tmp_path if name == "models" else home(name))
+    return tmp_path
 
 
-def test_damaged_weights_are_refused_and_not_replaced(monkeypatch, tmp_path):
-    damaged = tmp_path / "embedded.safetensors"
-    damaged.write_bytes(weights_file().read_bytes()[:5000])
-    for module in (files, shipped, model):
-        monkeypatch.setattr(module, "weights_file", lambda: damaged)
+def test_damaged_weights_are_refused_and_not_replaced(models):
+    whole = (ROOT / "models" / "embedded.safetensors").read_bytes()
+    (models / "embedded.safetensors").write_bytes(whole[:5000])
     with pytest.raises(UsageError, match="cannot be read"):
         pipeline.register(image(), image((3, 0)), Config())
 
@@ -170,8 +162,7 @@ def test_a_damaged_header_is_refused(header, tmp_path):
         create_encoder("embedded", weights=path)
 
 
-def test_without_the_weights_everything_mode_is_refused_before_anything_is_read(monkeypatch, tmp_path):
-    monkeypatch.setattr(shipped, "weights_file", lambda: tmp_path / "embedded.safetensors")
+def test_without_the_weights_everything_mode_is_refused_before_anything_is_read(models):
     with pytest.raises(UsageError, match="weights are not installed"):
         workflow.check_config(workflow.configured(proposals={"proposer": "everything"}))
 

@@ -9,6 +9,7 @@ import torch
 from samreg.encoders import Features, create_encoder, mind_ssc, pool
 from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume, gaussian_smooth
+from samreg.registry import ENCODERS
 from samreg.rois import Roi, RoiSet
 
 
@@ -127,8 +128,9 @@ def test_constant_image_has_finite_features():
 
 
 def test_encoders_are_chosen_by_name():
-    with pytest.raises(UsageError, match="handcrafted, sam"):
-        create_encoder("dino")
+    with pytest.raises(UsageError, match="unknown encoder 'no-such'") as error:
+        create_encoder("no-such")
+    assert all(name in error.value.expected for name in ENCODERS)
     with pytest.raises(UsageError, match="without weights"):
         create_encoder("sam")
     with pytest.raises(UsageError, match="weights for the handcrafted"):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from samreg import phantoms
 from samreg.evidence import (
     Evidence,
     Judge,
@@ -17,7 +18,7 @@ from samreg.evidence import (
 )
 from samreg.geometry import Grid, Volume
 from samreg.rois import Roi, RoiPair, RoiPairs
-from samreg.transforms import Affine, Rigid
+from samreg.transforms import Affine, Rigid, about_centre
 
 RNG = np.random.default_rng(0)
 
@@ -28,12 +29,15 @@ def measure(value: float, noise: float = 0.0, count: int = 40, least: float = 1e
     return Measure(value + spread, least)
 
 
-def evidence(closeness=5.0, information=1.0, correlation=0.8, coverage=0.9, noise=0.0, count=40) -> Evidence:
+def evidence(
+    closeness=5.0, information=1.0, correlation=0.8, likeness=-0.05, coverage=0.9, noise=0.0, count=40
+) -> Evidence:
     return Evidence(
         measure(closeness, noise, count),
         measure(0.8),
         measure(information, noise),
         measure(correlation, noise),
+        measure(likeness),
         coverage,
     )
 
@@ -57,28 +61,28 @@ def test_noise_is_never_less_than_what_processors_change():
 @pytest.mark.parametrize(
     ("finer", "reason"),
     [
-        (evidence(closeness=4.0), "closer by -1.000"),
+        (evidence(closeness=4.0), "move apart"),
         (evidence(closeness=6.0, information=0.9), "mutual information falls"),
         (evidence(closeness=6.0, correlation=0.7), "correlation falls"),
         (evidence(closeness=6.0, coverage=0.7), "cover"),
     ],
 )
 def test_a_finer_transform_must_not_be_worse_on_any_count(finer, reason):
-    decision = decide(finer, evidence(), refines=True, saw_information=False)
+    decision = decide(finer, evidence(), refines=True, second="information")
     assert not decision.finer
     assert reason in decision.reason
 
 
 def test_witnesses_that_tell_decide():
     closer = evidence(closeness=5.1)
-    assert decide(closer, evidence(), refines=True, saw_information=False).finer
-    assert decide(closer, evidence(), refines=True, saw_information=True).finer
+    assert decide(closer, evidence(), refines=True, second="information").finer
+    assert decide(closer, evidence(), refines=True, second="likeness").finer
 
 
 @pytest.mark.parametrize("closeness", [4.95, 5.0, 5.05])
 def test_within_the_noise_of_the_witnesses_mutual_information_decides(closeness):
     finer = replace(evidence(closeness=closeness, information=1.2), closeness=measure(closeness, 0.1))
-    decision = decide(finer, evidence(), refines=True, saw_information=False)
+    decision = decide(finer, evidence(), refines=True, second="information")
     assert decision.finer
     assert "do not tell" in decision.reason
     assert "mutual information rises" in decision.reason
@@ -86,22 +90,37 @@ def test_within_the_noise_of_the_witnesses_mutual_information_decides(closeness)
 
 def test_within_all_noise_the_simpler_transform_stays():
     finer = evidence(closeness=5.1, information=1.05, noise=0.1)
-    decision = decide(finer, evidence(), refines=True, saw_information=False)
+    decision = decide(finer, evidence(), refines=True, second="information")
     assert not decision.finer
     assert "the simpler transform stays" in decision.reason
 
 
-def test_what_was_fitted_to_mutual_information_is_not_judged_by_it():
+def test_what_was_fitted_to_mutual_information_is_judged_by_descriptors():
     finer = replace(evidence(information=1.5), closeness=measure(5.0, 0.1))
-    assert not decide(finer, evidence(), refines=True, saw_information=True).finer
-    assert decide(finer, evidence(), refines=False, saw_information=False).finer
+    assert not decide(finer, evidence(), refines=True, second="likeness").finer
+    assert decide(finer, evidence(), refines=False, second="information").finer
+    alike = replace(finer, likeness=measure(-0.04))
+    decision = decide(alike, evidence(), refines=True, second="likeness")
+    assert decision.finer
+    assert "descriptors" in decision.reason
+
+
+def test_descriptors_that_travel_prefer_the_true_stretch_and_not_a_squeezed_image():
+    phantom = phantoms.pair("affine", fixed_grid=phantoms.grid("picture", 64), rotation_deg=0, translation_mm=0.0)
+    nothing = RoiPairs(phantom.fixed.grid, phantom.moving.grid, ())
+    judge = Judge(phantom.fixed, phantom.moving, phantom.body, nothing, nothing, 10.0, 1.0)
+    identity = Affine.identity()
+    before = judge.evidence(identity, through=identity).likeness
+    assert judge.evidence(phantom.truth, through=identity).likeness.gain_over(before).rises
+    squeezed = Affine(about_centre(np.diag([0.8, 1.2, 1.0]), np.zeros(3), phantom.fixed.grid.centre_lps))
+    assert judge.evidence(squeezed, through=identity).likeness.gain_over(before).falls
 
 
 def test_too_few_witnesses_do_not_decide():
     finer = evidence(closeness=9.0, count=3)
-    assert not decide(finer, evidence(count=3), refines=True, saw_information=False).finer
+    assert not decide(finer, evidence(count=3), refines=True, second="information").finer
     assert decide(evidence(closeness=1.0, information=1.5, count=3), evidence(count=3), refines=True,
-                  saw_information=False).finer  # fmt: skip
+                  second="information").finer  # fmt: skip
 
 
 def test_parts_of_mutual_information_tell_how_it_varies_with_what_was_seen():
@@ -160,8 +179,8 @@ def test_a_judge_prefers_the_true_shift_and_pairs_beyond_the_tolerance_count_as_
     before, after = judge.evidence(Affine.identity()), judge.evidence(shifted_by(3.0))
     assert before.closeness.value == pytest.approx(0.9 * 7.0)
     assert after.closeness.value == pytest.approx(0.9 * 10.0)
-    assert decide(after, before, refines=True, saw_information=False).finer
-    assert not decide(before, after, refines=True, saw_information=False).finer
+    assert decide(after, before, refines=True, second="information").finer
+    assert not decide(before, after, refines=True, second="information").finer
     assert np.isnan(after.as_metrics()["held_out_dice"])
 
 

@@ -15,7 +15,8 @@ from samreg.errors import InputRefused
 from samreg.geometry import Volume
 from samreg.io import check_series, describe, describe_pair, find_pair, find_series, read_image, read_pair
 from samreg.phantoms import write_dicom_series
-from tests.dicom_series import DATA, edit, rotation, small_volume, write_enhanced, write_small
+from tests.dicom_series import edit, rotation, small_volume, write_enhanced, write_small
+from tests.shared import DATA
 
 FLIPPED = np.diag([-1.0, 1.0, -1.0])
 SAGITTAL = np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
@@ -133,7 +134,9 @@ def test_junk_and_links_are_skipped_and_counted(tmp_path):
     (folder / "linked").symlink_to(elsewhere)
     found = find_series(folder)
     assert (len(found.series), found.skipped, found.links) == (1, 2, 2)
-    assert read_image(folder).notes["skipped"] == "2 files skipped, not DICOM; 2 symbolic links not followed"
+    note = read_image(folder).notes["skipped"]
+    assert "2 files skipped" in note
+    assert "2 symbolic links" in note
 
 
 def test_other_objects_in_the_folder_are_left_aside_with_a_note(tmp_path):
@@ -142,7 +145,7 @@ def test_other_objects_in_the_folder_are_left_aside_with_a_note(tmp_path):
     edit(captures, SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
     scout = write_small(tmp_path / "scout")
     edit(scout, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
-    assert read_image(tmp_path).notes["other_series"] == "2 series without registrable images left aside"
+    assert "2 series" in read_image(tmp_path).notes["other_series"]
 
 
 def test_a_series_is_chosen_by_its_uid(tmp_path):
@@ -196,14 +199,14 @@ class TestPair:
         for name in "ab":
             write_small(tmp_path / name)
         for volume in read_pair(tmp_path / "a", tmp_path / "b"):
-            assert volume.notes["identical"] == "Both images hold the same voxels: is one a copy of the other?"
+            assert "the same voxels" in volume.notes["identical"]
 
     def test_dicom_with_nifti_is_noted(self, tmp_path):
         nibabel = pytest.importorskip("nibabel")
         write_small(tmp_path / "a")
         nibabel.save(nibabel.Nifti1Image(small_volume(seed=1).voxels, np.diag([2.0, 2, 2, 1])), tmp_path / "b.nii.gz")
         _, moving = read_pair(tmp_path / "a", tmp_path / "b.nii.gz")
-        assert moving.notes["patient_check"] == "not possible: only one of the images is DICOM"
+        assert "not possible" in moving.notes["patient_check"]
 
     def test_two_series_of_one_folder(self, tmp_path):
         write_small(tmp_path / "a", series_uid="1.2.3", seed=1)
@@ -224,7 +227,9 @@ class TestRoles:
     def test_sub_folders_come_first(self, tmp_path):
         write_small(tmp_path / "fixed", series_uid="1.2.1")
         write_small(tmp_path / "moving", series_uid="1.2.2")
-        assert self.roles(tmp_path) == ("1.2.1", "1.2.2", "Roles by the sub-folders fixed and moving.")
+        fixed, moving, sentence = self.roles(tmp_path)
+        assert (fixed, moving) == ("1.2.1", "1.2.2")
+        assert "sub-folders" in sentence
 
     def test_given_uids_come_before_times(self, tmp_path):
         self.write_two(tmp_path, second={"AcquisitionDate": "20990101"})
@@ -267,7 +272,7 @@ class TestRoles:
         assert self.roles(tmp_path)[0] == "1.2.2"
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="needs the real series in ../shared/data")
+@pytest.mark.shared("decubitus", "ct_dicom")
 class TestRealSeries:
     def test_decubitus(self):
         fixed, moving = read_pair(DATA / "decubitus" / "HFS", DATA / "decubitus" / "HFDR")

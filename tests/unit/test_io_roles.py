@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -88,13 +89,15 @@ def test_what_is_ambiguous_or_absent_is_refused(study, fixed, moving, reason):
 def test_every_series_has_a_reason_without_free_text(study, caplog):
     with caplog.at_level("INFO", logger="samreg"):
         roles = find_roles(study, rules({"modality": "CT"}, {"description": "T1", "acquired": "latest"}))
-    by_uid = {decision.split("UID ending ")[1].split(": ")[1]: decision for decision in roles.decisions}
-    assert len(by_uid) == 5
-    assert by_uid["1.1"].startswith("taken as fixed: CT")
-    assert by_uid["1.2.1"].startswith("taken as moving: MR")
-    assert "its modality does not match 'CT'" in by_uid["1.1.2"]
-    assert "its description does not match 'T1'" in by_uid["1.1.2"]
-    assert "not the latest" in by_uid["1.1.1"]
+    by_uid = {uid: one for one in roles.decisions for uid in re.findall(r"\b1(?:\.\d)+", one)}
+    assert len(by_uid) == len(roles.decisions) == 5
+    for uid, words in {
+        "1.1": ("taken as fixed", "CT"),
+        "1.2.1": ("taken as moving", "MR"),
+        "1.1.2": ("modality does not match 'CT'", "description does not match 'T1'"),
+        "1.1.1": ("not the latest",),
+    }.items():
+        assert all(word in by_uid[uid] for word in words), by_uid[uid]
     assert all(decision in caplog.text for decision in roles.decisions)
     assert "Doe" not in caplog.text
 
@@ -115,9 +118,6 @@ def test_a_rule_that_means_nothing_is_refused(rule, said):
         Config().with_values({"series": {"fixed": rule}})
 
 
-BY_NAME = "Roles by the sub-folders fixed and moving."
-
-
 def two(folder: Path, fixed: str = "fixed", moving: str = "moving") -> None:
     """An earlier CT and a later MR: by time, the moving one here would be fixed."""
     write(folder / fixed, "1.1", Modality=CT, AcquisitionDate="20200101")
@@ -132,7 +132,8 @@ class TestRoleFolders:
     def test_names_count_in_any_case_and_at_any_depth(self, tmp_path, fixed, moving):
         two(tmp_path, fixed, moving)
         roles = find_roles(tmp_path)
-        assert (roles.fixed.series_uid, roles.moving[0].series_uid, roles.sentence) == ("1.1", "1.2", BY_NAME)
+        assert (roles.fixed.series_uid, roles.moving[0].series_uid) == ("1.1", "1.2")
+        assert "sub-folders" in roles.sentence
 
     @pytest.mark.parametrize(
         ("fixed", "moving", "said"),
@@ -170,19 +171,19 @@ class TestTwoFolders:
     def test_without_rules_they_are_as_given(self, tmp_path):
         two(tmp_path, "a", "b")
         roles = roles_of(tmp_path / "a", tmp_path / "b", rules())
-        assert (names(roles), roles.sentence) == (("a", ["b"]), "as given")
+        assert names(roles) == ("a", ["b"])
+        assert roles.sentence == "as given"
         assert len(roles.decisions) == 2
 
     def test_rules_hold(self, study):
         wanted = rules({"modality": CT}, {"description": "T1", "acquired": "latest"})
         roles = roles_of(study / "ct", study, wanted)
-        assert (names(roles), roles.sentence) == (("ct", ["T1-2"]), "as given, by the rules of the configuration")
+        assert names(roles) == ("ct", ["T1-2"])
+        assert "by the rules" in roles.sentence
         with pytest.raises(InputRefused) as caught:
             roles_of(study / "T1-1", study / "T1-2", wanted)
         assert caught.value.reason == "no-series-for-role"
-        assert (
-            roles_of(study / "ct", study, rules(moving={"series_uid": "1.1.2"})).sentence == "as given, by series UID"
-        )
+        assert "by series UID" in roles_of(study / "ct", study, rules(moving={"series_uid": "1.1.2"})).sentence
 
     def test_several_moving_are_without_the_fixed_one(self, study):
         assert names(roles_of(study / "ct", study, rules(several_moving=True)))[1] == ["T1-1", "T1-2", "T2-1", "T2-2"]
@@ -202,7 +203,7 @@ class TestTwoFolders:
         two(tmp_path, "a", "b")
         write(tmp_path / "b" / "capture", "1.3", SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
         (moving,) = roles_of(tmp_path / "a", tmp_path / "b").moving
-        assert moving.notes["other_series"] == "1 series without registrable images left aside"
+        assert "1 series" in moving.notes["other_series"]
 
 
 class TestWithin:
@@ -221,7 +222,8 @@ class TestWithin:
         two(tmp_path, form.format("fixed"), form.format("moving"))
         write(tmp_path / "y/fixed", "1.3")
         roles = find_roles(tmp_path, rules(within=self.PATTERN))
-        assert (roles.fixed.series_uid, roles.sentence) == ("1.1", BY_NAME)
+        assert roles.fixed.series_uid == "1.1"
+        assert "sub-folders" in roles.sentence
 
     def test_nothing_there_is_said_with_the_pattern(self, tmp_path):
         two(tmp_path, "a", "b")
@@ -265,7 +267,8 @@ class TestNoPatientInMessages:
         with caplog.at_level("INFO", logger="samreg"):
             roles = find_roles(tmp_path)
         (moving,) = roles.moving
-        assert moving.line == "unknown modality, 8 images, series number 1, an invalid UID"
+        assert "unknown modality" in moving.line
+        assert "an invalid UID" in moving.line
         refusals = []
         for call, wanted in (
             (find_roles, rules({"modality": "PT"})),

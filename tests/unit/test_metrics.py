@@ -114,7 +114,9 @@ def test_mutual_information_is_high_for_any_mapping_and_nothing_for_noise():
 
 def evidence(held_out, mi=1.0, ncc=0.8, coverage=0.9) -> Evidence:
     whole = (Measure(np.full(9, value), 0.001) for value in (mi, ncc))
-    return Evidence(Measure(np.zeros(0), 0.01), Measure(np.array(held_out), 0.001), *whole, coverage)
+    return Evidence(
+        Measure(np.zeros(0), 0.01), Measure(np.array(held_out), 0.001), *whole, Measure(np.zeros(0), 0.0), coverage
+    )
 
 
 def unaligned(agree: int, count: int) -> RoiPairs:

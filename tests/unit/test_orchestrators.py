@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -196,18 +197,39 @@ def test_settings_that_are_no_object_are_told_with_the_call(tmp_path, text):
     assert "SAMREG_SETTINGS" in call.wrong.sentence
 
 
+def report(status: str) -> dict[str, object]:
+    return {"status": status, "reasons": [], "kind": "rigid", "roles": "as given", "objects": {}}
+
+
+class InstantApplication:
+    """Stands in for the class of the application of operators, which needs the SDK and time.
+
+    Attributes:
+        jobs: That were to be registered.
+        answer: Called with a job and the folder of its results; the contents of `report.json`.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: list[workflow.Job] = []
+        self.answer = lambda job, folder: report("PASS")
+
+    def __call__(self, job: workflow.Job, folder: Path) -> SimpleNamespace:
+        application = SimpleNamespace(report=None)
+
+        def run() -> None:
+            self.jobs.append(job)
+            application.report = self.answer(job, folder)
+
+        application.run = run
+        return application
+
+
 @pytest.fixture
-def registered(monkeypatch, tmp_path):
-    """The jobs that would be registered; the operators answer at once."""
-    jobs = []
-
-    def answer(job, folder):
-        jobs.append(job)
-        return {"status": "PASS", "reasons": [], "kind": "rigid", "roles": "as given", "objects": {}}
-
-    monkeypatch.setattr(service, "_run_operators", answer)
+def registered(monkeypatch) -> InstantApplication:
+    stand_in = InstantApplication()
+    monkeypatch.setitem(sys.modules, "app.application", SimpleNamespace(RegistrationApplication=stand_in))
     monkeypatch.setattr(__main__, "map_extra_missing", lambda: "")
-    return jobs
+    return stand_in
 
 
 def test_options_come_before_settings(tmp_path, registered):
@@ -220,7 +242,7 @@ def test_options_come_before_settings(tmp_path, registered):
         ),
     }
     assert __main__.main(["--transform", "affine", "--moving-series", "1.3"], environ, tmp_path) == 0
-    (job,) = registered
+    (job,) = registered.jobs
     assert (job.config.transform, job.config.method, job.config.matching.max_pairs) == ("affine", "samreg", 7)
     assert (job.fixed_series, job.moving_series, job.allow_different_patients) == ("1.2", "1.3", False)
     result = json.loads((tmp_path / "out" / "result.json").read_text())
@@ -235,7 +257,7 @@ def test_settings_that_cannot_be_followed_leave_the_reason(tmp_path, registered,
         "SAMREG_SETTINGS": '{"transfrom": "rigid"}',
     }
     assert __main__.main([], environ, tmp_path) == 2
-    assert not registered
+    assert not registered.jobs
     reason = json.loads((tmp_path / "out" / "metadata.json").read_text())
     assert reason["exception"] == "UsageError"
     assert "transfrom" in reason["exception_message"]
@@ -254,28 +276,28 @@ def test_settings_of_the_wrong_kind_replace_an_earlier_result_by_the_reason(tmp_
         (out / name).write_text("{}")
     environ = {"SAMREG_SETTINGS": settings}
     assert __main__.main(["-i", str(tmp_path / "in"), "-o", str(out)], environ, tmp_path) == 2
-    assert not registered
+    assert not registered.jobs
     assert {path.name for path in out.iterdir()} == {"report.json", "result.json", "metadata.json"}
 
 
-def test_an_unexpected_failure_says_where_and_not_what(tmp_path, registered, monkeypatch, capsys):
+def test_an_unexpected_failure_says_where_and_not_what(tmp_path, registered, capsys):
     def fail(job, folder):
         raise RuntimeError("DOE^JANE")
 
-    monkeypatch.setattr(service, "_run_operators", fail)
+    registered.answer = fail
     (tmp_path / "in").mkdir()
     assert __main__.main(["-i", str(tmp_path / "in"), "-o", str(tmp_path / "out")], {}, tmp_path) == 1
     said = capsys.readouterr().err + "".join(p.read_text() for p in (tmp_path / "out").iterdir())
     assert "RuntimeError" in said
-    assert "service.py" in said
+    assert Path(__file__).name in said
     assert "DOE" not in said
 
 
-def test_names_of_files_stay_where_they_are(tmp_path, registered, monkeypatch, capsys):
+def test_names_of_files_stay_where_they_are(tmp_path, registered, capsys):
     def refuse(job, folder):
         raise InputRefused("'DOE_JANE.dcm' is empty", "a whole file")
 
-    monkeypatch.setattr(service, "_run_operators", refuse)
+    registered.answer = refuse
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "DOE_JANE.dcm").touch()
     assert __main__.main(["-i", str(tmp_path / "in"), "-o", str(tmp_path / "out")], {}, tmp_path) == 3
@@ -284,14 +306,14 @@ def test_names_of_files_stay_where_they_are(tmp_path, registered, monkeypatch, c
     assert "DOE" not in said
 
 
-def test_a_call_that_is_stopped_leaves_the_reason_alone(tmp_path, registered, monkeypatch):
+def test_a_call_that_is_stopped_leaves_the_reason_alone(tmp_path, registered):
     def stop(job, folder):
         (folder / "dicom").mkdir()
         (folder / "dicom" / "reg.dcm").touch()
         service.stopped()
         raise SystemExit(143)
 
-    monkeypatch.setattr(service, "_run_operators", stop)
+    registered.answer = stop
     (tmp_path / "in").mkdir()
     out = tmp_path / "out"
     with pytest.raises(SystemExit):
@@ -306,7 +328,7 @@ def test_wrong_options_leave_the_reason_too(tmp_path, registered, capsys):
     environ = {"HOLOSCAN_INPUT_PATH": str(tmp_path / "in"), "HOLOSCAN_OUTPUT_PATH": str(tmp_path / "elsewhere")}
     out = tmp_path / "out"
     assert __main__.main(["--output", str(out), "--transform", "nonsense"], environ, tmp_path) == 2
-    assert not registered
+    assert not registered.jobs
     assert "nonsense" in json.loads((out / "metadata.json").read_text())["exception_message"]
     assert "nonsense" in capsys.readouterr().err
     for wrong in (["--transform", "nonsense"], ["--fixed", "1.2"], ["--input"]):
@@ -314,16 +336,11 @@ def test_wrong_options_leave_the_reason_too(tmp_path, registered, capsys):
         assert wrong[0] in capsys.readouterr().err
 
 
-def test_of_several_studies_the_gravest_exit_code_counts(tmp_path, registered, monkeypatch):
+def test_of_several_studies_the_gravest_exit_code_counts(tmp_path, registered):
     for item in ("a", "b"):
         for name in ("1", "2"):
             write_small(tmp_path / "data" / "batch" / item / "get-input" / name, series_uid=f"1.{name}")
-    statuses = iter(["FAIL", "PASS"])
-
-    def answer(job, folder):
-        return {"status": next(statuses), "reasons": [], "kind": "rigid", "roles": "as given", "objects": {}}
-
-    monkeypatch.setattr(service, "_run_operators", answer)
+    registered.answer = lambda job, folder: report("FAIL" if "a" in job.fixed.parts else "PASS")
     assert __main__.main([], {key: str(value) for key, value in kaapana().items()}, tmp_path) == 4
     for item in ("a", "b"):
         assert (tmp_path / "data" / "batch" / item / "samreg" / "result.json").is_file()
@@ -342,7 +359,7 @@ def test_several_moving_series_have_folders_of_their_own(tmp_path, registered):
     }
     for _ in range(2):  # earlier results are replaced
         assert __main__.main([], environ, tmp_path) == 0
-    assert [(job.fixed_series, job.moving_series) for job in registered[:2]] == [("1.0", "1.1"), ("1.0", "1.2")]
+    assert [(job.fixed_series, job.moving_series) for job in registered.jobs[:2]] == [("1.0", "1.1"), ("1.0", "1.2")]
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert [entry["folder"] for entry in result["registrations"]] == ["moving-1", "moving-2"]
 
@@ -364,5 +381,7 @@ def test_the_log_is_one_json_object_a_line_on_request(tmp_path, registered, caps
     folders = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
     assert __main__.main(folders, {"SAMREG_LOG_FORMAT": "json"}, tmp_path) == 0
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [line["message"] for line in lines[:2]] == [f"samreg {__version__} starts", "called by options"]
-    assert set(lines[0]) == {"time", "level", "logger", "message"}
+    messages = [line["message"] for line in lines]
+    assert any(__version__ in message for message in messages)
+    assert "called by options" in messages
+    assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)

@@ -1,8 +1,10 @@
 """The folder of results: one run at a time, and nothing left of those that were killed."""
 
 import fcntl
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from samreg import outputs
 from samreg.errors import UsageError
 from samreg.output_folder import REGISTRATION, OutputFolder
 from samreg.outputs import flatten
+from tests.faults import before_renaming, mount_point
 
 
 @pytest.fixture(params=["beside", "inside"])
@@ -19,7 +22,7 @@ def out(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     folder = tmp_path / "out"
     folder.mkdir()
     if request.param == "inside":
-        monkeypatch.setattr(Path, "is_mount", lambda self: self == folder)
+        mount_point(monkeypatch, folder)
     return folder
 
 
@@ -36,9 +39,9 @@ def held(out: Path) -> dict[str, str]:
 def test_a_second_run_into_one_folder_is_refused_and_the_first_is_not_disturbed(out: Path):
     with OutputFolder(out) as first:
         write(first, "first", "dicom/reg.dcm")
-        with pytest.raises(UsageError, match="another run is writing to output folder") as told:
+        with pytest.raises(UsageError, match="another run") as told:
             OutputFolder(out)
-        assert told.value.next_step == "Wait for it, or choose another folder"
+        assert "another folder" in told.value.next_step
         first.commit()
     assert held(out) == {"report.json": "first", "dicom/reg.dcm": "first"}
     with OutputFolder(out) as second:
@@ -52,7 +55,7 @@ def test_another_process_is_refused_too(out: Path):
     with OutputFolder(out):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode
-    assert "another run is writing to output folder" in done.stderr
+    assert "another run" in done.stderr
 
 
 def test_a_failed_run_lets_the_next_one_in(out: Path):
@@ -66,15 +69,56 @@ def test_a_failed_run_lets_the_next_one_in(out: Path):
         pass
 
 
+def killed(run: Callable[[], None]) -> None:
+    """Runs it in another process, which ends there without any tidying."""
+    child = os.fork()
+    if child == 0:
+        try:
+            run()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def hidden(out: Path) -> set[Path]:
+    """Folders of runs that did not end, in and beside `out`."""
+    return {path for place in (out, out.parent) if place.is_dir() for path in place.iterdir() if path.name[0] == "."}
+
+
 def test_staging_folders_of_killed_runs_are_removed(out: Path):
-    stale = [out / ".samreg-01234567", *(out.parent / f".out.samreg-89abcdef{end}" for end in ("", "-old"))]
-    others = [out.parent / name for name in (".out.samreg-mine", ".other.samreg-01234567", ".outXsamreg-01234567")]
-    for folder in (*stale, *others):
+    killed(lambda: write(OutputFolder(out), "killed", "dicom/seg_fixed.dcm"))
+    (left,) = hidden(out)
+    assert held(left)
+    names = (f"{left.name[:-8]}mine", f"{left.name}-mine", f".another{left.name}", left.name.replace(".", "X"))
+    alike = [out.parent / name for name in names]
+    for folder in alike:
         folder.mkdir()
         (folder / "seg_fixed.dcm").touch()
     with OutputFolder(out):
-        assert not any(folder.exists() for folder in stale)
-        assert all((folder / "seg_fixed.dcm").exists() for folder in others)
+        assert not left.exists()
+        assert all((folder / "seg_fixed.dcm").exists() for folder in alike)
+
+
+def test_a_run_that_is_killed_while_it_replaces_results_leaves_nothing_for_good(tmp_path: Path, monkeypatch):
+    out = tmp_path / "out"
+    with OutputFolder(out) as output:
+        write(output, "first")
+        output.commit()
+
+    def run() -> None:
+        output = OutputFolder(out)
+        write(output, "killed")
+        before_renaming(monkeypatch, lambda source: os._exit(0) if source == output.folder else None)
+        output.commit()
+
+    killed(run)
+    assert hidden(out)
+    for text in ("second", "third"):  # what was left is known by the folder that stands there again
+        with OutputFolder(out) as output:
+            write(output, text)
+            output.commit()
+        assert held(out) == {"report.json": text}
+    assert not hidden(out)
 
 
 def test_staging_folders_of_runs_that_live_are_not_removed(tmp_path: Path):
@@ -95,16 +139,19 @@ def test_staging_folders_of_runs_that_live_are_not_removed(tmp_path: Path):
 
 
 def test_of_two_runs_into_a_new_folder_the_later_one_wins_as_a_whole(tmp_path: Path, monkeypatch):
+    """Even if the first puts its results there when the second, which found no folder, is about to do so."""
     out = tmp_path / "out"
     with OutputFolder(out) as first, OutputFolder(out) as second:
         write(first, "first", "dicom/dreg.dcm")
         write(second, "second", "dicom/reg.dcm")
-        first.commit()
-        exists = Path.exists
-        answers = iter([False])  # the first came between the question and the renaming
-        monkeypatch.setattr(Path, "exists", lambda self: next(answers, True) if self == out else exists(self))
+
+        def overtake(source: Path) -> None:
+            if source == second.folder and first.folder.exists():
+                first.commit()
+
+        before_renaming(monkeypatch, overtake)
         second.commit()
-        monkeypatch.undo()
+        assert not first.folder.exists(), "the first came in between"
     assert held(out) == {"report.json": "second", "dicom/reg.dcm": "second"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -126,16 +173,14 @@ def test_a_failure_to_put_results_in_place_leaves_the_earlier_ones(tmp_path: Pat
     with OutputFolder(out) as output:
         write(output, "first")
         output.commit()
-    rename = Path.rename
     with OutputFolder(out) as output:
 
-        def failing(self, target):
-            if self == output.folder:
+        def fail(source: Path) -> None:
+            if source == output.folder:
                 raise OSError(5, "Input/output error")
-            return rename(self, target)
 
         write(output, "second")
-        monkeypatch.setattr(Path, "rename", failing)
+        before_renaming(monkeypatch, fail)
         with pytest.raises(OSError, match="Input/output"):
             output.commit()
     assert held(out) == {"report.json": "first"}
@@ -147,12 +192,12 @@ def test_without_locks_the_work_goes_on_and_nothing_is_removed(out: Path, monkey
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", none)
-    stale = out.parent / ".out.samreg-01234567"
-    stale.mkdir()
+    killed(lambda: write(OutputFolder(out), "killed"))
+    (stale,) = hidden(out)
     with OutputFolder(out) as output:
         write(output, "ours")
         output.commit()
-    assert held(out) == {"report.json": "ours"}
+    assert (out / "report.json").read_text() == "ours"
     assert stale.is_dir()
 
 

@@ -118,8 +118,8 @@ def test_proposers_say_what_they_lack():
         create_proposer("labels")
     with pytest.raises(UsageError, match="promptable encoder"):
         create_proposer("everything")
-    with pytest.raises(UsageError, match="everything, superpixels, labels"):
-        create_proposer("watershed")
+    with pytest.raises(UsageError, match="unknown proposer 'no-such'"):
+        create_proposer("no-such")
 
 
 @pytest.mark.parametrize("size", [100, 200, 512])

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 from samreg import phantoms
@@ -13,6 +12,7 @@ from samreg.config import ProposalConfig
 from samreg.geometry import Grid, Volume, gaussian_smooth, resample, transform_points
 from samreg.proposals import create_proposer
 from samreg.rois import RoiSet
+from tests.shared import DATA
 
 CONFIG = ProposalConfig()
 
@@ -142,13 +142,10 @@ def test_a_region_set_is_small_in_memory():
     assert sum(len(r.bits) for r in rois) < 4e6
 
 
+@pytest.mark.shared("decubitus")
 def test_regions_of_a_real_head_are_found_again():
-    series = Path(__file__).parents[3] / "shared/data/decubitus/HFS"
-    if not series.is_dir():
-        pytest.skip("real data not at hand")
-    sitk = pytest.importorskip("SimpleITK")
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(series)))
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(DATA / "decubitus" / "HFS")))
     image = reader.Execute()
     voxels = sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.float32)
     direction = np.array(image.GetDirection()).reshape(3, 3)

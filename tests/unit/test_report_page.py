@@ -147,8 +147,9 @@ def test_numbers_are_those_of_the_json(page):
 
 def test_the_checks_counted_are_those_that_were_judged(page):
     text = re.sub(r"\s+", " ", page[0].text)
-    assert "3 of 4checks that were judged; 1 could not be" in text
-    assert "mirrored left to right before it was stored is judged for volumes alone" in text
+    assert re.search(r"3 of 4\s?checks", text)
+    assert "1 could not be" in text
+    assert "mirrored left to right" in text
 
 
 def test_the_series_behind_an_image_is_shown_without_the_patient(tmp_path, bent):
@@ -159,7 +160,8 @@ def test_the_series_behind_an_image_is_shown_without_the_patient(tmp_path, bent)
     moving = replace(result.moving, source=read.source, notes={"skipped": "1 file skipped, not DICOM"})
     (tmp_path / "out").mkdir()
     found, path = written(tmp_path / "out", replace(result, moving=moving), warped)
-    assert "<td>407</td><td><code>123456789012</code></td>" in path.read_text("utf-8")
+    (row,) = re.findall(r"<tr>(?:(?!<tr>).)*\b407\b.*?</tr>", path.read_text("utf-8"), re.DOTALL)
+    assert "123456789012" in row
     assert found.text.count("Moving: 1 file skipped, not DICOM") == 1
     assert report_json(replace(result, moving=moving), objects=None)["moving"]["acquired"] in found.text
     assert not any(word in path.read_text("utf-8").lower() for word in ("secret", "^person", "19510203", "1951-02-03"))

@@ -6,6 +6,8 @@ import copy
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from samreg.sam import attention
 from samreg.sam.attention import attend_in_parts
@@ -53,16 +55,28 @@ def test_the_encoder_gives_the_same_embedding(encoders, entries: int):
         torch.testing.assert_close(ours(pixels)[0], theirs(pixels)[0], atol=1e-5, rtol=1e-5)
 
 
+class Largest(TorchDispatchMode):
+    """Numbers of the largest tensor that is made within the block."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        out = function(*arguments, **(options or {}))
+        self.numbers = max([self.numbers, *(t.numel() for t in tree_leaves(out) if isinstance(t, torch.Tensor))])
+        return out
+
+
+@pytest.mark.parametrize("entries", [100, 1 << 18])
 def test_the_table_of_positions_is_never_made_whole(encoders, entries: int, monkeypatch):
-    sizes: list[int] = []
-    softmax = torch.softmax
-
-    def watched(table, dim, *, out):
-        sizes.append(table.numel())
-        return softmax(table, dim, out=out)
-
-    monkeypatch.setattr(torch, "softmax", watched)
+    """Of an image of 24 x 24 cells the table of all pairs of cells is the largest thing by far."""
+    monkeypatch.setattr(attention, "TABLE_ENTRIES", entries)
+    theirs, ours = (encoder.layers[1].attn for encoder in encoders)
+    cells = torch.randn(1, 24, 24, 32)
+    whole = 2 * (24 * 24) ** 2  # of two heads
     with torch.no_grad():
-        encoders[1](torch.zeros(1, 3, 128, 128))
-    assert max(sizes) <= max(entries, 64)  # at least one cell's row
-    assert sum(sizes) == 2 * (4 * 16 * 16 + 64 * 64)  # all pairs of cells of four windows, and of the image, by head
+        with Largest() as largest:
+            found = ours(cells)[0]
+        assert largest.numbers <= max(entries, whole // 5)
+        with Largest() as largest:
+            torch.testing.assert_close(found, theirs(cells)[0], atol=1e-5, rtol=1e-5)
+        assert largest.numbers >= whole
