@@ -144,7 +144,7 @@ REPORT = {
     "exit_code": "Of a refusal; else null.",
     "asked": "The transform asked for.",
     "kind": "The transform reached: deformable, affine, rigid or identity.",
-    "decisions": "How each candidate was judged against the transform before it: what was measured, with its noise, and the "
+    "decisions": "How each candidate was judged against the transform before it: what was measured, its noise, and the "
     "rule that decided.",
     "fallbacks": "One sentence for each fall-back: to a coarser transform, or to fewer points at once (memory full).",
     "method": "Composition of the stages.",

@@ -5,6 +5,7 @@ A comparison decides only where it tells more than its noise; within the noise a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,8 @@ from samreg.rois import RoiPairs
 from samreg.transforms import Transform
 from samreg.types import Mask
 
+Second = Literal["information", "likeness"]
+
 DECIDES = 2.0  # times its noise must a difference be to decide
 INFORMATION_BINS = 48
 BLOCKS = 6, 12  # along each side of the body, of volumes and of pictures: noise is drawn by blocks
@@ -32,10 +35,11 @@ LEAST_CLOSENESS = 0.001  # of the tolerance
 LEAST_OVERLAP = 0.0025
 LEAST_INFORMATION = 0.005  # nat
 LEAST_CORRELATION = 0.0025
-LEAST_LIKENESS = 0.01  # of the descriptors' distance
+LEAST_LIKENESS = 0.005  # of the descriptors' distance
+# A second measure must rise by at least this share of what it was: between images that are aligned already, fitting
+# noise gained up to 2.5 % of mutual information and 2 % of the descriptors' distance.
+WORTH: Mapping[Second, float] = {"information": 0.03, "likeness": 0.04}
 DESCRIPTOR_REACH = 2.0  # voxels of the finest spacing between the neighbourhoods that a descriptor compares
-
-Second = Literal["information", "likeness"]
 
 
 @dataclass(frozen=True)
@@ -210,8 +214,8 @@ def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second)
     1. It must cover the body, and mutual information may not fall beyond its noise; nor, between images of one
        contrast, may correlation.
     2. Witnesses decide, where they come closer or move apart by more than the noise.
-    3. Within that noise, or with too few witnesses, the second measure decides where it rises beyond its own noise.
-       Else the simpler transform stays.
+    3. Within that noise, or with too few witnesses, the second measure decides where it rises beyond its own noise and
+       by its WORTH. Else the simpler transform stays.
 
     Args:
         refines: The finer transform starts from the coarser one and sees the same part of the body, so coverage and
@@ -236,12 +240,12 @@ def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second)
     if enough and closeness.falls:
         return Decision(False, f"pairs that no fit used move apart ({closeness} mm)")
     told = f"pairs that no fit used do not tell ({closeness} mm)" if enough else "too few pairs were left to tell"
-    name, gain = "mutual information", information
-    if second == "likeness":
-        name, gain = "the likeness of descriptors", finer.likeness.gain_over(coarser.likeness)
-    if gain.rises:
+    name = {"information": "mutual information", "likeness": "the likeness of descriptors"}[second]
+    before: Measure = getattr(coarser, second)
+    gain = getattr(finer, second).gain_over(before)
+    if gain.rises and gain.value > WORTH[second] * abs(before.value):
         return Decision(True, f"{told}; {name} rises ({gain})")
-    return Decision(False, f"{told}, nor does {name} ({gain}), so the simpler transform stays")
+    return Decision(False, f"{told}, nor does {name} rise enough ({gain}), so the simpler transform stays")
 
 
 def blocks_of(body: Mask) -> tuple[np.ndarray, int]:

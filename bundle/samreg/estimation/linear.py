@@ -15,6 +15,11 @@ from samreg.preprocess import mask_on, working_volume
 from samreg.transforms import nearest_rotation
 from samreg.types import Mask, Matrix4
 
+# Change of mutual information, relative to it, at which a fit has ended. A looser one ends a micrometre or two away,
+# in a direction that the last digits choose.
+CONVERGED = 1e-10
+DECIMALS = 9  # of the parameters, which are about millimetres
+
 LinearKind = Literal["rigid", "affine"]
 
 
@@ -88,7 +93,7 @@ def _generator(linear: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def refine(
-    start: Matrix4, samples: PointSamples, kind: LinearKind, grid: Grid, *, max_iterations: int = 60
+    start: Matrix4, samples: PointSamples, kind: LinearKind, grid: Grid, *, max_iterations: int = 100
 ) -> tuple[Matrix4, float]:
     """The nearby matrix of greatest mutual information (L-BFGS on the group's exponential).
 
@@ -111,16 +116,17 @@ def refine(
         return base @ from_centre @ motion @ to_centre
 
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
-        theta = torch.tensor(values, requires_grad=True)
+        # Each step starts from the same digits again, so that rounding errors of the libraries cannot add up.
+        theta = torch.tensor(values.round(DECIMALS), requires_grad=True)
         cost = -_score(samples, matrix_of(theta))
         (slope,) = torch.autograd.grad(cost, theta)
         return cost.item(), slope.double().numpy()
 
     found = optimize.minimize(
-        loss, np.zeros(len(basis)), jac=True, method="L-BFGS-B", options={"maxiter": max_iterations, "ftol": 1e-7}
+        loss, np.zeros(len(basis)), jac=True, method="L-BFGS-B", options={"maxiter": max_iterations, "ftol": CONVERGED}
     )
     with torch.no_grad():
-        matrix = matrix_of(torch.as_tensor(found.x)).numpy()
+        matrix = matrix_of(torch.as_tensor(found.x.round(DECIMALS))).numpy()
     matrix[3] = (0, 0, 0, 1)
     if kind == "rigid":
         matrix[:3, :3] = nearest_rotation(matrix[:3, :3])
