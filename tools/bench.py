@@ -2,6 +2,7 @@
 
     python tools/bench.py                                   # small phantom and 512 x 512 x 150 phantom CT
     python tools/bench.py --fixed FIXED --moving MOVING     # a pair of one's own
+    python tools/bench.py --beside …                        # each also beside one busy process a processor
 
 Each run is a process of its own, so that its peak memory is its own.
 """
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,6 +47,7 @@ def main() -> int:
     parser.add_argument("--moving", type=Path, help="image of your own")
     parser.add_argument("--phantoms", nargs="*", choices=("small", "ct"), default=None, help="default both, or none")
     parser.add_argument("--transforms", nargs="+", default=["rigid", "deformable"])
+    parser.add_argument("--beside", action="store_true", help="measure also beside one busy process a processor")
     parser.add_argument("--keep", type=Path, help="keep the results in this folder")
     args = parser.parse_args()
     names = args.phantoms if args.phantoms is not None else ([] if args.fixed else ["small", "ct"])
@@ -53,13 +56,27 @@ def main() -> int:
         folder = args.keep or Path(scratch)
         if args.fixed and args.moving:
             for transform in args.transforms:
-                print(
-                    row(measure("given", args.fixed, args.moving, transform, folder / f"given-{transform}")), flush=True
-                )
+                out = folder / f"given-{transform}"
+                print(row(measure("given", args.fixed, args.moving, transform, out)), flush=True)
+                if args.beside:
+                    with busy_processors():
+                        print(row(measure("given, beside others", args.fixed, args.moving, transform, out)), flush=True)
         for name in names:
             for run in _phantom_runs(name, args.transforms, folder):
                 print(row(run), flush=True)
     return 0
+
+
+@contextmanager
+def busy_processors() -> Iterator[None]:
+    """One process a processor that never waits."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in os.sched_getaffinity(0)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def _phantom_runs(name: str, transforms: list[str], folder: Path) -> Iterator[Run]:
@@ -85,7 +102,7 @@ def _error(phantom: object, out: Path) -> str:
 
 def measure(name: str, fixed: Path, moving: Path, transform: str, out: Path) -> Run:
     """Run `samreg register` once, in a process of its own."""
-    command = [sys.executable, "-m", "samreg.cli", "register", str(fixed), str(moving), "-o", str(out)]
+    command = [sys.executable, "-m", "samreg", "register", str(fixed), str(moving), "-o", str(out)]
     started = time.perf_counter()
     process = subprocess.Popen([*command, "--transform", transform, "--quiet"])
     _, _, usage = os.wait4(process.pid, 0)

@@ -12,6 +12,7 @@ import yaml
 
 import samreg
 from samreg import outputs, workflow
+from samreg.threads import processors
 from samreg.transforms.files import read_transform
 from samreg.workflow import Job
 from tests.conftest import DOOR_OPTIONS
@@ -107,6 +108,20 @@ def test_a_refusal_ends_the_bundle_with_3_and_one_sentence(study: Path, tmp_path
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("samreg: "))
     assert "twice" in line
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["report.json"]
+
+
+@pytest.mark.skipif(processors({}) < 2, reason="one processor: no thread waits for another")
+@pytest.mark.parametrize(("policy", "restarts"), [({}, 1), ({"OMP_WAIT_POLICY": "ACTIVE"}, 0)])
+def test_the_bundle_starts_again_with_threads_that_sleep(study: Path, tmp_path: Path, monkeypatch, policy, restarts):
+    for name in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in policy.items():
+        monkeypatch.setenv(name, value)
+    same = study / "fixed"
+    done = bundle(tmp_path, "inference.yaml", fixed=same, moving=same, output_dir=tmp_path / "out")
+    assert done.returncode == 3
+    assert done.stderr.count("starts again") == restarts
+    assert "twice" in done.stderr
 
 
 def test_the_bundle_scores_a_transform(tmp_path: Path):

@@ -81,6 +81,25 @@ def test_the_image_gives_the_results_of_the_command(study: Path, by_command: Pat
     assert apart_mm(out, by_command, 120) < 1e-4
 
 
+def test_a_container_of_one_processor_uses_one_thread():
+    code = "from samreg.threads import limited, processors\nwith limited() as count:\n    print(processors(), count)"
+    command = [
+        "podman",
+        "--runtime",
+        "runc",
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--cpus",
+        "1",
+        "--entrypoint",
+        "python3",
+    ]
+    done = subprocess.run([*command, IMAGE, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "1"], done.stderr
+
+
 def test_the_sandbox_holds_while_it_runs(study: Path, tmp_path: Path):
     process = subprocess.Popen(
         [ROOT / "tools" / "map" / "run.sh", study / "fixed", study / "moving", tmp_path / "out"],
