@@ -2,7 +2,7 @@
 
     python tools/bench.py                                   # small phantom and 512 x 512 x 150 phantom CT
     python tools/bench.py --fixed FIXED --moving MOVING     # a pair of one's own
-    python tools/bench.py --beside …                        # each also beside one busy process a processor
+    … --beside                                              # that pair also beside one busy process a processor
 
 Each run is a process of its own, so that its peak memory is its own.
 """
@@ -60,7 +60,10 @@ def main() -> int:
                 print(row(measure("given", args.fixed, args.moving, transform, out)), flush=True)
                 if args.beside:
                     with busy_processors():
-                        print(row(measure("given, beside others", args.fixed, args.moving, transform, out)), flush=True)
+                        beside = folder / f"given-{transform}-beside"
+                        print(
+                            row(measure("given, beside others", args.fixed, args.moving, transform, beside)), flush=True
+                        )
         for name in names:
             for run in _phantom_runs(name, args.transforms, folder):
                 print(row(run), flush=True)
@@ -105,9 +108,10 @@ def measure(name: str, fixed: Path, moving: Path, transform: str, out: Path) -> 
     command = [sys.executable, "-m", "samreg", "register", str(fixed), str(moving), "-o", str(out)]
     started = time.perf_counter()
     process = subprocess.Popen([*command, "--transform", transform, "--quiet"])
-    _, _, usage = os.wait4(process.pid, 0)
+    _, ended, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - started
-    report = json.loads((out / "report.json").read_text(encoding="utf-8")) if (out / "report.json").is_file() else {}
+    done = os.waitstatus_to_exitcode(ended) in (0, 4)  # 4: registered, but the gate failed
+    report = json.loads((out / "report.json").read_text(encoding="utf-8")) if done else {}
     # ru_maxrss is in KiB on Linux.
     status = report.get("status", "failed")
     return Run(name, transform, seconds, usage.ru_maxrss / 1024, status, report.get("timings_s", {}))

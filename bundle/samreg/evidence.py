@@ -26,8 +26,9 @@ DECIDES = 2.0  # times its noise must a difference be to decide
 INFORMATION_BINS = 48
 BLOCKS = 6, 12  # along each side of the body, of volumes and of pictures: noise is drawn by blocks
 MIN_COVERAGE = 0.35
-COVERAGE_NOISE = 0.01
-MIN_WITNESSES = 4
+COVERAGE_NOISE = 0.002
+MIN_WITNESSES = 4  # of pairs that were found; given contours are right, so two of them tell
+MIN_CONTOURS = 2
 COMPARABLE = 0.3  # correlation above which two images have one contrast
 # At least this much of a difference is noise, whatever the parts say: far more than what the last digits of processors
 # change (`tools/machines.py` measures it).
@@ -93,7 +94,9 @@ class Measure:
         difference = self.parts - other.parts
         if not difference.size:
             return Gain(0.0, self.least_noise)
-        noise = float(difference.std()) / difference.size**0.5
+        if difference.size == 1:
+            return Gain(float(difference[0]), np.inf)  # one part does not tell how parts vary
+        noise = float(difference.std(ddof=1)) / difference.size**0.5
         return Gain(float(difference.mean()), max(noise, self.least_noise))
 
 
@@ -141,7 +144,8 @@ class Judge:
         fixed, moving: Images at working resolution.
         body: [i, j, k] of the fixed image.
         held_out: Pairs that were not fitted, of those that lie together under the linear estimate.
-        witnesses: Pairs that were not fitted, matched by appearance alone, wherever they lie; some are wrong.
+        witnesses: Pairs that were not fitted, matched by appearance alone, wherever they lie, so some are wrong; or
+            given contours.
         tolerance_mm: Distance of centroids from which on a pair counts as wrong.
         voxel_mm: Finest spacing of the fixed image itself, in which tolerances count.
     """
@@ -208,7 +212,7 @@ class Decision:
     reason: str
 
 
-def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second) -> Decision:
+def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second, labelled: bool = False) -> Decision:
     """Whether the finer transform is better on evidence that it was not fitted to.
 
     1. It must cover the body, and mutual information may not fall beyond its noise; nor, between images of one
@@ -221,6 +225,7 @@ def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second)
         refines: The finer transform starts from the coarser one and sees the same part of the body, so coverage and
             correlation may not fall.
         second: What the finer transform was not fitted to: mutual information, or the likeness of descriptors.
+        labelled: The witnesses are given contours.
     """
     least = coarser.coverage - 0.1 if refines else MIN_COVERAGE
     if finer.coverage < least - COVERAGE_NOISE:
@@ -234,7 +239,7 @@ def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second)
     if refines and coarser.correlation.value > COMPARABLE and correlation.falls:
         return Decision(False, f"correlation falls ({correlation})")
     closeness = finer.closeness.gain_over(coarser.closeness)
-    enough = finer.closeness.parts.size >= MIN_WITNESSES
+    enough = finer.closeness.parts.size >= (MIN_CONTOURS if labelled else MIN_WITNESSES)
     if enough and closeness.rises:
         return Decision(True, f"pairs that no fit used come closer ({closeness} mm)")
     if enough and closeness.falls:

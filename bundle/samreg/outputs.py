@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from time import perf_counter
@@ -17,6 +17,7 @@ from samreg.errors import SamregError, UsageError
 from samreg.output_folder import DICOM_FILES, PART, RESULT_FILES, OutputFolder
 from samreg.prompted import Located
 from samreg.result import RegistrationResult
+from samreg.threads import in_parallel
 
 log = logging.getLogger(__name__)
 
@@ -84,15 +85,22 @@ def write_images(result: RegistrationResult, folder: Path) -> np.ndarray:
     from samreg.report import write_json
     from samreg.transforms.files import write_transform
 
-    write_transform(result.transform, folder / "transform.h5")
-    write_transform(result.inverse, folder / "inverse.h5")
     # Beyond the field of view stands air: the least value of CT, zero of other modalities.
     outside = min(0.0, float(result.moving.voxels.min()))
     warped = result.transform.warp(result.moving, result.fixed.grid, outside=outside)
-    write_image(warped, result.fixed.grid, folder / "warped.nii.gz")
-    write_image(result.pairs.label_map("fixed")[0], result.fixed.grid, folder / "rois_fixed.nii.gz")
-    write_image(result.pairs.label_map("moving")[0], result.moving.grid, folder / "rois_moving.nii.gz")
-    write_json(result.pairs.as_json(), folder / "pairs.json")
+
+    def write_transforms() -> None:  # one after the other: HDF5 may not be called from two threads
+        write_transform(result.transform, folder / "transform.h5")
+        write_transform(result.inverse, folder / "inverse.h5")
+
+    files: list[Callable[[], object]] = [
+        lambda: write_image(warped, result.fixed.grid, folder / "warped.nii.gz"),
+        write_transforms,
+        lambda: write_image(result.pairs.label_map("fixed")[0], result.fixed.grid, folder / "rois_fixed.nii.gz"),
+        lambda: write_image(result.pairs.label_map("moving")[0], result.moving.grid, folder / "rois_moving.nii.gz"),
+        lambda: write_json(result.pairs.as_json(), folder / "pairs.json"),
+    ]
+    in_parallel(lambda write: write(), files)  # most of the time goes into compressing them
     return warped
 
 

@@ -38,7 +38,7 @@ from samreg.estimation.rigid import (
     plain_starts,
 )
 from samreg.estimation.robust import irls, ransac_rigid
-from samreg.evidence import Judge, Second, decide
+from samreg.evidence import MIN_WITNESSES, Judge, Second, decide
 from samreg.geometry import Volume, finest_spacing_mm
 from samreg.images import check_images, read_if_paths
 from samreg.matching import Side, link_slices, pair_up, with_held_out
@@ -49,7 +49,7 @@ from samreg.reading import Reader
 from samreg.result import Quality, RegistrationResult
 from samreg.rois import RoiPairs
 from samreg.shipped import with_what_is_installed
-from samreg.threads import limited
+from samreg.threads import in_parallel, limited
 from samreg.transforms import Affine, Rigid, Transform, compose
 from samreg.types import Labels, TransformKind
 
@@ -61,6 +61,7 @@ Progress = Callable[[str, float], None]
 BODY_MM = 4.0
 PAIR_TOLERANCE_MM = 10.0
 PAIR_ROUNDS = 3
+WITNESS_SHARE = 0.25  # of the pairs by appearance alone
 FINER = 4.0  # times the detail of pictures: stained sections agree in their outlines, not at a distance
 STIFFER = 4.0  # times the smoothness weight, where the first velocity field is not better
 
@@ -130,7 +131,8 @@ class _Registration:
         images = self._timed("prepare", self._image_pair)
         fixed, moving = self._timed("regions", lambda: self.reader.sides(lambda share: self.report("regions", share)))
         self._take_notes(fixed, moving)
-        free = self._timed("match", lambda: self._match(fixed, moving, witnesses=True))
+        free = self._timed("match", lambda: self._with_witnesses(self._match(fixed, moving, witnesses=True)))
+        unseen = free.held_out
         rigid = self._timed("rigid", lambda: self._rigid(images, fixed, moving, free))
         aligned = None if rigid is None else Rigid.nearest(rigid.moving_from_fixed)
         if aligned is not None:
@@ -145,7 +147,8 @@ class _Registration:
             self.fell_back(f"{config.transform} → identity: {found}")
         elif config.linear_stages:
             if aligned is not None:
-                self._consider(stages, self._judge(fixed, moving, basis), "rigid", aligned)
+                judge = replace(self._judge(fixed, moving, basis), witnesses=unseen)
+                self._consider(stages, judge, "rigid", aligned)
             if config.transform != "rigid":
                 basis = self._affine_stage(images, fixed, moving, stages, basis)
         judge = self._judge(fixed, moving, basis)
@@ -185,11 +188,11 @@ class _Registration:
     def _image_pair(self) -> ImagePair:
         check_images(self.fixed, self.moving)
         scale = field_scale(self.fixed, self.moving)
+        bodies = in_parallel(lambda image: _body(image, BODY_MM * scale), (self.fixed, self.moving))
         return ImagePair(
             self.fixed,
             self.moving,
-            _body(self.fixed, BODY_MM * scale),
-            _body(self.moving, BODY_MM * scale),
+            *bodies,
             self.config.estimation.rigid_samples,
             self.config.seed,
             self.device,
@@ -205,6 +208,16 @@ class _Registration:
 
     def _match(self, fixed: Side, moving: Side, aligned: Affine | None = None, *, witnesses: bool = False) -> RoiPairs:
         return pair_up(fixed, moving, self.encoder, self.config.matching, aligned, witnesses=witnesses)
+
+    def _with_witnesses(self, free: RoiPairs) -> RoiPairs:
+        """Pairs by appearance alone, some of them kept from the rigid estimate, so that they can tell if it is right.
+
+        Of few pairs that were found none, since the estimate needs them all.
+        """
+        share = WITNESS_SHARE if free.independent >= MIN_WITNESSES / WITNESS_SHARE else 0.0
+        return with_held_out(
+            free, share if self.labels is None else self.config.matching.held_out_share, self.config.seed
+        )
 
     def _pairs(self, fixed: Side, moving: Side, free: RoiPairs, aligned: Affine | None) -> tuple[RoiPairs, RoiPairs]:
         """The pairs that lie together under a linear estimate, linked across slices, some held out.
@@ -226,19 +239,19 @@ class _Registration:
         if not self.config.linear_stages and (self.labels is not None or not self.config.matching.position_weight):
             return None
         tolerance = PAIR_TOLERANCE_MM * images.scale
-        free = self._weighed(free)
+        unseen, used = free.held_out, self._weighed(free.fitted)
         found = ransac_rigid(
-            free.fixed.centroids_lps(), free.moving.centroids_lps(), free.confidences, tolerance, seed=self.config.seed
+            used.fixed.centroids_lps(), used.moving.centroids_lps(), used.confidences, tolerance, seed=self.config.seed
         )
         if found is not None:
-            logger.info("%d of %d unaligned pairs agree on one rigid transform", int(found[1].sum()), len(free))
+            logger.info("%d of %d unaligned pairs agree on one rigid transform", int(found[1].sum()), len(used))
         if not self.config.estimation.dense:
             if found is None:
-                self.fell_back(f"rigid → identity: too few of {len(free)} pairs agree on one rigid transform")
+                self.fell_back(f"rigid → identity: too few of {len(used)} pairs agree on one rigid transform")
                 return None
             matrix = found[0]
             for _ in range(PAIR_ROUNDS):
-                pairs = self._weighed(self._match(fixed, moving, Rigid.nearest(matrix)))
+                pairs = self._weighed(self._match(fixed, moving, Rigid.nearest(matrix)).apart_from(unseen))
                 points = pairs.fixed.centroids_lps(), pairs.moving.centroids_lps()
                 if len(pairs) >= 4:
                     matrix = irls(matrix, *points, pairs.confidences, tolerance / 2)
@@ -323,7 +336,8 @@ class _Registration:
         second: Second = "likeness" if kind == "affine" and self.config.estimation.dense else "information"
         through = stages.transform if second == "likeness" else None
         finer, coarser = (judge.evidence(transform, through) for transform in (candidate, stages.transform))
-        decision = decide(finer, coarser, refines=stages.kind != "identity", second=second)
+        labelled = self.labels is not None
+        decision = decide(finer, coarser, refines=stages.kind != "identity", second=second, labelled=labelled)
         good, reason = decision.finer, decision.reason
         if good and not scale_is_plausible(candidate):
             good, reason = False, "it stretches the body more than anatomy allows"

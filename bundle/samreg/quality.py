@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from samreg.config import QualityConfig
-from samreg.evidence import COVERAGE_NOISE, MIN_COVERAGE, Evidence, Judge
+from samreg.evidence import COVERAGE_NOISE, MIN_COVERAGE, Evidence, Gain, Judge
 from samreg.metrics import inverse_error_mm, jacobian_measures, pair_dice, pair_distance_mm
 from samreg.result import Criterion, Quality, Verdict
 from samreg.rois import RoiPairs
@@ -27,8 +27,9 @@ MIN_INDEPENDENT = 8
 INDEPENDENT_SHARE = 0.15  # unrelated phantoms of similar build reached 0.11 to 0.13
 CHANCE_SHARE = 0.05
 # How far a measure may lie from its limit and be on either side of it on another processor or a GPU.
-DISTANCE_NOISE_MM = 0.02
-RATIO_NOISE = 0.002  # of two scores, and of lengths and volumes
+RATIO_NOISE = 0.002  # share of the limit
+FOLDING_NOISE = 1e-6
+SLACK = 0.01  # a fall of more asks for review even where it is noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,15 +110,23 @@ def _verdict(met: bool) -> Verdict:
     return "met" if met else "not met"
 
 
-def _at_least(value: float, limit: float, noise: float) -> Verdict:
-    """Whether a value reaches a limit; a limit that is met exactly, without noise, is met."""
+def _at_least(value: float, limit: float, noise: float | None = None) -> Verdict:
+    """Whether a value reaches a limit, or lies within the noise of it (default RATIO_NOISE of the limit)."""
     if not np.isfinite(value):
         return "not met"
-    return "within noise" if noise and abs(value - limit) < noise else _verdict(value >= limit)
+    noise = RATIO_NOISE * abs(limit) if noise is None else noise
+    return "within noise" if abs(value - limit) < noise else _verdict(value >= limit)
 
 
-def _at_most(value: float, limit: float, noise: float) -> Verdict:
-    return _at_least(-value, -limit, noise)
+def _at_most(value: float, limit: float) -> Verdict:
+    return _at_least(-value, -limit)
+
+
+def _no_fall(gain: Gain, before: float) -> Verdict:
+    """Whether a measure stayed as it was."""
+    if gain.falls or not np.isfinite(gain.value):
+        return "not met"
+    return "within noise" if gain.value < -SLACK * abs(before) else "met"
 
 
 @dataclass(frozen=True)
@@ -137,7 +146,7 @@ class _Count:
     def within(pairs: RoiPairs, transform: Transform, tolerance_mm: float) -> _Count:
         apart = pair_distance_mm(pairs, transform)
         least, most = (
-            pairs.select(apart <= tolerance_mm + noise).independent for noise in (-DISTANCE_NOISE_MM, DISTANCE_NOISE_MM)
+            pairs.select(apart <= tolerance_mm * share).independent for share in (1 - RATIO_NOISE, 1 + RATIO_NOISE)
         )
         return _Count(least, most, pairs.independent)
 
@@ -193,7 +202,7 @@ def _similarity(judged: Judged) -> Criterion:
     gain = after.gain_over(before)
     return Criterion(
         "similarity", "Mutual information in the body, after", f"at least {before.value:.3f} within its noise",
-        after.value, "nat", _verdict(np.isfinite(after.value) and not gain.falls), f"Changed by {gain}.",
+        after.value, "nat", _no_fall(gain, before.value), f"Changed by {gain}.",
     )  # fmt: skip
 
 
@@ -206,7 +215,7 @@ def _held_out(judged: Judged) -> Criterion:
     gain = after.gain_over(before)
     return Criterion(
         "held-out-pairs", measure, f"at least {before.value:.3f} within its noise", after.value, "",
-        _verdict(not gain.falls), f"These pairs took no part in the fit. Changed by {gain}.",
+        _no_fall(gain, before.value), f"These pairs took no part in the fit. Changed by {gain}.",
     )  # fmt: skip
 
 
@@ -230,15 +239,15 @@ def _contours(judged: Judged, config: QualityConfig) -> list[Criterion]:
     return [
         criterion(
             "target-error-mean", "Centroid distance of pairs, mean", f"at most {config.mean_error_mm:g} mm",
-            mean, "mm", _at_most(mean, config.mean_error_mm, DISTANCE_NOISE_MM),
+            mean, "mm", _at_most(mean, config.mean_error_mm),
         ),
         criterion(
             "target-error-max", "Centroid distance of pairs, maximum", f"at most {config.max_error_mm:g} mm",
-            worst, "mm", _at_most(worst, config.max_error_mm, DISTANCE_NOISE_MM),
+            worst, "mm", _at_most(worst, config.max_error_mm),
         ),
         criterion(
             "contour-dice", "Overlap (Dice) of contours", f"at least {config.min_dice:g}",
-            overlap, "", _at_least(overlap, config.min_dice, RATIO_NOISE),
+            overlap, "", _at_least(overlap, config.min_dice),
         ),
     ]  # fmt: skip
 
@@ -255,7 +264,7 @@ def _inverse(judged: Judged, judge: Judge, points: np.ndarray, config: QualityCo
     worst = float(np.percentile(inverse_error_mm(judged.transform, judged.inverse, points), 99)) / voxel
     return Criterion(
         "inverse-consistency", measure, asked, worst, "voxel",
-        _at_most(worst, config.max_inverse_error_vox, DISTANCE_NOISE_MM / voxel), f"{TG132}; voxels of {voxel:.2f} mm.",
+        _at_most(worst, config.max_inverse_error_vox), f"{TG132}; voxels of {voxel:.2f} mm.",
     )  # fmt: skip
 
 
@@ -268,11 +277,11 @@ def _jacobian(judged: Judged, judge: Judge) -> list[Criterion]:
         ),
         Criterion(
             "folding", "Least Jacobian determinant in the body", "above 0", measures["jacobian_min"], "",
-            _at_least(measures["jacobian_min"], 0.0, RATIO_NOISE), f"{TG132}: no negative value.",
+            _at_least(measures["jacobian_min"], 0.0, FOLDING_NOISE), f"{TG132}: no negative value.",
         ),
         Criterion(
             "sd-log-jacobian", "SDlogJ (unevenness of volume change)", f"below {MAX_SD_LOG_JACOBIAN:g}",
-            measures["sd_log_jacobian"], "", _at_most(measures["sd_log_jacobian"], MAX_SD_LOG_JACOBIAN, RATIO_NOISE),
+            measures["sd_log_jacobian"], "", _at_most(measures["sd_log_jacobian"], MAX_SD_LOG_JACOBIAN),
             "As in Learn2Reg.",
         ),
     ]  # fmt: skip
@@ -283,7 +292,7 @@ def _scale(judged: Judged) -> Criterion:
     stretch = linear_stretch(judged.transform)
     extreme = max(stretch, key=lambda s: abs(np.log(s)))
     low, high = SCALE_LIMITS
-    verdicts = [_at_least(float(stretch.min()), low, RATIO_NOISE), _at_most(float(stretch.max()), high, RATIO_NOISE)]
+    verdicts = [_at_least(float(stretch.min()), low), _at_most(float(stretch.max()), high)]
     worst: Verdict = max(verdicts, key=("met", "within noise", "not met").index)
     return Criterion("scale", measure, asked, extreme, "", worst)
 
@@ -294,9 +303,7 @@ def _ambiguity(judged: Judged) -> Criterion:
         note = "Only dense similarity compares several starts."
         return Criterion("ambiguity", measure, asked, None, "", "not judged", note)
     note = "A rival ends elsewhere yet looks nearly as good."
-    return Criterion(
-        "ambiguity", measure, asked, judged.rivals, "", _at_most(judged.rivals, AMBIGUOUS, RATIO_NOISE), note
-    )
+    return Criterion("ambiguity", measure, asked, judged.rivals, "", _at_most(judged.rivals, AMBIGUOUS), note)
 
 
 def _mirror(judged: Judged) -> list[Criterion]:
@@ -307,11 +314,11 @@ def _mirror(judged: Judged) -> list[Criterion]:
             Criterion("mirror", measure, asked, None, "", "not judged", "Compared for dense rigid fits of volumes.")
         ]
     return [
-        Criterion("mirror", measure, asked, judged.mirrored, "", _at_most(judged.mirrored, UNMIRRORED, RATIO_NOISE)),
+        Criterion("mirror", measure, asked, judged.mirrored, "", _at_most(judged.mirrored, UNMIRRORED)),
         Criterion(
             "mirrored-input", "The same, against an image that was mirrored before it was stored",
             f"below {MIRRORED:g}", judged.mirrored, "",
-            _at_most(judged.mirrored, MIRRORED, RATIO_NOISE),
+            _at_most(judged.mirrored, MIRRORED),
         ),
     ]  # fmt: skip
 

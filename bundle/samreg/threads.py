@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from math import ceil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import TypeVar
 
 from samreg.errors import UsageError
@@ -23,10 +26,10 @@ OnProgress = Callable[[float], None]  # called with the share done, 0..1
 
 WAITING = "OMP_WAIT_POLICY"
 COUNT = "OMP_NUM_THREADS"
-MOST_WORKERS = 8  # each holds the working memory of an item
+MOST_WORKERS = 4  # each holds the working memory of an item, and a container may have 2 GB on a host of any size
 
 PROC = Path("/proc")
-BUNDLE = ["-m", "monai.bundle"]
+BUNDLE = ("-m", "monai.bundle")
 
 _in_a_loop = False  # torch was loaded first, so its threads wait as the environment said then
 
@@ -56,7 +59,7 @@ def processors(environ: MutableMapping[str, str] = os.environ, proc: Path = PROC
     counts = [_affinity(), *_quotas(proc)]
     # A list gives the number of each level of nesting; the first is that of the outermost.
     asked = environ.get(COUNT, "").split(",")[0].strip()
-    if asked.isdigit() and int(asked) > 0:
+    if _is_count(asked):
         counts.append(int(asked))
     return max(1, min(counts))
 
@@ -66,7 +69,7 @@ def restart_bundle() -> None:
 
     Now the environment says how threads wait. Nothing happens in any other process.
     """
-    if _in_a_loop and sys.orig_argv[1:3] == BUNDLE:
+    if _in_a_loop and BUNDLE in pairwise(sys.orig_argv):
         sys.stderr.write("samreg: starts again, with threads that sleep while they wait.\n")
         sys.stdout.flush()
         sys.stderr.flush()
@@ -90,7 +93,7 @@ def limited(asked: int | None = None) -> Iterator[int]:
     """A block in which torch uses no more threads than there are processors for it; afterwards as many as before.
 
     Args:
-        asked: Threads that the user asks for; None: as many as there are processors.
+        asked: Threads that the user asks for, in place of OMP_NUM_THREADS; None: as many as there are processors.
 
     Returns:
         The number of threads.
@@ -103,22 +106,59 @@ def limited(asked: int | None = None) -> Iterator[int]:
     """
     import torch
 
-    _warn_once()
-
     if asked is not None and asked < 1:
         raise UsageError(f"{asked} threads", "at least 1")
-    before = torch.get_num_threads()
-    # Whoever called torch.set_num_threads in this process meant it.
-    count = min(before, processors()) if asked is None else min(asked, _most())
-    torch.set_num_threads(count)
+    _warn_once()
+    with _of_the_process() as before:
+        # Whoever called torch.set_num_threads in this process meant it.
+        count = min(before, processors()) if asked is None else min(asked, processors({}))
+        torch.set_num_threads(count)
+        try:
+            yield count
+        finally:
+            torch.set_num_threads(before)
+
+
+class _Process:
+    """What torch was told for the whole process, while blocks here tell it something else.
+
+    A thread that never set its own number gets the one that any thread set last, so it cannot be asked in a new thread
+    while another one is at work.
+    """
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.blocks = 0
+        self.count = 1
+
+
+_process = _Process()
+
+
+@contextmanager
+def _of_the_process() -> Iterator[int]:
+    """A block that changes the number of threads; gives the one to go back to."""
+    import torch
+
+    with _process.lock:
+        if not _process.blocks:
+            _process.count = torch.get_num_threads()
+        _process.blocks += 1
     try:
-        yield count
+        yield _process.count
     finally:
-        torch.set_num_threads(before)
+        with _process.lock:
+            _process.blocks -= 1
+            if not _process.blocks:
+                torch.set_num_threads(_process.count)
 
 
 def in_parallel(
-    work: Callable[[Item], Result], items: Iterable[Item], on_progress: OnProgress | None = None
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    on_progress: OnProgress | None = None,
+    *,
+    most: int = MOST_WORKERS,
 ) -> list[Result]:
     """The results of independent items, in their order, worked on by as many threads as torch may use.
 
@@ -129,6 +169,7 @@ def in_parallel(
         work: Computes one item; may be called from several threads at once.
         items: Given to it.
         on_progress: Called with the share done, 0..1, in the thread of the caller.
+        most: Items worked on at once.
 
     Example:
         >>> in_parallel(abs, [1, -2, 3])
@@ -147,35 +188,25 @@ def in_parallel(
         return results
 
     before = torch.get_num_threads()
-    workers = min(before, len(items), MOST_WORKERS)
-    if workers <= 1:
-        with _one_thread(before):
-            return take(map(work, items))
-    pool = ThreadPoolExecutor(workers, "samreg", initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        return take(pool.map(work, items))
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)  # torch hands the number of the last thread that set it to new ones
-
-
-@contextmanager
-def _one_thread(before: int) -> Iterator[None]:
-    import torch
-
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    workers = min(before, len(items), most)
+    with _of_the_process():
+        try:
+            if workers <= 1:
+                torch.set_num_threads(1)
+                return take(map(work, items))
+            pool = ThreadPoolExecutor(workers, "samreg", initializer=torch.set_num_threads, initargs=(1,))
+            try:
+                return take(pool.map(work, items))
+            finally:
+                pool.shutdown(cancel_futures=True)
+        finally:
+            torch.set_num_threads(before)
 
 
 def _affinity() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _most() -> int:
-    return max(1, min([_affinity(), *_quotas(PROC)]))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _quotas(proc: Path) -> list[int]:
@@ -193,22 +224,23 @@ def _quotas(proc: Path) -> list[int]:
 
 def _groups(proc: Path) -> Iterator[tuple[Path, Path]]:
     """The folders of the control groups of this process that may limit processors, each with its mount point."""
-    paths: dict[str, str] = {}  # by controller; version 2 has no name
+    paths: dict[str, PurePosixPath] = {}  # by controller; version 2 has no name
     for line in _lines(proc / "self" / "cgroup"):
-        _, controllers, path = line.split(":", 2)
-        paths.update(dict.fromkeys(controllers.split(","), path))
+        controllers, found, path = line.partition(":")[2].partition(":")
+        if found:
+            paths.update(dict.fromkeys(controllers.split(","), PurePosixPath(path)))
     for line in _lines(proc / "self" / "mountinfo"):
-        fields, _, mounted = line.partition(" - ")
-        root, point = (_unescaped(text) for text in fields.split()[3:5])
-        kind, _, options = mounted.split()[:3]
+        before, _, after = line.partition(" - ")
+        fields, kind, options = before.split(" "), after.partition(" ")[0], after.rpartition(" ")[2].split(",")
         controller = {"cgroup": "cpu", "cgroup2": ""}.get(kind)
-        if controller is None or (controller and controller not in options.split(",")) or controller not in paths:
+        if len(fields) < 5 or controller not in paths or (controller and controller not in options):
             continue
+        root, point = (_unescaped(text) for text in fields[3:5])
         path = paths[controller]
-        inside = path[len(root) :] if root != "/" and path.startswith(root) else path
-        folder = Path(point) / inside.lstrip("/")
+        inside = path.relative_to(root) if path.is_relative_to(root) else PurePosixPath(str(path).lstrip("/"))
         # In a namespace of its own a container sees its group at the mount point, whatever the path says.
-        yield (folder if folder.is_dir() and ".." not in folder.parts else Path(point)), Path(point)
+        seen = ".." not in inside.parts and os.access(Path(point) / inside, os.F_OK)
+        yield (Path(point) / inside if seen else Path(point)), Path(point)
 
 
 def _quota(folder: Path) -> float | None:
@@ -217,17 +249,24 @@ def _quota(folder: Path) -> float | None:
     if not both:
         both = [*_lines(folder / "cpu.cfs_quota_us"), *_lines(folder / "cpu.cfs_period_us")]
     # "max" and -1 mean no limit.
-    if len(both) == 2 and all(text.isdigit() for text in both) and int(both[1]) > 0:
+    if len(both) == 2 and all(_is_count(text) for text in both):
         return int(both[0]) / int(both[1])
     return None
 
 
-def _lines(path: Path) -> Sequence[str]:
+def _is_count(text: str) -> bool:
+    """A whole number above 0."""
+    return text.isascii() and text.isdecimal() and int(text) > 0
+
+
+def _lines(path: Path) -> list[str]:
+    """Of a file of the kernel, whose names may hold any bytes."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return os.fsdecode(path.read_bytes()).rstrip("\n").split("\n")
     except OSError:  # not mounted, or not to be read: nothing is known of a limit
-        return ()
+        return []
 
 
 def _unescaped(text: str) -> str:
-    return text.replace("\\040", " ")
+    """Of a mount, in which the kernel writes space, tab, newline and backslash as octal numbers."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

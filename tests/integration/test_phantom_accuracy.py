@@ -8,6 +8,7 @@ import pytest
 
 from samreg import phantoms
 from samreg.config import Config
+from samreg.geometry import Grid, Volume
 from samreg.locate import locate
 from samreg.metrics import evaluate_labels
 from samreg.phantoms import Phantom
@@ -206,3 +207,32 @@ def test_unrelated_images_fail_the_gate():
     assert result.quality.status == "FAIL"
     assert result.kind == "identity"
     assert any("pairs" in reason for reason in result.quality.reasons)
+
+
+def test_given_contours_decide_where_the_images_say_nothing():
+    phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 48), rotation_deg=12)
+
+    def silhouette(volume: Volume, seed: int) -> Volume:
+        grain = np.random.default_rng(seed).normal(100, 8, volume.voxels.shape)
+        return Volume(np.where(volume.voxels > 0.05 * volume.voxels.max(), grain, 0).astype(np.float32), volume.grid)
+
+    result = register(
+        silhouette(phantom.fixed, 1), silhouette(phantom.moving, 2), configured(preset="pairs", transform="rigid"),
+        fixed_labels=np.where(phantom.fixed_labels <= 12, phantom.fixed_labels, 0),
+        moving_labels=np.where(phantom.moving_labels <= 12, phantom.moving_labels, 0),
+    )  # fmt: skip
+    assert result.kind == "rigid", result.decisions
+    assert phantom.errors_mm(result.transform).mean() < 1.0
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0])
+def test_a_picture_of_any_size_passes(scale):
+    phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("picture", 64))
+
+    def scaled(volume: Volume) -> Volume:
+        affine = volume.grid.affine.copy()
+        affine[:3] *= scale
+        return Volume(volume.voxels, Grid(volume.grid.shape, affine))
+
+    result = register(scaled(phantom.fixed), scaled(phantom.moving), Config(transform="rigid"))
+    assert result.quality.status == "PASS", result.quality.reasons

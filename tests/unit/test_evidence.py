@@ -123,6 +123,14 @@ def test_too_few_witnesses_do_not_decide():
                   second="information").finer  # fmt: skip
 
 
+def test_two_given_contours_decide():
+    finer, coarser = (evidence(closeness=c, count=2) for c in (9.0, 5.0))
+    assert decide(finer, coarser, refines=True, second="information", labelled=True).finer
+    assert not decide(coarser, finer, refines=True, second="information", labelled=True).finer
+    one = evidence(closeness=9.0, count=1)
+    assert not decide(one, evidence(count=1), refines=True, second="information", labelled=True).finer
+
+
 def test_parts_of_mutual_information_tell_how_it_varies_with_what_was_seen():
     a = RNG.normal(size=4000)
     b = a + RNG.normal(0, 0.7, 4000)

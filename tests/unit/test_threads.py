@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,34 @@ def test_a_container_sees_its_group_at_the_mount_point(host):
     assert host.processors() == 5
 
 
+def test_what_a_kernel_may_write_is_no_reason_to_fail(host):
+    odd = [
+        "29 22 0:26 / /run/user\\040dir rw - tmpfs  rw",  # a mount without a source
+        "29 22 0:26 / /mnt/B\udcfcro\u2028x rw - cifs //host/share rw",  # no UTF-8; a new line to Python
+        "not a mount at all",
+        "",
+    ]
+    (host.proc / "self" / "cgroup").write_bytes(b"0::/a b\nnonsense\n\n7:\xff:/\n")
+    place = str(host.mounted).replace(" ", "\\040")
+    text = "\n".join([*odd, f"30 22 0:27 / {place} rw - cgroup2 none rw"])
+    (host.proc / "self" / "mountinfo").write_bytes(os.fsencode(text))
+    host.group("a b", cpu_max="200000 100000")
+    assert host.processors() == 2
+
+
+def test_a_group_is_that_of_the_mount_by_whole_names(host):
+    host.says(groups="3:cpu,cpuacct:/docker2\n", mounts=V1.replace("0:27 /", "0:27 /docker"))
+    host.group("2", cpu_cfs_quota_us="100000", cpu_cfs_period_us="100000")
+    host.group("", cpu_cfs_quota_us="400000", cpu_cfs_period_us="100000")
+    assert host.processors() == 4
+
+
+def test_where_the_affinity_is_unknown_all_processors_count(host, monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert host.processors() == 6
+
+
 @pytest.mark.parametrize("quota", ["max 100000", "-1", "", "nonsense"])
 def test_what_names_no_quota_limits_nothing(host, quota):
     host.says(groups="0::/a\n3:cpu,cpuacct:/a\n", mounts=V2 + V1)
@@ -99,7 +128,9 @@ def test_less_than_one_processor_is_one(host):
     assert host.processors() == 1
 
 
-@pytest.mark.parametrize(("asked", "count"), [("3", 3), ("3,2", 3), ("", HOST), ("many", HOST), ("100", HOST)])
+@pytest.mark.parametrize(
+    ("asked", "count"), [("3", 3), ("3,2", 3), ("", HOST), ("many", HOST), ("100", HOST), ("²", HOST), ("0", HOST)]
+)
 def test_the_environment_may_ask_for_fewer(host, asked, count):
     assert host.processors(OMP_NUM_THREADS=asked) == count
 
@@ -180,6 +211,36 @@ class _threads:  # noqa: N801
 
     def __exit__(self, *_: object) -> None:
         torch.set_num_threads(self.before)
+
+
+def test_a_registration_in_a_thread_of_its_own_does_not_take_the_number_of_another():
+    before = torch.get_num_threads()
+    inside, checked = threading.Event(), threading.Event()
+    seen = []
+
+    def item(number: int) -> int:
+        inside.set()
+        checked.wait(10)
+        return number
+
+    def other() -> None:
+        inside.wait(10)
+        with limited() as count:
+            seen.append(count)
+        checked.set()
+
+    with _threads(2):
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert in_parallel(item, range(4)) == [0, 1, 2, 3]
+        thread.join()
+        later: list[int] = []
+        last = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+        last.start()
+        last.join()
+    assert seen == [min(2, processors())]
+    assert later == [2]
+    assert torch.get_num_threads() == before
 
 
 def test_an_error_of_one_item_ends_the_whole():

@@ -12,6 +12,7 @@ from scipy import ndimage, optimize
 from samreg.estimation.mutual_information import MIN_OVERLAP, PointSamples
 from samreg.geometry import Grid, Volume
 from samreg.preprocess import mask_on, working_volume
+from samreg.threads import in_parallel
 from samreg.transforms import nearest_rotation
 from samreg.types import Mask, Matrix4
 
@@ -55,9 +56,14 @@ def make_level(
     max_voxels: int,
 ) -> Level:
     """Both images and their body masks (given on any grid, here with a rim) at one resolution."""
-    images = [working_volume(v, spacing_mm, max_voxels=max_voxels) for v in (fixed, moving)]
-    masks = [_with_rim(body, image.grid, rim_mm) for body, image in zip((fixed_body, moving_body), images, strict=True)]
-    return Level(spacing_mm, images[0], images[1], masks[0], masks[1])
+
+    def prepared(side: tuple[Volume, Volume]) -> tuple[Volume, Mask]:
+        volume, body = side
+        image = working_volume(volume, spacing_mm, max_voxels=max_voxels)
+        return image, _with_rim(body, image.grid, rim_mm)
+
+    (one, one_mask), (other, other_mask) = in_parallel(prepared, ((fixed, fixed_body), (moving, moving_body)))
+    return Level(spacing_mm, one, other, one_mask, other_mask)
 
 
 def _with_rim(body: Volume, grid: Grid, rim_mm: float) -> Mask:

@@ -21,6 +21,7 @@ from samreg.transforms import about_centre
 from samreg.types import Mask, Matrix4
 
 MIN_OVERLAP = 0.35
+SEARCHES = 2  # at once; each holds some ten images of the padded size
 
 
 def tilts(degrees: Sequence[float], grid: Grid) -> list[np.ndarray]:
@@ -65,7 +66,7 @@ def global_search(
         back[:3, 3] = offset
         return score, turned @ back
 
-    found = in_parallel(under, rotations)
+    found = in_parallel(under, rotations, most=SEARCHES)
     found.sort(key=lambda entry: -entry[0])
     return found[:best]
 
