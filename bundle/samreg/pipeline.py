@@ -188,11 +188,12 @@ class _Registration:
     def _image_pair(self) -> ImagePair:
         check_images(self.fixed, self.moving)
         scale = field_scale(self.fixed, self.moving)
-        bodies = in_parallel(lambda image: _body(image, BODY_MM * scale), (self.fixed, self.moving))
+        fixed_body, moving_body = in_parallel(lambda image: _body(image, BODY_MM * scale), (self.fixed, self.moving))
         return ImagePair(
             self.fixed,
             self.moving,
-            *bodies,
+            fixed_body,
+            moving_body,
             self.config.estimation.rigid_samples,
             self.config.seed,
             self.device,

@@ -226,9 +226,9 @@ def _groups(proc: Path) -> Iterator[tuple[Path, Path]]:
     """The folders of the control groups of this process that may limit processors, each with its mount point."""
     paths: dict[str, PurePosixPath] = {}  # by controller; version 2 has no name
     for line in _lines(proc / "self" / "cgroup"):
-        controllers, found, path = line.partition(":")[2].partition(":")
-        if found:
-            paths.update(dict.fromkeys(controllers.split(","), PurePosixPath(path)))
+        controllers, colon, group = line.partition(":")[2].partition(":")
+        if colon:
+            paths.update(dict.fromkeys(controllers.split(","), PurePosixPath(group)))
     for line in _lines(proc / "self" / "mountinfo"):
         before, _, after = line.partition(" - ")
         fields, kind, options = before.split(" "), after.partition(" ")[0], after.rpartition(" ")[2].split(",")
