@@ -83,20 +83,9 @@ def test_the_image_gives_the_results_of_the_command(study: Path, by_command: Pat
 
 def test_a_container_of_one_processor_uses_one_thread():
     code = "from samreg.threads import limited, processors\nwith limited() as count:\n    print(processors(), count)"
-    command = [
-        "podman",
-        "--runtime",
-        "runc",
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "--cpus",
-        "1",
-        "--entrypoint",
-        "python3",
-    ]
-    done = subprocess.run([*command, IMAGE, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    limits = "--cpus 1 --ulimit nofile=8192:8192 --ulimit nproc=4096:4096"
+    podman = f"podman --runtime runc run --rm --network none {limits} --entrypoint python3".split()
+    done = subprocess.run([*podman, IMAGE, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["1", "1"], done.stderr
 
 
