@@ -80,7 +80,7 @@ def evaluate(
         about["calibration"] = asdict(calibrate(weights, calibrate_seed, pairs))
         weights = out / "embedded.safetensors"
         save_network(network, weights, about)
-    encoder = EmbeddedEncoder(weights=weights)
+    encoder = EmbeddedEncoder(weights=weights, precision="float32")  # as the network was trained
     gates: list[dict[str, Any]] = []
     confidence: list[dict[str, Any]] = []
     for seed in seeds:
@@ -115,7 +115,7 @@ def calibrate(weights: str | Path | None, seed: int, pairs: int) -> Calibration:
         seed: Of the image pairs; those of the evaluation are others.
         pairs: Image pairs, half of them of one contrast.
     """
-    encoder = EmbeddedEncoder(weights=weights)
+    encoder = EmbeddedEncoder(weights=weights, precision="float32")  # as the network was trained
     start = encoder.calibration
     free, aligned = _pairs(encoder, start, seed, pairs)
     right = np.sort(free.terms[free.right, 0])
