@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from samreg.encoders.mind import mind_ssc
-from samreg.geometry import Volume, finest_spacing_mm, sample
+from samreg.encoders.mind import even_dilation, mind_ssc
+from samreg.geometry import Volume, sample
 from samreg.metrics import normalised_correlation, pair_dice, pair_distance_mm
 from samreg.rois import RoiPairs
 from samreg.transforms import Transform
@@ -40,7 +40,6 @@ LEAST_LIKENESS = 0.005  # of the descriptors' distance
 # A second measure must rise by at least this share of what it was: between images that are aligned already, fitting
 # noise gained up to 2.5 % of mutual information and 2 % of the descriptors' distance.
 WORTH: Mapping[Second, float] = {"information": 0.03, "likeness": 0.04}
-DESCRIPTOR_REACH = 2.0  # voxels of the finest spacing between the neighbourhoods that a descriptor compares
 
 
 @dataclass(frozen=True)
@@ -183,11 +182,11 @@ class Judge:
 
     def _likeness(self, transform: Transform, through: Transform) -> Measure:
         grid = self.fixed.grid
-        step = [max(1, round(DESCRIPTOR_REACH * finest_spacing_mm(grid) / float(s))) for s in grid.spacing_mm]
+        dilation = even_dilation(grid)
         shown = through.warp(self.moving, grid, outside=np.nan)
         known = np.isfinite(shown)
         shown[~known] = self.moving.voxels.min()
-        ours, theirs = (mind_ssc(torch.as_tensor(v)[None], dilation=step) for v in (self.fixed.voxels, shown))
+        ours, theirs = (mind_ssc(torch.as_tensor(v)[None], dilation=dilation) for v in (self.fixed.voxels, shown))
         points = grid.lps(np.argwhere(self.body))
         places = torch.as_tensor(grid.index(through.inverse().map_points(transform.map_points(points))))
         distance = (sample(theirs, places) - ours[:, torch.as_tensor(self.body)]).double().square().mean(0)

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from samreg.encoders.base import PHANTOM_CALIBRATION, Features, OnProgress, Reads
-from samreg.encoders.mind import mind_ssc
+from samreg.encoders.mind import even_dilation, mind_ssc
 from samreg.geometry import Grid, Volume, finest_spacing_mm, gaussian_smooth
 from samreg.preprocess import background_value
 
 # In units of the finest spacing, so that pictures of any scale and thin stacks are served alike.
-MIND_DISTANCE = 2.0
 STATISTICS_SCALES = (1.6, 4.0)
 # Of the statistics beside MIND-SSC: more helps images of one contrast little and misleads those of two.
 STATISTICS_WEIGHT = 0.3
@@ -49,7 +48,7 @@ class Handcrafted:
         """float32 [16, i, j, k] (8 channels for a 2D image) on the grid of the volume."""
         voxels = torch.from_numpy(np.ascontiguousarray(volume.voxels, dtype=np.float32))[None].to(self.device)
         normalised = _normalised(voxels)
-        self_similarity = mind_ssc(voxels, dilation=_dilation(volume.grid))
+        self_similarity = mind_ssc(voxels, dilation=even_dilation(volume.grid))
         if on_progress:
             on_progress(0.5)
         statistics, foreground = _statistics(normalised, volume.grid)
@@ -58,12 +57,6 @@ class Handcrafted:
         if on_progress:
             on_progress(1.0)
         return Features(volume.grid, channels)
-
-
-def _dilation(grid: Grid) -> list[int]:
-    """The same distance in mm along all axes, at least one voxel, so that all stacks give the same channels."""
-    distance_mm = MIND_DISTANCE * finest_spacing_mm(grid)
-    return [max(1, round(distance_mm / float(s))) for s in grid.spacing_mm]
 
 
 def _normalised(voxels: Tensor) -> Tensor:

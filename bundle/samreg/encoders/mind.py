@@ -14,6 +14,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from samreg.errors import UsageError
+from samreg.geometry import Grid, finest_spacing_mm
+
+REACH = 2.0  # of the finest spacing, so that pictures of any scale and thin stacks are served alike
 
 
 def mind_ssc(image: Tensor, *, radius: int = 1, dilation: int | Sequence[int] = 2) -> Tensor:
@@ -62,6 +65,12 @@ def mind_ssc(image: Tensor, *, radius: int = 1, dilation: int | Sequence[int] = 
         difference = _shifted(padded, *one, steps) - _shifted(padded, *other, steps)
         distances[channel] = _box_mean(difference.square_(), radii)
     return _normalised(distances)
+
+
+def even_dilation(grid: Grid) -> list[int]:
+    """The same distance in mm along all axes, at least one voxel, so that all stacks give the same channels."""
+    distance_mm = REACH * finest_spacing_mm(grid)
+    return [max(1, round(distance_mm / float(s))) for s in grid.spacing_mm]
 
 
 def _checked_shape(image: Tensor) -> tuple[int, int, int]:

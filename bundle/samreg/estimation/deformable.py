@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from samreg.config import EstimationConfig
-from samreg.encoders.mind import mind_ssc
+from samreg.encoders.mind import even_dilation, mind_ssc
 from samreg.estimation.patches import RoiPatches, roi_loss
-from samreg.geometry import Grid, Volume, finest_spacing_mm, index_points, inside, resample, sample
+from samreg.geometry import Grid, Volume, index_points, inside, resample, sample
 from samreg.preprocess import on_grid
 from samreg.transforms import DisplacementField, Transform, VelocityField, integrate_velocity
 from samreg.types import Mask
@@ -192,7 +192,7 @@ class _DenseTerm:
         ones = Volume(np.ones(smooth.grid.shape, np.float32), smooth.grid)
         known = torch.as_tensor(start.warp(ones, grid, outside=0.0), device=device)
         body: Mask = resample(fixed_body.voxels, fixed_body.grid, grid, mode="nearest", outside=0) > 0
-        dilation = _dilation(grid)
+        dilation = even_dilation(grid)
         features = mind_ssc(torch.as_tensor(fixed_image.voxels, device=device)[None], dilation=dilation)
         where = torch.as_tensor(body, device=device)
         points = torch.as_tensor(grid.lps(np.argwhere(body)), device=device)
@@ -206,12 +206,6 @@ class _DenseTerm:
         valid = inside(ijk, self.grid.shape) & (sample(self.known, ijk.detach())[0] > 0.99)
         difference = ((sample(self.moving, ijk) - self.features[:, chosen]).double() ** 2).mean(0)
         return (difference * valid).sum() / valid.sum().clamp_min(1)
-
-
-def _dilation(grid: Grid) -> list[int]:
-    """The same distance along all axes, at least one voxel."""
-    distance = 2 * finest_spacing_mm(grid)
-    return [max(1, round(distance / float(s))) for s in grid.spacing_mm]
 
 
 def _moved(points: Tensor, u: Tensor, grid: Grid) -> Tensor:
