@@ -54,7 +54,7 @@ def study(once) -> Path:
     """A folder with the series `fixed` and `moving` of one invented patient, 12 degrees apart."""
 
     def make(folder: Path) -> None:
-        phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 48), rotation_deg=12)
+        phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 40), rotation_deg=12)
         phantoms.write_dicom_study(phantom, folder)
 
     return once("study", make)

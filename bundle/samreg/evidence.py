@@ -103,13 +103,10 @@ class Measure:
 class Evidence:
     """What speaks for a transform.
 
-    Witnesses and held-out pairs take no part in any fit; mutual information and correlation take none in the deformable
-    one. Held-out pairs were chosen among those that lie together under an estimate, so they speak for that estimate:
-    they are stated, and witnesses decide.
+    Witnesses take no part in any fit; mutual information and correlation take none in the deformable one.
 
     Attributes:
         closeness: Of each independent witness: how far its centroids are within the tolerance [mm], 0 beyond it.
-        overlap: Dice of each independent held-out pair.
         information: Mutual information of body voxels in nats, by blocks.
         correlation: Of the same voxels, by blocks.
         likeness: Minus the mean squared distance of self-similarity descriptors, by blocks; those of the moving image
@@ -119,18 +116,16 @@ class Evidence:
     """
 
     closeness: Measure
-    overlap: Measure
     information: Measure
     correlation: Measure
     likeness: Measure
     coverage: float
 
     def as_metrics(self) -> dict[str, float]:
-        """The numbers for the report; NaN where there are no held-out pairs."""
+        """The numbers for the report."""
         return {
             "ncc": self.correlation.value,
             "mutual_information": self.information.value,
-            "held_out_dice": self.overlap.value,
             "coverage": self.coverage,
         }
 
@@ -173,12 +168,19 @@ class Judge:
         closeness = self.tolerance_mm - np.minimum(apart, self.tolerance_mm)
         return Evidence(
             Measure(_of_independent(closeness, self.witnesses), LEAST_CLOSENESS * self.tolerance_mm),
-            Measure(_of_independent(pair_dice(self.held_out, transform), self.held_out), LEAST_OVERLAP),
             Measure(_by_block(*information_parts(fixed, moving), block, count), LEAST_INFORMATION),
             Measure(_by_block(*correlation_parts(fixed, moving), block, count), LEAST_CORRELATION),
             Measure(np.zeros(0), 0.0) if through is None else self._likeness(transform, through),
             float(seen.sum() / max(1, self.body.sum())),
         )
+
+    def overlap(self, transform: Transform) -> Measure:
+        """Dice of each independent held-out pair.
+
+        These pairs were chosen among those that lie together under an estimate, so they speak for that estimate: their
+        overlap is stated, and decides nothing.
+        """
+        return Measure(_of_independent(pair_dice(self.held_out, transform), self.held_out), LEAST_OVERLAP)
 
     def _likeness(self, transform: Transform, through: Transform) -> Measure:
         grid = self.fixed.grid

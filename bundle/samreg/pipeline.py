@@ -373,6 +373,7 @@ class _Registration:
             tolerance_mm=judge.tolerance_mm,
             before=judge.evidence(Affine.identity()),
             after=judge.evidence(stages.transform),
+            overlaps=(judge.overlap(Affine.identity()), judge.overlap(stages.transform)),
         )
         return gate(judged, judge, self.config.quality), inverse
 

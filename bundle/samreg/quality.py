@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from samreg.config import QualityConfig
-from samreg.evidence import COVERAGE_NOISE, MIN_COVERAGE, Evidence, Gain, Judge
+from samreg.evidence import COVERAGE_NOISE, MIN_COVERAGE, Evidence, Gain, Judge, Measure
 from samreg.metrics import inverse_error_mm, jacobian_measures, pair_dice, pair_distance_mm
 from samreg.result import Criterion, Quality, Verdict
 from samreg.rois import RoiPairs
@@ -42,6 +42,8 @@ class Judged:
         mirrored: Score of the moving image mirrored left to right, relative to this one; None where not compared.
         unaligned: Pairs matched by appearance alone.
         tolerance_mm: Distance of centroids at which a pair agrees.
+        before, after: What speaks for the identity, and for this transform.
+        overlaps: Of held-out pairs, before and after.
     """
 
     transform: Transform
@@ -54,6 +56,7 @@ class Judged:
     tolerance_mm: float
     before: Evidence
     after: Evidence
+    overlaps: tuple[Measure, Measure]
 
 
 def gate(judged: Judged, judge: Judge, config: QualityConfig) -> Quality:
@@ -65,7 +68,7 @@ def gate(judged: Judged, judge: Judge, config: QualityConfig) -> Quality:
         *_independent_pairs(judged),
         _coverage(judged),
         _similarity(judged),
-        _held_out(judged),
+        _held_out(*judged.overlaps),
         *_contours(judged, config),
         _inverse(judged, judge, inside, config),
         *_jacobian(judged, judge),
@@ -82,7 +85,11 @@ def gate(judged: Judged, judge: Judge, config: QualityConfig) -> Quality:
         ),
     ]  # fmt: skip
     status, reasons = _status(criteria)
-    return Quality(status, reasons, tuple(criteria), judged.before.as_metrics(), judged.after.as_metrics())
+    before, after = (
+        {**evidence.as_metrics(), "held_out_dice": overlap.value}
+        for evidence, overlap in zip((judged.before, judged.after), judged.overlaps, strict=True)
+    )
+    return Quality(status, reasons, tuple(criteria), before, after)
 
 
 # What a criterion that is not met means for the whole.
@@ -206,9 +213,8 @@ def _similarity(judged: Judged) -> Criterion:
     )  # fmt: skip
 
 
-def _held_out(judged: Judged) -> Criterion:
+def _held_out(before: Measure, after: Measure) -> Criterion:
     measure, asked = "Overlap (Dice) of held-out ROI pairs", "no lower than before"
-    after, before = judged.after.overlap, judged.before.overlap
     if after.parts.size < 2:
         note = "Fewer than two pairs are held out."
         return Criterion("held-out-pairs", measure, asked, None, "", "not judged", note)

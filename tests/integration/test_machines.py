@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from samreg import evidence, phantoms, pipeline
+from samreg.config import Config
 from samreg.evidence import Evidence, Measure
 from samreg.io.writing import write_image
 
@@ -29,11 +30,11 @@ def written(phantom: phantoms.Phantom, folder: Path) -> tuple[Path, Path]:
 
 
 PAIRS = {
-    "volume": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 48), rotation_deg=12),
-    "inverted": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("oblique", 48), contrast="inverted"),
+    "volume": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 40), rotation_deg=12),
+    "inverted": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("oblique", 40), contrast="inverted"),
     "picture": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("picture", 64)),
     "thin": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("thin", 96), peak_mm=6, rotation_deg=2),
-    "rigid": lambda: phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 48)),
+    "rigid": lambda: phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 32)),
     "identity": lambda: phantoms.pair("identity", fixed_grid=phantoms.grid("axial", 32)),
 }
 TOGETHER = ("plain, 1 thread", "AVX2, 2 threads")  # all that the libraries can be told, at once
@@ -41,11 +42,7 @@ KINDS = {"rigid": "rigid", "identity": "identity"}  # all others: deformable
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    [("volume", TOGETHER), ("thin", TOGETHER), ("picture", None)],
-    ids=["volume", "thin", "picture"],
-)
+@pytest.mark.parametrize(("name", "settings"), [("volume", TOGETHER), ("picture", None)], ids=["volume", "picture"])
 def test_every_setting_of_the_libraries_gives_the_same_answer(machines, tmp_path, name, settings):
     paths = written(PAIRS[name](), tmp_path)
     reference = machines.answer(*paths, machines.SETTINGS["as it comes"])
@@ -108,8 +105,8 @@ def test_no_decision_flips_when_a_piece_of_evidence_moves_by_its_noise(monkeypat
 
 
 def test_the_same_run_twice_is_equal_to_the_last_bit():
-    phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("picture", 64))
-    one, other = (pipeline.register(phantom.fixed, phantom.moving) for _ in range(2))
+    phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("thin", 64), peak_mm=6, rotation_deg=2)
+    one, other = (pipeline.register(phantom.fixed, phantom.moving, Config(threads=2)) for _ in range(2))
     points = phantom.fixed.grid.points()
     np.testing.assert_array_equal(one.transform.map_points(points), other.transform.map_points(points))
     assert [p.confidence for p in one.pairs] == [p.confidence for p in other.pairs]

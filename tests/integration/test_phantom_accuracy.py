@@ -58,11 +58,12 @@ def round_trip_mm(result: RegistrationResult, phantom: Phantom) -> float:
         ("thin", "same", THIN),
     ],
 )
-def test_rigid_is_right_to_half_a_voxel(grid, contrast, motion):
-    phantom, result = registered(Config(transform="rigid"), "rigid", grid, 64, contrast=contrast, **motion)
+def test_rigid_is_right_to_a_fifth_of_a_voxel(grid, contrast, motion):
+    size = 64 if grid in ("thin", "picture") else 48
+    phantom, result = registered(Config(transform="rigid"), "rigid", grid, size, contrast=contrast, **motion)
     assert result.kind == "rigid"
     assert result.quality.status == "PASS", result.quality.reasons
-    assert phantom.errors_mm(result.transform).mean() <= 0.5 * voxel_mm(phantom)
+    assert phantom.errors_mm(result.transform).mean() <= 0.2 * voxel_mm(phantom)
     assert round_trip_mm(result, phantom) <= 1e-6
 
 
@@ -92,7 +93,7 @@ def test_a_point_leads_to_its_counterpart():
     ],
 )
 def test_deformable_removes_most_of_the_error(grid, contrast, motion, left):
-    size = 96 if grid == "thin" else 64
+    size = 96 if grid == "thin" else 48
     phantom, result = registered(Config(), "deformable", grid, size, contrast=contrast, **motion)
     assert result.kind == "deformable", result.fallbacks
     before, after = (phantom.errors_mm(t).mean() for t in (Affine.identity(), result.transform))
@@ -101,15 +102,8 @@ def test_deformable_removes_most_of_the_error(grid, contrast, motion, left):
     assert round_trip_mm(result, phantom) <= 0.5 * voxel_mm(phantom)
 
 
-def test_the_same_input_gives_the_same_transform():
-    phantom, first = registered(Config(), "deformable", "thin", 96, contrast="same", **THIN_DEFORMABLE)
-    second = register(phantom.fixed, phantom.moving, Config())
-    points = phantom.fixed.grid.lps(np.argwhere(phantom.body)[::101])
-    np.testing.assert_allclose(first.transform.map_points(points), second.transform.map_points(points), atol=1e-4)
-
-
 def test_affine_is_found():
-    phantom = phantoms.pair("affine", fixed_grid=phantoms.grid("axial", 64))
+    phantom = phantoms.pair("affine", fixed_grid=phantoms.grid("axial", 48))
     result = register(phantom.fixed, phantom.moving, Config(transform="affine"))
     assert result.kind == "affine", result.fallbacks
     assert phantom.errors_mm(result.transform).mean() <= 0.5 * voxel_mm(phantom)
@@ -117,7 +111,7 @@ def test_affine_is_found():
 
 @pytest.mark.parametrize("transform", ["rigid", pytest.param("deformable", marks=pytest.mark.slow)])
 def test_identical_images_stay_where_they_are(transform):
-    phantom = phantoms.pair("identity", fixed_grid=phantoms.grid("oblique", 48))
+    phantom = phantoms.pair("identity", fixed_grid=phantoms.grid("oblique", 32))
     result = register(phantom.fixed, phantom.fixed, Config(transform=transform))
     moved = np.linalg.norm(result.transform.displacement(phantom.fixed.grid), axis=-1)
     assert moved.max() <= 0.1 * voxel_mm(phantom)
@@ -125,7 +119,7 @@ def test_identical_images_stay_where_they_are(transform):
 
 
 def test_pairs_alone_give_the_transform():
-    phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 64), rotation_deg=12)
+    phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 48), rotation_deg=12)
     result = register(phantom.fixed, phantom.moving, configured(preset="pairs", transform="rigid"))
     assert result.kind == "rigid"
     assert phantom.errors_mm(result.transform).mean() <= 0.5 * voxel_mm(phantom)
@@ -176,7 +170,7 @@ def test_given_contours_work_with_every_fit(options):
 
 @pytest.mark.slow
 def test_given_contours_lead_the_fit_and_held_out_contours_improve():
-    phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 64), seed=2)
+    phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 48), seed=2)
     result = register(
         phantom.fixed, phantom.moving, fixed_labels=phantom.fixed_labels, moving_labels=phantom.moving_labels
     )
@@ -194,7 +188,7 @@ def test_given_contours_lead_the_fit_and_held_out_contours_improve():
 
 
 def test_an_image_mirrored_before_it_was_stored_fails_the_gate():
-    phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("sagittal", 64), rotation_deg=5, translation_mm=8)
+    phantom = phantoms.pair("rigid", fixed_grid=phantoms.grid("sagittal", 48), rotation_deg=5, translation_mm=8)
     mirrored = replace(phantom.moving, voxels=np.ascontiguousarray(phantom.moving.voxels[:, :, ::-1]))
     result = register(phantom.fixed, mirrored, Config(transform="rigid"))
     assert result.quality.status == "FAIL"

