@@ -51,10 +51,10 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 
 @pytest.fixture(scope="session")
 def study(once) -> Path:
-    """A folder with the series `fixed` and `moving` of one invented patient, 12 degrees apart."""
+    """A folder with the series `fixed` and `moving` of one invented patient: ten slices, turned and deformed."""
 
     def make(folder: Path) -> None:
-        phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 40), rotation_deg=12)
+        phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("thin", 96), peak_mm=6, rotation_deg=2)
         phantoms.write_dicom_study(phantom, folder)
 
     return once("study", make)

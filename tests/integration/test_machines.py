@@ -31,33 +31,33 @@ def written(phantom: phantoms.Phantom, folder: Path) -> tuple[Path, Path]:
 
 PAIRS = {
     "volume": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 40), rotation_deg=12),
-    "inverted": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("oblique", 40), contrast="inverted"),
+    "inverted": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("oblique", 48), contrast="inverted"),
     "picture": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("picture", 64)),
     "thin": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("thin", 96), peak_mm=6, rotation_deg=2),
     "rigid": lambda: phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 32)),
-    "identity": lambda: phantoms.pair("identity", fixed_grid=phantoms.grid("axial", 32)),
+    "identity": lambda: phantoms.pair("identity", fixed_grid=phantoms.grid("picture", 64)),
 }
-TOGETHER = ("plain, 1 thread", "AVX2, 2 threads")  # all that the libraries can be told, at once
 KINDS = {"rigid": "rigid", "identity": "identity"}  # all others: deformable
+# All that the libraries can be told, at once; `tools/machines.py` tells them one thing at a time.
+OLDEST, NEWER = "plain, 1 thread", "AVX2, 2 threads"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "settings"), [("volume", TOGETHER), ("picture", None)], ids=["volume", "picture"])
-def test_every_setting_of_the_libraries_gives_the_same_answer(machines, tmp_path, name, settings):
+@pytest.mark.parametrize("name", ["volume", "picture"])
+def test_two_generations_of_processors_give_the_same_answer(machines, tmp_path, name):
     paths = written(PAIRS[name](), tmp_path)
-    reference = machines.answer(*paths, machines.SETTINGS["as it comes"])
-    for setting in settings or machines.SETTINGS:
-        apart = machines.difference(reference, machines.answer(*paths, machines.SETTINGS[setting]))
-        assert apart.within_limits, (setting, apart)
+    one, other = (machines.answer(*paths, machines.SETTINGS[setting]) for setting in (OLDEST, NEWER))
+    apart = machines.difference(one, other)
+    assert apart.within_limits, apart
 
 
 @pytest.mark.slow
 def test_a_pair_of_real_size_gives_the_same_answer(machines, tmp_path):
     grid = phantoms.grid("thin", 256)  # as large as a cine of the heart
     paths = written(phantoms.pair("deformable", fixed_grid=grid, peak_mm=6, rotation_deg=2), tmp_path)
-    reference = machines.answer(*paths, machines.SETTINGS["2 threads"])
+    reference = machines.answer(*paths, machines.SETTINGS["2 threads"])  # of the processor as it is
     assert reference.decided["kind"] == "deformable"
-    apart = machines.difference(reference, machines.answer(*paths, machines.SETTINGS["plain, 1 thread"]))
+    apart = machines.difference(reference, machines.answer(*paths, machines.SETTINGS[OLDEST]))
     assert apart.within_limits, apart
 
 
@@ -105,7 +105,7 @@ def test_no_decision_flips_when_a_piece_of_evidence_moves_by_its_noise(monkeypat
 
 
 def test_the_same_run_twice_is_equal_to_the_last_bit():
-    phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("thin", 64), peak_mm=6, rotation_deg=2)
+    phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("thin", 48), peak_mm=6, rotation_deg=2)
     one, other = (pipeline.register(phantom.fixed, phantom.moving, Config(threads=2)) for _ in range(2))
     points = phantom.fixed.grid.points()
     np.testing.assert_array_equal(one.transform.map_points(points), other.transform.map_points(points))
