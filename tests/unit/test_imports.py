@@ -15,7 +15,7 @@ LIBRARY = ROOT / "bundle" / "samreg"
 # A module imports only from rooms above its own (or its own).
 ROOMS = (
     ("errors", "types", "shipped", "metadata"),
-    ("threads",),
+    ("threads", "whole_data"),
     ("output_folder",),
     ("geometry",),
     ("transforms",),

@@ -10,6 +10,7 @@ from samreg.errors import InputRefused
 from samreg.geometry import Grid, Volume
 from samreg.io.limits import refuse_if_not_finite
 from samreg.types import Matrix4
+from samreg.whole_data import DamagedData
 
 # Voxels smaller than a nanometre, or axes that almost fall together.
 MIN_SPACING_MM = 1e-6
@@ -80,8 +81,12 @@ def not_greyscale(what: str) -> InputRefused:
     )  # fmt: skip
 
 
-def unreadable(name: str, kind: str) -> InputRefused:
-    """A damaged file."""
+def unreadable(name: str, kind: str, error: Exception | None = None) -> InputRefused:
+    """A damaged file; says how it is damaged where the error is a `DamagedData`."""
+    why = f": {error}" if isinstance(error, DamagedData) else ""
     return InputRefused(
-        f"'{name}' cannot be read as {kind}", "a whole file", "Write or copy the file again.", reason="unreadable-file"
+        f"'{name}' cannot be read as {kind}{why}",
+        "a whole file",
+        "Write or copy the file again.",
+        reason="unreadable-file",
     )

@@ -1,8 +1,9 @@
-"""NRRD and MetaImage files, through SimpleITK, whose space is LPS mm."""
+"""NRRD and MetaImage files: geometry through SimpleITK, whose space is LPS; voxels read to their last byte."""
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath, PureWindowsPath
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,33 +11,44 @@ import numpy as np
 from samreg.errors import InputRefused
 from samreg.geometry import Volume
 from samreg.io.arrays import not_greyscale, several_volumes, unreadable, volume_from_array
+from samreg.io.itk_headers import TextHeader, read_stored_voxels, read_text_header
 from samreg.io.limits import refuse_if_too_large
+from samreg.io.units import mm_per_unit
 from samreg.types import Matrix4
+from samreg.whole_data import DAMAGE
 
 if TYPE_CHECKING:
     from SimpleITK import ImageFileReader
 
-MAX_HEADER_BYTES = 65536
+DTYPES = {
+    **{f"{8 * n}-bit signed integer": np.dtype(f"i{n}") for n in (1, 2, 4, 8)},
+    **{f"{8 * n}-bit unsigned integer": np.dtype(f"u{n}") for n in (1, 2, 4, 8)},
+    **{f"{8 * n}-bit float": np.dtype(f"f{n}") for n in (4, 8)},
+}
+# What ITK calls a space that it has turned into LPS; it leaves all others as they are, without a word.
+LPS = "left-posterior-superior"
+UNKNOWN_UNITS = ("", "?", "??", "???", "unknown")
+NO_ORIENTATION = "Write the file again with a tool that keeps orientation and spacing (3D Slicer, SimpleITK)."
 
 
 def read_itk(path: Path) -> Volume:
     """A NRRD or MetaImage file (.nrrd, .nhdr, .mha, .mhd) of two or three dimensions.
 
-    Raises:
-        InputRefused: `unreadable-file`, `no-orientation`, `no-spacing`, `4d`, `not-greyscale`,
-            `outside-folder`, `size-limit`, `non-finite-voxels`.
-    """
-    import SimpleITK
+    Lengths are in the unit that the file states, else in mm.
 
-    reader = _open(path)
-    shape = reader.GetSize()
+    Raises:
+        InputRefused: `unreadable-file` (also where voxels are cut, too many, or fail their checksum),
+            `no-orientation`, `no-spacing`, `unknown-unit`, `4d`, `not-greyscale`, `outside-folder`,
+            `size-limit`, `non-finite-voxels`.
+    """
+    reader, header = _open(path)
+    affine, notes = _affine(reader, header)
     try:
-        values = SimpleITK.GetArrayFromImage(reader.Execute())
-    except RuntimeError as error:
-        raise unreadable(path.name, _kind(path)) from error
-    # ITK's array is [k, j, i].
-    values = np.asarray(values, np.float32).T.reshape(_three(shape))
-    return volume_from_array(values, _affine(reader), name=f"{_kind(path)} image", notes={})
+        values = read_stored_voxels(header, _three(reader.GetSize()), _dtype(reader))
+    except DAMAGE as error:
+        raise unreadable(path.name, header.kind, error) from error
+    values = values.astype(np.float32)
+    return volume_from_array(values, affine, name=f"{header.kind} image", notes=notes)
 
 
 def describe_itk(path: Path) -> dict[str, Any]:
@@ -45,88 +57,113 @@ def describe_itk(path: Path) -> dict[str, Any]:
     Raises:
         InputRefused: As `read_itk`, except for the voxels.
     """
-    reader = _open(path)
-    spacing = np.linalg.norm(_affine(reader)[:3, :3], axis=0)
-    return {"format": _kind(path), "size": list(_three(reader.GetSize())), "spacing_mm": spacing}
+    reader, header = _open(path)
+    affine, _ = _affine(reader, header)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    return {"format": header.kind, "size": list(_three(reader.GetSize())), "spacing_mm": spacing}
 
 
-def _open(path: Path) -> ImageFileReader:
+def _open(path: Path) -> tuple[ImageFileReader, TextHeader]:
     import SimpleITK
 
-    _check_header(path)
+    header = read_text_header(path)
+    _refuse_what_itk_fills_in(header)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
-    reader.SetImageIO("NrrdImageIO" if _kind(path) == "NRRD" else "MetaImageIO")
+    reader.SetImageIO("NrrdImageIO" if header.kind == "NRRD" else "MetaImageIO")
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise unreadable(path.name, _kind(path)) from error
+        raise unreadable(path.name, header.kind) from error
     refuse_if_too_large(_three(reader.GetSize()))
     if reader.GetNumberOfComponents() != 1:
         raise not_greyscale(f"vectors of {reader.GetNumberOfComponents()} values")
-    if "complex" in SimpleITK.GetPixelIDValueAsString(reader.GetPixelID()):
-        raise not_greyscale("complex")
-    return reader
+    _dtype(reader)
+    return reader, header
 
 
-def _check_header(path: Path) -> None:
-    """Refuse what ITK would fill in by itself: a missing space or spacing; and data outside the folder."""
-    try:
-        with path.open("rb") as file:
-            lines = file.read(MAX_HEADER_BYTES).decode("latin-1").splitlines()
-    except OSError as error:
-        raise unreadable(path.name, _kind(path)) from error
-    fields: dict[str, str] = {}
-    nrrd = _kind(path) == "NRRD"
-    for line in lines:
-        if nrrd and not line.strip():
-            break
-        key, _, value = line.partition(":" if nrrd else "=")
-        fields.setdefault(key.strip().lower(), value.strip())
-        if key.strip().lower() == "elementdatafile":
-            break
-    if nrrd and not fields.get("space"):
+def _dtype(reader: ImageFileReader) -> np.dtype:
+    import SimpleITK
+
+    name = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID()).removeprefix("vector of ")
+    if name not in DTYPES:
+        raise not_greyscale(name)
+    return DTYPES[name]
+
+
+def _refuse_what_itk_fills_in(header: TextHeader) -> None:
+    """A missing space, direction or spacing, which ITK makes up by itself."""
+    if header.kind == "NRRD":
+        if not header.value("space"):
+            raise InputRefused(
+                "the NRRD file states no space",
+                "'space' and 'space directions' in its header",
+                NO_ORIENTATION,
+                reason="no-orientation",
+            )
+        if "(" not in header.value("space directions"):
+            raise InputRefused(
+                "the NRRD file states no spacing ('space directions')",
+                "'space directions' in its header",
+                NO_ORIENTATION,
+                reason="no-spacing",
+            )
+        return
+    if not header.value("ElementSpacing", "ElementSize"):
         raise InputRefused(
-            "the NRRD file states no space",
-            "'space' and 'space directions' in its header",
-            "Write the file again with a tool that keeps orientation and spacing (3D Slicer, SimpleITK).",
+            "the MetaImage file states no spacing", "'ElementSpacing' in its header", NO_ORIENTATION,
+            reason="no-spacing",
+        )  # fmt: skip
+    orientation = header.value("AnatomicalOrientation")
+    stated = header.value("TransformMatrix", "Rotation", "Orientation")
+    if not stated and not set(orientation) <= {"?"} and orientation[:3] != "RAI":
+        raise InputRefused(
+            f"the MetaImage file states the orientation {orientation} without the matrix that readers go by",
+            "'TransformMatrix' in its header",
+            NO_ORIENTATION,
             reason="no-orientation",
         )
-    if not nrrd and not (fields.get("elementspacing") or fields.get("elementsize")):
-        raise InputRefused(
-            "the MetaImage file states no spacing",
-            "'ElementSpacing' in its header",
-            "Write the file again with a tool that keeps orientation and spacing (3D Slicer, SimpleITK).",
-            reason="no-spacing",
-        )
-    data = fields.get("data file" if nrrd else "elementdatafile") or fields.get("datafile", "")
-    # A list or a pattern of files follows the name on later lines; those go through ITK's own checks.
-    names = [data.split()[0]] if data else []
-    if data.lower().split(" ")[0] == "list":
-        names += lines[lines.index(next(x for x in lines if "list" in x.lower())) + 1 :]
-    if any(_leaves_folder(name) for name in names):
-        raise InputRefused(
-            "the header points at a data file outside its folder",
-            "the data beside the header",
-            "Put both files into one folder and name the data without a path.",
-            reason="outside-folder",
-        )
 
 
-def _leaves_folder(name: str) -> bool:
-    name = name.strip()
-    pure = (PurePosixPath(name), PureWindowsPath(name))
-    return any(p.is_absolute() or ".." in p.parts for p in pure)
-
-
-def _affine(reader: ImageFileReader) -> Matrix4:
-    """[4, 4] LPS mm of an image of two dimensions (in the plane z = 0) or more."""
+def _affine(reader: ImageFileReader, header: TextHeader) -> tuple[Matrix4, dict[str, str]]:
+    """[4, 4] LPS mm of an image of two dimensions (in the plane z = 0) or more, and notes."""
+    _refuse_other_spaces(reader, header)
     n = min(reader.GetDimension(), 3)
     direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)
     affine = np.eye(4)
     affine[:n, :n] = direction[:n, :n] * np.array(reader.GetSpacing()[:n])
     affine[:n, 3] = reader.GetOrigin()[:n]
-    return affine
+    notes: dict[str, str] = {}
+    names = ("space origin",) if header.kind == "NRRD" else ("Offset", "Position", "Origin")
+    if not header.value(*names):
+        notes["origin"] = "the file states none; its first voxel was placed at 0 0 0"
+    if header.kind == "MetaImage" and not header.value("TransformMatrix", "Rotation", "Orientation"):
+        notes["orientation"] = "the file states no TransformMatrix; its axes were taken as left, posterior, superior"
+    for axis, unit in enumerate(_units(header)[:n]):
+        scale = 1.0 if unit in UNKNOWN_UNITS else mm_per_unit(unit, f"the {header.kind} file")
+        affine[axis] *= scale
+        if scale != 1.0:
+            notes["units"] = f"{unit} converted to mm"
+    return affine, notes
+
+
+def _refuse_other_spaces(reader: ImageFileReader, header: TextHeader) -> None:
+    if header.kind == "NRRD" and not (reader.HasMetaDataKey("NRRD_space") and reader.GetMetaData("NRRD_space") == LPS):
+        raise InputRefused(
+            f"the space of the NRRD file is '{header.value('space')}', which does not say where the patient's "
+            "left, back and head are",
+            "left-posterior-superior, right-anterior-superior or left-anterior-superior",
+            "Convert the image again from its original; or, if the directions are known, state them as 'space' in "
+            "the header.",
+            reason="no-orientation",
+        )
+
+
+def _units(header: TextHeader) -> list[str]:
+    """The unit along each axis of space, as stated; none where the file states none."""
+    if header.kind == "MetaImage":
+        return [header.value("DistanceUnits")] * 3
+    return re.findall(r'"([^"]*)"', header.value("space units"))
 
 
 def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -134,7 +171,3 @@ def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
         raise several_volumes(shape)
     i, j, k = (*shape, 1)[:3]
     return int(i), int(j), int(k)
-
-
-def _kind(path: Path) -> str:
-    return "NRRD" if path.suffix.lower() in (".nrrd", ".nhdr") else "MetaImage"

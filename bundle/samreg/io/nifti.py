@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,32 +11,34 @@ from samreg.errors import InputRefused
 from samreg.geometry import Volume
 from samreg.io.arrays import not_greyscale, several_volumes, unreadable, volume_from_array
 from samreg.io.limits import refuse_if_too_large
+from samreg.io.units import mm_per_unit
 from samreg.types import Matrix4
+from samreg.whole_data import DAMAGE, read_nifti_voxels
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Pair
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
+UNKNOWN_UNIT, SPATIAL_UNITS = 0, {1: "metre", 2: "mm", 3: "micron"}  # the lower three bits of xyzt_units
 
 
 def read_nifti(path: Path) -> Volume:
     """A NIfTI image (.nii, .nii.gz) of two or three dimensions.
 
-    The sform is used, else the qform; a file with neither is refused.
+    The sform is used, else the qform; a file with neither is refused. A file that states no unit is in mm.
 
     Raises:
-        InputRefused: `unreadable-file`, `no-orientation`, `4d`, `not-greyscale`, `size-limit`,
-            `non-finite-voxels`.
+        InputRefused: `unreadable-file` (also where voxels are cut, too many, or fail their checksum),
+            `no-orientation`, `unknown-unit`, `4d`, `not-greyscale`, `size-limit`, `non-finite-voxels`.
     """
     image = _open(path)
     affine, notes = _affine_lps(image)
     try:
-        values = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise unreadable(path.name, "NIfTI") from error
-    shape = nifti_shape(image)
-    return volume_from_array(values.reshape(shape), affine, name="NIfTI image", notes=notes)
+        values = read_nifti_voxels(image, path)
+    except DAMAGE as error:
+        raise unreadable(path.name, "NIfTI", error) from error
+    values = values.astype(np.float32, copy=False).reshape(nifti_shape(image))
+    return volume_from_array(values, affine, name="NIfTI image", notes=notes)
 
 
 def describe_nifti(path: Path) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def _open(path: Path) -> Nifti1Pair:
     try:
         with LoggingOutputSuppressor():  # it prints what it raises as well
             image = nibabel.load(path)
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError, KeyError, zlib.error) as error:
+    except (nibabel.filebasedimages.ImageFileError, *DAMAGE) as error:
         raise unreadable(path.name, "NIfTI") from error
     if not isinstance(image, nibabel.Nifti1Pair):
         raise unreadable(path.name, "NIfTI")
@@ -98,9 +99,10 @@ def _affine_lps(image: Nifti1Pair) -> tuple[Matrix4, dict[str, str]]:
         difference = float(np.abs((affine - header.get_qform()) @ corner)[:3].max())
         if not difference <= 0.1:
             notes["orientation"] = f"sform and qform differ by up to {difference:.3g} mm; the sform was used"
-    unit = header.get_xyzt_units()[0]
-    scale = MM_PER_UNIT.get(unit, 1.0)
-    if scale != 1.0:
-        affine[:3] *= scale
-        notes["units"] = f"{unit} converted to mm"
+    code = int(header["xyzt_units"]) % 8
+    if code != UNKNOWN_UNIT:
+        scale = mm_per_unit(SPATIAL_UNITS.get(code, f"code {code}"), "the NIfTI file")
+        if scale != 1.0:
+            affine[:3] *= scale
+            notes["units"] = f"{SPATIAL_UNITS[code]} converted to mm"
     return LPS_FROM_RAS @ affine, notes

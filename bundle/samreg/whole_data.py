@@ -1,0 +1,119 @@
+"""The data of a file, read to its last byte: what is cut, too long or fails its checksum is never taken.
+
+Libraries stop after the voxels that the header counts, so they never meet the checksum that follows, nor see
+that more would. Reading on to the end costs nothing: each byte is still read once.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import zlib
+from math import prod
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Pair
+
+# All that reading damaged files raises, here and in the libraries.
+DAMAGE = (OSError, EOFError, ValueError, KeyError, OverflowError, zlib.error)
+
+NIFTI_HEADER_BYTES = {1: 348, 2: 540}
+
+
+class DamagedData(ValueError):
+    """Data that are not as long as the header says, or fail their checksum; its text is a clause that says how."""
+
+
+def read_exactly(stream: IO[bytes], count: int) -> bytes:
+    """The rest of a stream, which must hold `count` bytes.
+
+    A gzip or bzip2 stream checks its checksum and length where it ends, hence by this.
+
+    Raises:
+        DamagedData: Fewer bytes, or more, or compressed data that are damaged.
+        OSError: The file cannot be read.
+    """
+    try:
+        data = stream.read(count)
+        more = stream.read(1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DamagedData("its compressed data are damaged") from error
+    if len(data) < count:
+        raise DamagedData(f"its voxels end after {len(data)} of {count} bytes")
+    if more:
+        raise too_long(count)
+    return data
+
+
+def too_long(count: int) -> DamagedData:
+    """More data than the header counts."""
+    return DamagedData(f"it holds more than the {count} bytes of voxels that its header counts")
+
+
+def read_gzip(file: IO[bytes], count: int, skip: int = 0) -> bytes:
+    """As `read_exactly`, of what a gzip file inflates to after `skip` bytes; checksum and length are checked."""
+    with gzip.GzipFile(fileobj=file) as stream:
+        try:
+            stream.seek(skip)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise DamagedData("its compressed data are damaged") from error
+        return read_exactly(stream, count)  # type: ignore[arg-type]
+
+
+def read_bzip2(file: IO[bytes], count: int) -> bytes:
+    """As `read_exactly`, of what a bzip2 file inflates to; its checksums are checked."""
+    with bz2.BZ2File(file) as stream:
+        try:
+            return read_exactly(stream, count)
+        except OSError as error:
+            raise DamagedData("its compressed data are damaged") from error
+
+
+def read_zlib(file: IO[bytes], count: int) -> bytes:
+    """As `read_exactly`, of what a zlib (or gzip) stream inflates to; its checksum is checked."""
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        data = stream.decompress(file.read(), count + 1)
+    except zlib.error as error:
+        raise DamagedData("its compressed data are damaged") from error
+    if len(data) > count or stream.unused_data:
+        raise too_long(count)
+    if not stream.eof or len(data) < count:
+        raise DamagedData(f"its voxels end after {len(data)} of {count} bytes")
+    return data
+
+
+def read_nifti_voxels(image: Nifti1Pair, path: Path) -> np.ndarray:
+    """The voxels of a NIfTI file as nibabel scales them.
+
+    Args:
+        image: The file as `nibabel.load` has opened it.
+        path: The file, .nii or .nii.gz.
+
+    Returns:
+        Of the image's shape, in the stored dtype, or floating where the header states a scale.
+
+    Raises:
+        DamagedData: The header's offset lies within the header, or the voxels are cut, too many or damaged.
+        OSError, ValueError: As nibabel.
+    """
+    from nibabel.volumeutils import apply_read_scaling
+
+    proxy: Any = image.dataobj
+    first = NIFTI_HEADER_BYTES[2 if image.header["sizeof_hdr"] == NIFTI_HEADER_BYTES[2] else 1] + 4
+    if proxy.offset < first:
+        raise DamagedData(f"vox_offset {proxy.offset} lies within its header, which takes {first} bytes")
+    dtype = np.dtype(proxy.dtype)
+    count = prod(image.shape) * dtype.itemsize
+    with path.open("rb") as file:
+        if path.name.lower().endswith(".gz"):
+            data = read_gzip(file, count, skip=proxy.offset)
+        else:
+            file.seek(proxy.offset)
+            data = read_exactly(file, count)
+    stored = np.frombuffer(data, dtype).reshape(image.shape, order="F")
+    return apply_read_scaling(stored, proxy.slope, proxy.inter)
