@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 # All that reading damaged files raises, here and in the libraries.
 DAMAGE = (OSError, EOFError, ValueError, KeyError, OverflowError, zlib.error)
 
-NIFTI_HEADER_BYTES = {1: 348, 2: 540}
 
-
-class DamagedData(ValueError):
+class DamagedDataError(ValueError):
     """Data that are not as long as the header says, or fail their checksum; its text is a clause that says how."""
 
 
@@ -34,24 +32,24 @@ def read_exactly(stream: IO[bytes], count: int) -> bytes:
     A gzip or bzip2 stream checks its checksum and length where it ends, hence by this.
 
     Raises:
-        DamagedData: Fewer bytes, or more, or compressed data that are damaged.
+        DamagedDataError: Fewer bytes, or more, or compressed data that are damaged.
         OSError: The file cannot be read.
     """
     try:
         data = stream.read(count)
         more = stream.read(1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DamagedData("its compressed data are damaged") from error
+        raise DamagedDataError("its compressed data are damaged") from error
     if len(data) < count:
-        raise DamagedData(f"its voxels end after {len(data)} of {count} bytes")
+        raise DamagedDataError(f"its voxels end after {len(data)} of {count} bytes")
     if more:
         raise too_long(count)
     return data
 
 
-def too_long(count: int) -> DamagedData:
+def too_long(count: int) -> DamagedDataError:
     """More data than the header counts."""
-    return DamagedData(f"it holds more than the {count} bytes of voxels that its header counts")
+    return DamagedDataError(f"it holds more than the {count} bytes of voxels that its header counts")
 
 
 def read_gzip(file: IO[bytes], count: int, skip: int = 0) -> bytes:
@@ -60,7 +58,7 @@ def read_gzip(file: IO[bytes], count: int, skip: int = 0) -> bytes:
         try:
             stream.seek(skip)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise DamagedData("its compressed data are damaged") from error
+            raise DamagedDataError("its compressed data are damaged") from error
         return read_exactly(stream, count)  # type: ignore[arg-type]
 
 
@@ -70,7 +68,7 @@ def read_bzip2(file: IO[bytes], count: int) -> bytes:
         try:
             return read_exactly(stream, count)
         except OSError as error:
-            raise DamagedData("its compressed data are damaged") from error
+            raise DamagedDataError("its compressed data are damaged") from error
 
 
 def read_zlib(file: IO[bytes], count: int) -> bytes:
@@ -79,34 +77,58 @@ def read_zlib(file: IO[bytes], count: int) -> bytes:
     try:
         data = stream.decompress(file.read(), count + 1)
     except zlib.error as error:
-        raise DamagedData("its compressed data are damaged") from error
+        raise DamagedDataError("its compressed data are damaged") from error
     if len(data) > count or stream.unused_data:
         raise too_long(count)
     if not stream.eof or len(data) < count:
-        raise DamagedData(f"its voxels end after {len(data)} of {count} bytes")
+        raise DamagedDataError(f"its voxels end after {len(data)} of {count} bytes")
     return data
+
+
+def open_nifti(path: Path) -> Any:
+    """A NIfTI file as nibabel opens it, its voxels not yet read.
+
+    Raises:
+        DamagedDataError: It is no image, its header is not sound, or its voxels would begin within the header.
+        OSError, EOFError, ValueError, zlib.error: As nibabel.
+    """
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.imageglobals import LoggingOutputSuppressor
+    from nibabel.spatialimages import HeaderDataError, ImageDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    try:
+        with LoggingOutputSuppressor():  # it prints what it raises as well
+            image = nibabel.load(path)
+    except (HeaderDataError, WrapStructError) as error:
+        raise DamagedDataError(str(error)) from error
+    except (ImageFileError, ImageDataError) as error:
+        raise DamagedDataError("it is no image") from error
+    if isinstance(image, nibabel.Nifti1Pair):
+        first = int(image.header["sizeof_hdr"]) + 4
+        if image.dataobj.offset < first:  # nibabel takes 0, and the header for voxels
+            raise DamagedDataError(f"vox_offset {image.dataobj.offset} lies within its first {first} bytes, its header")
+    return image
 
 
 def read_nifti_voxels(image: Nifti1Pair, path: Path) -> np.ndarray:
     """The voxels of a NIfTI file as nibabel scales them.
 
     Args:
-        image: The file as `nibabel.load` has opened it.
+        image: The file as `open_nifti` gives it.
         path: The file, .nii or .nii.gz.
 
     Returns:
         Of the image's shape, in the stored dtype, or floating where the header states a scale.
 
     Raises:
-        DamagedData: The header's offset lies within the header, or the voxels are cut, too many or damaged.
+        DamagedDataError: The voxels are cut, too many or damaged.
         OSError, ValueError: As nibabel.
     """
     from nibabel.volumeutils import apply_read_scaling
 
     proxy: Any = image.dataobj
-    first = NIFTI_HEADER_BYTES[2 if image.header["sizeof_hdr"] == NIFTI_HEADER_BYTES[2] else 1] + 4
-    if proxy.offset < first:
-        raise DamagedData(f"vox_offset {proxy.offset} lies within its header, which takes {first} bytes")
     dtype = np.dtype(proxy.dtype)
     count = prod(image.shape) * dtype.itemsize
     with path.open("rb") as file:

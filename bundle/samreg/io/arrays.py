@@ -10,7 +10,7 @@ from samreg.errors import InputRefused
 from samreg.geometry import Grid, Volume
 from samreg.io.limits import refuse_if_not_finite
 from samreg.types import Matrix4
-from samreg.whole_data import DamagedData
+from samreg.whole_data import DamagedDataError
 
 # Voxels smaller than a nanometre, or axes that almost fall together.
 MIN_SPACING_MM = 1e-6
@@ -82,8 +82,8 @@ def not_greyscale(what: str) -> InputRefused:
 
 
 def unreadable(name: str, kind: str, error: Exception | None = None) -> InputRefused:
-    """A damaged file; says how it is damaged where the error is a `DamagedData`."""
-    why = f": {error}" if isinstance(error, DamagedData) else ""
+    """A damaged file; says how it is damaged where the error is a `DamagedDataError`."""
+    why = f": {error}" if isinstance(error, DamagedDataError) else ""
     return InputRefused(
         f"'{name}' cannot be read as {kind}{why}",
         "a whole file",

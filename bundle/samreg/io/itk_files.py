@@ -45,9 +45,14 @@ def read_itk(path: Path) -> Volume:
     affine, notes = _affine(reader, header)
     try:
         values = read_stored_voxels(header, _three(reader.GetSize()), _dtype(reader))
+        slope = float(header.value("ElementToIntensityFunctionSlope") or 1)
+        offset = float(header.value("ElementToIntensityFunctionOffset") or 0)
     except DAMAGE as error:
         raise unreadable(path.name, header.kind, error) from error
-    values = values.astype(np.float32)
+    if (slope, offset) != (1.0, 0.0):
+        values = values * slope + offset
+        notes["intensities"] = f"stored numbers x {slope:g} + {offset:g} (ElementToIntensityFunction)"
+    values = values.astype(np.float32, copy=False)
     return volume_from_array(values, affine, name=f"{header.kind} image", notes=notes)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from math import prod
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Literal
@@ -13,7 +13,7 @@ import numpy as np
 
 from samreg.errors import InputRefused
 from samreg.io.arrays import unreadable
-from samreg.whole_data import DamagedData, read_bzip2, read_exactly, read_gzip, read_zlib, too_long
+from samreg.whole_data import DamagedDataError, read_bzip2, read_exactly, read_gzip, read_zlib, too_long
 
 MAX_HEADER_BYTES = 2**24  # segmentations of 3D Slicer keep whole terminologies in theirs
 MAX_DATA_FILES = 2**16
@@ -85,13 +85,13 @@ def read_stored_voxels(header: TextHeader, shape: tuple[int, int, int], dtype: n
         Stored numbers [i, j, k] in this dtype.
 
     Raises:
-        DamagedData: Data that are cut, too long or fail their checksum, or that this does not read.
+        DamagedDataError: Data that are cut, too long or fail their checksum, or that this does not read.
         OSError, ValueError: A data file is missing, or is not text where it should be.
     """
     paths = [header.path.parent / name for name in header.data_names] or [header.path]
     count, rest = divmod(prod(shape), len(paths))
     if rest:
-        raise DamagedData(f"{prod(shape)} voxels do not fill {len(paths)} files")
+        raise DamagedDataError(f"{prod(shape)} voxels do not fill {len(paths)} files")
     start = 0 if header.data_names else header.data_at
     parts = [_part(header, path, start, count, dtype) for path in paths]
     values = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -128,15 +128,16 @@ def _meta_fields(file: IO[bytes]) -> tuple[dict[str, str], int]:
 def _data_names(stated: str, fields: dict[str, str]) -> list[str]:
     """The file that a header names, or those of a numbered pattern: 'slice%03d.raw first last step'."""
     pattern, *numbers = stated.split()
-    if not NUMBERED.search(pattern):
+    place = NUMBERED.search(pattern)
+    if not place:
         return [stated]
     slices = (fields.get("DimSize") or fields.get("sizes", "")).split()[-1:]
     default = [1, int(slices[0]) if slices else 1, 1]
     first, last, step = [*(int(n) for n in numbers[:3]), *default[len(numbers[:3]) :]]
     found = range(first, last + (1 if step > 0 else -1), step)
     if not 0 < len(found) <= MAX_DATA_FILES:
-        raise DamagedData(f"its header names {len(found)} data files")
-    return [NUMBERED.sub(lambda width: width.group() % n, pattern, count=1) for n in islice(found, MAX_DATA_FILES)]
+        raise DamagedDataError(f"its header names {len(found)} data files")
+    return [pattern[: place.start()] + place.group() % n + pattern[place.end() :] for n in found]
 
 
 def _part(header: TextHeader, path: Path, start: int, count: int, dtype: np.dtype) -> np.ndarray:
@@ -151,13 +152,18 @@ def _part(header: TextHeader, path: Path, start: int, count: int, dtype: np.dtyp
         if encoding == "hex":
             data = bytes.fromhex(file.read().decode("ascii"))
             if len(data) != n_bytes:
-                raise DamagedData(f"it holds {len(data)} bytes of voxels where its header counts {n_bytes}")
+                raise DamagedDataError(f"it holds {len(data)} bytes of voxels where its header counts {n_bytes}")
         else:
             data = READERS[encoding](file, n_bytes)
     return np.frombuffer(data, dtype.newbyteorder(_byte_order(header)))
 
 
-READERS = {"raw": read_exactly, "gzip": read_gzip, "bzip2": read_bzip2, "zlib": read_zlib}
+READERS: dict[str, Callable[[IO[bytes], int], bytes]] = {
+    "raw": read_exactly,
+    "gzip": read_gzip,
+    "bzip2": read_bzip2,
+    "zlib": read_zlib,
+}
 NRRD_ENCODINGS = {
     **dict.fromkeys(("raw",), "raw"),
     **dict.fromkeys(("gzip", "gz"), "gzip"),
@@ -174,7 +180,7 @@ def _encoding(header: TextHeader) -> str:
         return "zlib" if _is_true(header.value("CompressedData")) else "raw"
     stated = header.value("encoding").lower()
     if stated not in NRRD_ENCODINGS:
-        raise DamagedData(f"its data are encoded as '{stated}'")
+        raise DamagedDataError(f"its data are encoded as '{stated}'")
     return NRRD_ENCODINGS[stated]
 
 
@@ -193,17 +199,17 @@ def _skip(header: TextHeader, file: IO[bytes], encoding: str, n_bytes: int) -> N
     lines = int(header.value("line skip", "lineskip") or 0)
     skipped = int(header.value("byte skip", "byteskip", "HeaderSize") or 0)
     if (lines or skipped) and encoding != "raw":
-        raise DamagedData("its header skips a part of compressed data")
+        raise DamagedDataError("its header skips a part of compressed data")
     for _ in range(lines):
         file.readline()
     if skipped < 0:  # the voxels are the last bytes of the file, whatever lies before them
         start = file.seek(0, 2) - n_bytes
         if start < 0:
-            raise DamagedData(f"its voxels end after {file.tell()} of {n_bytes} bytes")
+            raise DamagedDataError(f"its voxels end after {file.tell()} of {n_bytes} bytes")
         file.seek(start)
     elif skipped and header.kind == "MetaImage":
         if not header.data_names:
-            raise DamagedData(f"HeaderSize {skipped} counts from the start of a file with a header of its own")
+            raise DamagedDataError(f"HeaderSize {skipped} counts from the start of a file with a header of its own")
         file.seek(skipped)
     else:
         file.seek(skipped, 1)
@@ -213,7 +219,7 @@ def _numbers(words: list[bytes], count: int, dtype: np.dtype) -> np.ndarray:
     if len(words) > count:
         raise too_long(count * dtype.itemsize)
     if len(words) < count:
-        raise DamagedData(f"it holds {len(words)} of {count} numbers")
+        raise DamagedDataError(f"it holds {len(words)} of {count} numbers")
     return np.array(words).astype(dtype)
 
 

@@ -13,7 +13,7 @@ from samreg.io.arrays import not_greyscale, several_volumes, unreadable, volume_
 from samreg.io.limits import refuse_if_too_large
 from samreg.io.units import mm_per_unit
 from samreg.types import Matrix4
-from samreg.whole_data import DAMAGE, read_nifti_voxels
+from samreg.whole_data import DAMAGE, open_nifti, read_nifti_voxels
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Pair
@@ -62,13 +62,11 @@ def nifti_shape(image: Nifti1Pair) -> tuple[int, ...]:
 
 def _open(path: Path) -> Nifti1Pair:
     import nibabel
-    from nibabel.imageglobals import LoggingOutputSuppressor
 
     try:
-        with LoggingOutputSuppressor():  # it prints what it raises as well
-            image = nibabel.load(path)
-    except (nibabel.filebasedimages.ImageFileError, *DAMAGE) as error:
-        raise unreadable(path.name, "NIfTI") from error
+        image = open_nifti(path)
+    except DAMAGE as error:
+        raise unreadable(path.name, "NIfTI", error) from error
     if not isinstance(image, nibabel.Nifti1Pair):
         raise unreadable(path.name, "NIfTI")
     dtype = image.get_data_dtype()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+import zlib
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +16,8 @@ from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Volume
 from samreg.io.arrays import not_greyscale, unreadable, volume_from_array
 from samreg.io.limits import refuse_if_too_large
+from samreg.io.units import MM_PER_UNIT
+from samreg.whole_data import DamagedDataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,10 +25,16 @@ if TYPE_CHECKING:
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 GREYSCALE = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B")
 COLOUR = ("RGB", "RGBA", "LA", "P", "PA", "CMYK", "YCbCr", "RGBX", "La", "RGBa")
-# What programs write when nobody measured anything: a screen's dots per inch.
+# What programs write when nobody measured anything: dots per inch of a screen, a printer or a scanner, in whole
+# numbers. Whole numbers of pixels per mm (such as 254 per inch) are nobody's default.
 SCREEN_DPI = (72, 96)
-TIFF_X_RESOLUTION, TIFF_Y_RESOLUTION, TIFF_UNIT = 282, 283, 296
+MAX_PRINT_DPI = 9600
+PRINT_TOLERANCE_DPI = 0.02  # PNG states whole pixels per metre
+TIFF_X_RESOLUTION, TIFF_Y_RESOLUTION, TIFF_UNIT, TIFF_DESCRIPTION = 282, 283, 296, 270
+TIFF_COMPRESSION, TIFF_DEFLATE = 259, (8, 32946)
+TIFF_PARTS = ((273, 279), (324, 325))  # offsets and byte counts of strips, of tiles
 MM_PER_TIFF_UNIT = {2: 25.4, 3: 10.0}
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 EXIF_ORIENTATION = 274
 
 
@@ -36,7 +46,8 @@ def read_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None) ->
 
     Args:
         path: PNG, JPEG or TIFF.
-        pixel_spacing_mm: (along x, along y); None: the resolution that a PNG or TIFF states.
+        pixel_spacing_mm: (along x, along y); None: what the file states, if that can be a measurement: OME and
+            ImageJ units in a TIFF, else the resolution of a PNG or TIFF unless it is one of screens and printers.
 
     Raises:
         UsageError: The given spacing is not two positive numbers.
@@ -47,6 +58,7 @@ def read_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None) ->
         spacing, notes = _spacing(image, pixel_spacing_mm)
         try:
             image.load()
+            _refuse_hidden_damage(image, path)
             if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
                 notes["exif_orientation"] = "not applied"
             if image.mode in COLOUR:
@@ -56,8 +68,8 @@ def read_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None) ->
                 values = np.asarray(image, np.float32)
             else:
                 raise not_greyscale(f"of mode {image.mode}")
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise unreadable(path.name, "a picture") from error
+        except (OSError, SyntaxError, ValueError, EOFError, zlib.error) as error:
+            raise unreadable(path.name, "a picture", error) from error
     return volume_from_array(values.T, np.diag([*spacing, 1.0, 1.0]), name="picture", notes=notes)
 
 
@@ -103,32 +115,111 @@ def _spacing(image: Image, given: Sequence[float] | None) -> tuple[tuple[float, 
         if values.shape != (2,) or not np.isfinite(values).all() or (values <= 0).any():
             raise UsageError(f"pixel spacing {given!r}", "two positive numbers in mm, along x and along y")
         return (float(values[0]), float(values[1])), {"pixel_spacing": "as given"}
-    stated = _stated_mm(image)
+    stated, where = _stated_mm(image)
     if stated is None:
         raise _no_spacing("the picture states no pixel spacing")
-    dpi = [25.4 / s for s in stated]
-    if all(any(abs(d - screen) < 0.5 for screen in SCREEN_DPI) for d in dpi):
-        raise _no_spacing(f"the picture states {dpi[0]:.0f} dots per inch, a screen's default and not a measurement")
-    return stated, {"pixel_spacing": f"from the file's resolution ({stated[0]:.4g} x {stated[1]:.4g} mm)"}
+    if where == "resolution" and _is_print_resolution(stated):
+        dpi = " x ".join(dict.fromkeys(f"{25.4 / s:.0f}" for s in stated))
+        raise _no_spacing(
+            f"the picture states {dpi} dots per inch, a default of screens and printers and not a measurement",
+            f", {stated[0]:.4g} {stated[1]:.4g} if it was scanned at that resolution",
+        )
+    return stated, {"pixel_spacing": f"from the file's {where} ({stated[0]:.4g} x {stated[1]:.4g} mm)"}
 
 
-def _no_spacing(got: str) -> InputRefused:
+def _no_spacing(got: str, advice: str = "") -> InputRefused:
     return InputRefused(
         got,
         "the distance between pixels in mm",
-        "Give it with --pixel-spacing X Y (mm along x and along y).",
+        f"Give it with --pixel-spacing X Y (mm along x and along y{advice}).",
         reason="no-spacing",
     )
 
 
-def _stated_mm(image: Image) -> tuple[float, float] | None:
-    """Pixel spacing (x, y) where the file states it in a unit of length; JPEG's density is never measured."""
+def _is_print_resolution(spacing_mm: tuple[float, float]) -> bool:
+    """Whether screens and printers work at this resolution, so that nobody need have measured it."""
+
+    def is_print(mm: float) -> bool:
+        dpi = 25.4 / mm
+        if any(abs(dpi - screen) < 0.5 for screen in SCREEN_DPI):
+            return True
+        whole = abs(dpi - round(dpi)) < PRINT_TOLERANCE_DPI and dpi <= MAX_PRINT_DPI
+        return whole and abs(1 / mm - round(1 / mm)) > PRINT_TOLERANCE_DPI / 25.4
+
+    return all(is_print(mm) for mm in spacing_mm)
+
+
+def _stated_mm(image: Image) -> tuple[tuple[float, float] | None, str]:
+    """Pixel spacing (x, y) where the file states it in a unit of length, and where; JPEG's is never measured."""
     if image.format == "PNG" and "dpi" in image.info:
         x, y = (float(d) for d in image.info["dpi"])
-        return (25.4 / x, 25.4 / y) if x > 0 and y > 0 else None
+        return (_positive(25.4 / x, 25.4 / y) if x > 0 and y > 0 else None), "resolution"
+    tags = getattr(image, "tag_v2", None)
+    if image.format != "TIFF" or tags is None:
+        return None, ""
+    description = str(tags.get(TIFF_DESCRIPTION, "")).replace("\\u00B5", "µ")
+    if measured := _ome_mm(description):
+        return measured, "OME header"
+    x, y = float(tags.get(TIFF_X_RESOLUTION, 0) or 0), float(tags.get(TIFF_Y_RESOLUTION, 0) or 0)
+    if not (x > 0 and y > 0):
+        return None, ""
+    imagej = re.search(r"^unit=(.*)$", description, re.MULTILINE) if description.startswith("ImageJ=") else None
+    name = imagej.group(1).strip().lower() if imagej else ""
+    # ImageJ takes over the inches of a print resolution.
+    if name in MM_PER_UNIT and MM_PER_UNIT[name] != MM_PER_TIFF_UNIT[2]:
+        return _positive(MM_PER_UNIT[name] / x, MM_PER_UNIT[name] / y), "ImageJ header"
+    unit = MM_PER_TIFF_UNIT.get(tags.get(TIFF_UNIT, 0))
+    return (_positive(unit / x, unit / y) if unit else None), "resolution"
+
+
+def _ome_mm(description: str) -> tuple[float, float] | None:
+    """Pixel spacing (x, y) of an OME-TIFF; its default unit is the micrometre."""
+    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", description)
+    values = []
+    for axis in "XY" if pixels else "":
+        size = re.search(rf'\bPhysicalSize{axis}="([^"]*)"', pixels.group())  # type: ignore[union-attr]
+        unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]*)"', pixels.group())  # type: ignore[union-attr]
+        name = unit.group(1).lower() if unit else "µm"
+        try:
+            values.append(float(size.group(1)) * MM_PER_UNIT[name])  # type: ignore[union-attr]
+        except (AttributeError, KeyError, ValueError):
+            return None
+    return _positive(*values) if values else None
+
+
+def _positive(x: float, y: float) -> tuple[float, float] | None:
+    return (x, y) if np.isfinite([x, y]).all() and x > 0 and y > 0 else None
+
+
+def _refuse_hidden_damage(image: Image, path: Path) -> None:
+    """Check the checksums that decoders leave out: PNG's chunks, and the zlib streams in a TIFF.
+
+    Raises:
+        DamagedDataError, OSError, SyntaxError, zlib.error: The file is damaged or cut.
+    """
+    import PIL.Image
+
+    if image.format == "PNG":
+        with PIL.Image.open(path, formats=("PNG",)) as again:
+            again.verify()
+        if PNG_END not in path.read_bytes():
+            raise DamagedDataError("it has no end")
     tags = getattr(image, "tag_v2", None)
     if image.format == "TIFF" and tags is not None:
-        unit = MM_PER_TIFF_UNIT.get(tags.get(TIFF_UNIT, 0))
-        x, y = float(tags.get(TIFF_X_RESOLUTION, 0) or 0), float(tags.get(TIFF_Y_RESOLUTION, 0) or 0)
-        return (unit / x, unit / y) if unit and x > 0 and y > 0 else None
-    return None
+        raw = memoryview(path.read_bytes())
+        for offsets, counts in TIFF_PARTS:
+            for offset, count in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False):
+                if offset + count > len(raw):
+                    raise DamagedDataError(f"its pixels end after {len(raw)} of {offset + count} bytes")
+                if tags.get(TIFF_COMPRESSION) in TIFF_DEFLATE:
+                    _inflate(raw[offset : offset + count])
+
+
+def _inflate(data: memoryview) -> None:
+    """Go through a zlib stream to its checksum."""
+    stream = zlib.decompressobj()
+    rest: bytes | memoryview = data
+    while not stream.eof:
+        if not stream.decompress(rest, 2**20) and not stream.unconsumed_tail and not stream.eof:
+            raise DamagedDataError("its compressed pixels have no end")
+        rest = stream.unconsumed_tail

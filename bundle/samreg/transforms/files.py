@@ -6,11 +6,10 @@ an ITK composite applies the transform added last first, which is the only rever
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from samreg.transforms.base import Transform
 from samreg.transforms.composite import Composite, compose
 from samreg.transforms.field import DisplacementField, VelocityField
 from samreg.transforms.linear import Affine, Rigid, is_orthonormal
+from samreg.whole_data import DAMAGE, DamagedDataError, open_nifti, read_nifti_voxels
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -138,18 +138,14 @@ def _read_itk(path: Path) -> Transform:
 
 def _read_nifti(path: Path) -> DisplacementField:
     # nibabel, because ITK takes undefined vectors (NaN) for zero without a word.
-    import nibabel
-
     try:
-        image: Any = nibabel.load(path)
+        image = open_nifti(path)
         header = image.header
         shape, intent, units = image.shape, int(header["intent_code"]), header.get_xyzt_units()[0]
         name = header.get_intent()[2]
-        data = np.asarray(image.dataobj, np.float32)
-    except (OSError, EOFError, ValueError, KeyError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
-        raise InputRefused(
-            f"{path.name} cannot be read", "a NIfTI displacement field", reason="transform-unreadable"
-        ) from error
+        codes = int(header["sform_code"]), int(header["qform_code"])
+    except DAMAGE as error:
+        raise _damaged(path, error) from error
     if len(shape) != 5 or shape[3:] != (1, 3) or intent not in (LPS_INTENT, RAS_INTENT):
         raise InputRefused(
             f"{path.name} holds an array of shape {tuple(shape)} with intent {intent}",
@@ -166,10 +162,30 @@ def _read_nifti(path: Path) -> DisplacementField:
         )
     if units not in ("mm", "unknown"):
         raise InputRefused(f"{path.name} is in {units}", "millimetres", reason="transform-unsupported")
-    vectors = data[:, :, :, 0]
+    if codes == (0, 0):
+        raise InputRefused(
+            f"{path.name} states no orientation (sform and qform code 0)",
+            "an sform or a qform",
+            "Write the field again with the tool that made it (ITK, ANTs).",
+            reason="transform-unsupported",
+        )
+    try:
+        vectors = read_nifti_voxels(image, path)[:, :, :, 0].astype(np.float32)
+    except DAMAGE as error:
+        raise _damaged(path, error) from error
     if intent == RAS_INTENT:
         vectors = vectors * np.array([-1, -1, 1], np.float32)
     return DisplacementField(Grid(shape[:3], LPS_FROM_RAS @ image.affine), vectors)
+
+
+def _damaged(path: Path, error: Exception) -> InputRefused:
+    why = f": {error}" if isinstance(error, DamagedDataError) else ""
+    return InputRefused(
+        f"{path.name} cannot be read{why}",
+        "a whole NIfTI displacement field",
+        "Write or copy the file again.",
+        reason="transform-unreadable",
+    )
 
 
 def _to_itk(part: Transform) -> SimpleITK.Transform:
