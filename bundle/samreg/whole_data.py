@@ -6,7 +6,6 @@ that more would. Reading on to the end costs nothing: each byte is still read on
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import zlib
 from math import prod
@@ -29,7 +28,7 @@ class DamagedDataError(ValueError):
 def read_exactly(stream: IO[bytes], count: int) -> bytes:
     """The rest of a stream, which must hold `count` bytes.
 
-    A gzip or bzip2 stream checks its checksum and length where it ends, hence by this.
+    A gzip stream checks its checksum and length where it ends, hence by this.
 
     Raises:
         DamagedDataError: Fewer bytes, or more, or compressed data that are damaged.
@@ -60,15 +59,6 @@ def read_gzip(file: IO[bytes], count: int, skip: int = 0) -> bytes:
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DamagedDataError("its compressed data are damaged") from error
         return read_exactly(stream, count)  # type: ignore[arg-type]
-
-
-def read_bzip2(file: IO[bytes], count: int) -> bytes:
-    """As `read_exactly`, of what a bzip2 file inflates to; its checksums are checked."""
-    with bz2.BZ2File(file) as stream:
-        try:
-            return read_exactly(stream, count)
-        except OSError as error:
-            raise DamagedDataError("its compressed data are damaged") from error
 
 
 def read_zlib(file: IO[bytes], count: int) -> bytes:
@@ -106,9 +96,10 @@ def open_nifti(path: Path) -> Any:
     except (ImageFileError, ImageDataError) as error:
         raise DamagedDataError("it is no image") from error
     if isinstance(image, nibabel.Nifti1Pair):
+        proxy: Any = image.dataobj
         first = int(image.header["sizeof_hdr"]) + 4
-        if image.dataobj.offset < first:  # nibabel takes 0, and the header for voxels
-            raise DamagedDataError(f"vox_offset {image.dataobj.offset} lies within its first {first} bytes, its header")
+        if proxy.offset < first:  # nibabel takes 0, and the header for voxels
+            raise DamagedDataError(f"vox_offset {proxy.offset} lies within its first {first} bytes, its header")
     return image
 
 

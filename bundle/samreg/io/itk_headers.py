@@ -13,7 +13,7 @@ import numpy as np
 
 from samreg.errors import InputRefused
 from samreg.io.arrays import unreadable
-from samreg.whole_data import DamagedDataError, read_bzip2, read_exactly, read_gzip, read_zlib, too_long
+from samreg.whole_data import DamagedDataError, read_exactly, read_gzip, read_zlib, too_long
 
 MAX_HEADER_BYTES = 2**24  # segmentations of 3D Slicer keep whole terminologies in theirs
 MAX_DATA_FILES = 2**16
@@ -161,13 +161,11 @@ def _part(header: TextHeader, path: Path, start: int, count: int, dtype: np.dtyp
 READERS: dict[str, Callable[[IO[bytes], int], bytes]] = {
     "raw": read_exactly,
     "gzip": read_gzip,
-    "bzip2": read_bzip2,
     "zlib": read_zlib,
 }
 NRRD_ENCODINGS = {
-    **dict.fromkeys(("raw",), "raw"),
+    "raw": "raw",
     **dict.fromkeys(("gzip", "gz"), "gzip"),
-    **dict.fromkeys(("bzip2", "bz2"), "bzip2"),
     **dict.fromkeys(("text", "txt", "ascii"), "text"),
     "hex": "hex",
 }

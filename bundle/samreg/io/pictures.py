@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import re
 import warnings
 import zlib
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,13 +91,14 @@ def _open(path: Path) -> Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            warnings.filterwarnings("error", "Corrupt EXIF data", UserWarning)  # the tags of a TIFF that was cut
             image = PIL.Image.open(path, formats=("PNG", "JPEG", "TIFF"))
     except PIL.Image.DecompressionBombError as error:
         raise InputRefused(
             "the picture has too many pixels", f"at most {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0)}",
             "Lower its resolution.", reason="size-limit",
         ) from error  # fmt: skip
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, UserWarning) as error:
         raise unreadable(path.name, "PNG, JPEG or TIFF") from error
     refuse_if_too_large(image.size)
     pages = getattr(image, "n_frames", 1)
@@ -157,7 +159,7 @@ def _stated_mm(image: Image) -> tuple[tuple[float, float] | None, str]:
     tags = getattr(image, "tag_v2", None)
     if image.format != "TIFF" or tags is None:
         return None, ""
-    description = str(tags.get(TIFF_DESCRIPTION, "")).replace("\\u00B5", "µ")
+    description = _description(str(tags.get(TIFF_DESCRIPTION, "")))
     if measured := _ome_mm(description):
         return measured, "OME header"
     x, y = float(tags.get(TIFF_X_RESOLUTION, 0) or 0), float(tags.get(TIFF_Y_RESOLUTION, 0) or 0)
@@ -170,6 +172,13 @@ def _stated_mm(image: Image) -> tuple[tuple[float, float] | None, str]:
         return _positive(MM_PER_UNIT[name] / x, MM_PER_UNIT[name] / y), "ImageJ header"
     unit = MM_PER_TIFF_UNIT.get(tags.get(TIFF_UNIT, 0))
     return (_positive(unit / x, unit / y) if unit else None), "resolution"
+
+
+def _description(text: str) -> str:
+    """A TIFF's description with its micro signs: Pillow takes UTF-8 for Latin-1, ImageJ and XML write codes."""
+    with suppress(UnicodeError):
+        text = text.encode("latin-1").decode("utf-8")
+    return html.unescape(text.replace("\\u00B5", "µ"))
 
 
 def _ome_mm(description: str) -> tuple[float, float] | None:

@@ -1,0 +1,300 @@
+"""No reader takes a file that is damaged, cut, or longer than its header says."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import ClassVar
+
+import nibabel
+import numpy as np
+import PIL.Image
+import pytest
+import SimpleITK
+
+from samreg.errors import InputRefused
+from samreg.io import describe, read_image
+from samreg.transforms import read_transform
+from tests.unit.test_io_units import SHAPE, VOXELS, write_meta, write_nrrd
+
+RAW = VOXELS.tobytes("F")
+
+
+def reason(path, **options) -> str:
+    with pytest.raises(InputRefused) as caught:
+        read_image(path, **options)
+    assert caught.value.expected
+    assert caught.value.next_step
+    return caught.value.reason
+
+
+def save(path, voxels=VOXELS) -> None:
+    """A file that its own library writes."""
+    if ".nii" in path.name:
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), path)
+    else:
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(voxels.T), str(path), "packed" in path.name)
+
+
+def silently_damaged(whole: bytes, start: int, wbits: int) -> bytes:
+    """A compressed file with one bit changed that inflates without an error to other data; only a checksum tells."""
+    right = zlib.decompressobj(wbits).decompress(whole[start:])
+    for at in range(len(whole) - 10, start, -1):
+        damaged = bytearray(whole)
+        damaged[at] ^= 0x10
+        try:
+            # Without the checksum, which zlib would look at.
+            got = zlib.decompressobj(wbits).decompress(bytes(damaged[start : -8 if wbits == 31 else -4]))
+        except zlib.error:
+            continue
+        if len(got) == len(right) and got != right:
+            return bytes(damaged)
+    raise AssertionError("no bit that does it")
+
+
+FILES = ["a.nii", "a.nii.gz", "a.nrrd", "packed.nrrd", "a.mha", "packed.mha", "a.nhdr", "a.mhd", "packed.mhd"]
+
+
+@pytest.mark.parametrize("name", FILES)
+class TestWrittenByLibraries:
+    def test_whole(self, tmp_path, name):
+        for dtype in (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.float32, np.float64):
+            voxels = np.arange(24).reshape(SHAPE).astype(dtype)
+            save(tmp_path / name, voxels)
+            np.testing.assert_array_equal(read_image(tmp_path / name).voxels, voxels)
+
+    @pytest.mark.parametrize("change", ["one byte less", "much less", "one byte more", "much more"])
+    def test_cut_or_too_long(self, tmp_path, name, change):
+        save(tmp_path / name)
+        path = next((p for p in tmp_path.iterdir() if "raw" in p.suffix), tmp_path / name)  # the data beside a header
+        whole = path.read_bytes()
+        changed = {
+            "one byte less": whole[:-1],
+            "much less": whole[:-12],
+            "one byte more": whole + b"\1",
+            "much more": whole + bytes(range(1, 200)),
+        }
+        path.write_bytes(changed[change])
+        assert reason(tmp_path / name) == "unreadable-file"
+
+
+class TestChecksums:
+    def test_gzip_of_nifti(self, tmp_path):
+        noise = np.random.default_rng(0).integers(-500, 500, (12, 11, 10)).astype(np.int16)
+        save(tmp_path / "a.nii.gz", noise)
+        whole = (tmp_path / "a.nii.gz").read_bytes()
+        (tmp_path / "a.nii.gz").write_bytes(silently_damaged(whole, 0, 31))
+        assert reason(tmp_path / "a.nii.gz") == "unreadable-file"
+        for tail in (b"\0" * 8, whole[-8:-4] + b"\1\0\0\0"):  # a wrong checksum, a wrong length
+            (tmp_path / "a.nii.gz").write_bytes(whole[:-8] + tail)
+            assert reason(tmp_path / "a.nii.gz") == "unreadable-file"
+
+    def test_gzip_of_nrrd(self, tmp_path):
+        noise = np.random.default_rng(0).integers(-500, 500, (12, 11, 10)).astype(np.int16)
+        save(tmp_path / "packed.nrrd", noise)
+        whole = (tmp_path / "packed.nrrd").read_bytes()
+        (tmp_path / "packed.nrrd").write_bytes(silently_damaged(whole, whole.index(b"\n\n") + 2, 31))
+        assert reason(tmp_path / "packed.nrrd") == "unreadable-file"
+
+    def test_zlib_of_metaimage(self, tmp_path):
+        noise = np.random.default_rng(0).integers(-500, 500, (12, 11, 10)).astype(np.int16)
+        save(tmp_path / "packed.mha", noise)
+        whole = (tmp_path / "packed.mha").read_bytes()
+        start = whole.index(b"LOCAL\n") + 6
+        (tmp_path / "packed.mha").write_bytes(silently_damaged(whole, start, 15))
+        assert reason(tmp_path / "packed.mha") == "unreadable-file"
+
+    def test_a_file_in_two_gzip_members_is_whole(self, tmp_path):
+        save(tmp_path / "a.nii")
+        whole = (tmp_path / "a.nii").read_bytes()
+        (tmp_path / "b.nii.gz").write_bytes(gzip.compress(whole[:370]) + gzip.compress(whole[370:]))
+        np.testing.assert_array_equal(read_image(tmp_path / "b.nii.gz").voxels, VOXELS)
+
+    def test_the_next_step_says_what_is_wrong(self, tmp_path):
+        save(tmp_path / "a.nii")
+        (tmp_path / "a.nii").write_bytes((tmp_path / "a.nii").read_bytes()[:-4])
+        with pytest.raises(InputRefused, match="44 of 48 bytes"):
+            read_image(tmp_path / "a.nii")
+
+
+class TestNifti:
+    @pytest.mark.parametrize("offset", [0, 100, 348])
+    @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+    def test_an_offset_within_the_header(self, tmp_path, name, offset):
+        image = nibabel.Nifti1Image(VOXELS, np.eye(4))
+        raw = bytearray(image.to_bytes())
+        raw[108:112] = np.float32(offset).tobytes()
+        (tmp_path / name).write_bytes(gzip.compress(bytes(raw)) if name.endswith("gz") else bytes(raw))
+        assert reason(tmp_path / name) == "unreadable-file"
+        assert describe(tmp_path / name)["refused"]["reason"] == "unreadable-file"
+
+    def test_an_offset_behind_an_extension(self, tmp_path):
+        image = nibabel.Nifti1Image(VOXELS, np.eye(4))
+        image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"a" * 100))
+        nibabel.save(image, tmp_path / "a.nii")
+        np.testing.assert_array_equal(read_image(tmp_path / "a.nii").voxels, VOXELS)
+
+    def test_nifti_2(self, tmp_path):
+        nibabel.save(nibabel.Nifti2Image(VOXELS, np.eye(4)), tmp_path / "a.nii")
+        np.testing.assert_array_equal(read_image(tmp_path / "a.nii").voxels, VOXELS)
+
+    @pytest.mark.parametrize(("at", "new"), [(70, b"\5\0"), (72, b"\7\0"), (40, b"\0\x20"), (344, b"n+9\0")])
+    def test_headers_that_nibabel_does_not_take(self, tmp_path, at, new):
+        raw = bytearray(nibabel.Nifti1Image(VOXELS, np.eye(4)).to_bytes())
+        raw[at : at + len(new)] = new
+        (tmp_path / "a.nii").write_bytes(bytes(raw))
+        if at == 72:  # bits of a voxel, which the type tells as well
+            assert read_image(tmp_path / "a.nii").grid.shape == SHAPE
+        else:
+            assert reason(tmp_path / "a.nii") == "unreadable-file"
+
+
+class TestDataBesideAndWithinHeaders:
+    """The forms in which NRRD and MetaImage files keep their voxels."""
+
+    def nrrd(self, path, data: bytes, *fields: str) -> None:
+        drop = ("encoding",) if any(f.startswith("encoding") for f in fields) else ()
+        write_nrrd(path, *fields, drop=drop)
+        path.write_bytes(path.read_bytes()[: -len(RAW)] + data)
+
+    @pytest.mark.parametrize(
+        ("encoding", "data"),
+        [
+            ("raw", RAW),
+            ("gzip", gzip.compress(RAW)),
+            ("gz", gzip.compress(RAW)),
+            ("ascii", " ".join(map(str, VOXELS.ravel("F"))).encode()),
+            ("hex", RAW.hex().encode()),
+        ],
+    )
+    def test_encodings_of_nrrd(self, tmp_path, encoding, data):
+        self.nrrd(tmp_path / "a.nrrd", data, f"encoding: {encoding}")
+        np.testing.assert_array_equal(read_image(tmp_path / "a.nrrd").voxels, VOXELS)
+        self.nrrd(tmp_path / "a.nrrd", data[:-3], f"encoding: {encoding}")
+        assert reason(tmp_path / "a.nrrd") == "unreadable-file"
+        more = data + (b" 7 8" if encoding in ("ascii", "hex") else b"\7\7")
+        self.nrrd(tmp_path / "a.nrrd", more, f"encoding: {encoding}")
+        assert reason(tmp_path / "a.nrrd") == "unreadable-file"
+
+    def test_bytes_and_lines_that_nrrd_skips(self, tmp_path):
+        self.nrrd(tmp_path / "a.nrrd", b"one\ntwo\nxyz" + RAW, "line skip: 2", "byte skip: 3")
+        np.testing.assert_array_equal(read_image(tmp_path / "a.nrrd").voxels, VOXELS)
+        (tmp_path / "data.raw").write_bytes(b"any header" + RAW)
+        self.nrrd(tmp_path / "b.nhdr", b"", "byte skip: -1", "data file: data.raw")
+        np.testing.assert_array_equal(read_image(tmp_path / "b.nhdr").voxels, VOXELS)
+        (tmp_path / "data.raw").write_bytes(RAW[1:])
+        assert reason(tmp_path / "b.nhdr") == "unreadable-file"
+
+    def test_high_bytes_first(self, tmp_path):
+        write_nrrd(tmp_path / "a.nrrd", "endian: big", drop=("endian",))
+        write_meta(tmp_path / "a.mha", BinaryDataByteOrderMSB="True")
+        for name in ("a.nrrd", "a.mha"):
+            np.testing.assert_array_equal(read_image(tmp_path / name).voxels, VOXELS.byteswap())
+
+    @pytest.mark.parametrize("listed", ["LIST\ns1.raw\ns2.raw", "s%d.raw 1 2 1"])
+    def test_a_file_for_each_slice(self, tmp_path, listed):
+        half = len(RAW) // 2
+        (tmp_path / "s1.raw").write_bytes(RAW[:half])
+        (tmp_path / "s2.raw").write_bytes(RAW[half:])
+        self.nrrd(tmp_path / "a.nhdr", b"", "encoding: raw", f"data file: {listed}")
+        (tmp_path / "a.nhdr").write_bytes((tmp_path / "a.nhdr").read_bytes().rstrip() + b"\n")  # no name but these
+        write_meta(tmp_path / "a.mhd")
+        header = (tmp_path / "a.mhd").read_bytes()[: -len(RAW)].decode()
+        (tmp_path / "a.mhd").write_text(header.replace("LOCAL", listed))
+        for name in ("a.nhdr", "a.mhd"):
+            np.testing.assert_array_equal(read_image(tmp_path / name).voxels, VOXELS)
+        for data in (RAW[half:-1], RAW[half:] + b"\1"):
+            (tmp_path / "s2.raw").write_bytes(data)
+            assert {reason(tmp_path / name) for name in ("a.nhdr", "a.mhd")} == {"unreadable-file"}
+        (tmp_path / "s2.raw").unlink()
+        assert {reason(tmp_path / name) for name in ("a.nhdr", "a.mhd")} == {"unreadable-file"}
+
+    @pytest.mark.parametrize("listed", ["LIST\n../s1.raw", "../s%d.raw 1 2 1"])
+    def test_slices_outside_the_folder(self, tmp_path, listed):
+        self.nrrd(tmp_path / "a.nhdr", b"", f"data file: {listed}")
+        assert reason(tmp_path / "a.nhdr") == "outside-folder"
+
+    def test_header_size_of_metaimage(self, tmp_path):
+        write_meta(tmp_path / "a.mha", HeaderSize="4")  # from the start of the file: its own header
+        assert reason(tmp_path / "a.mha") == "unreadable-file"
+        write_meta(tmp_path / "a.mha", HeaderSize="-1")
+        np.testing.assert_array_equal(read_image(tmp_path / "a.mha").voxels, VOXELS)
+
+    def test_text_of_metaimage(self, tmp_path):
+        write_meta(tmp_path / "a.mha", BinaryData="False")
+        header = (tmp_path / "a.mha").read_bytes()[: -len(RAW)]
+        numbers = " ".join(map(str, VOXELS.ravel("F"))).encode()
+        (tmp_path / "a.mha").write_bytes(header + numbers)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.mha").voxels, VOXELS)
+        (tmp_path / "a.mha").write_bytes(header + numbers + b" 5")
+        assert reason(tmp_path / "a.mha") == "unreadable-file"
+
+
+class TestPictures:
+    noise = np.random.default_rng(0).integers(0, 255, (40, 50)).astype(np.uint8)
+    KINDS: ClassVar[dict[str, dict[str, str]]] = {
+        "a.png": {},
+        "a.jpg": {},
+        "raw.tif": {},
+        "lzw.tif": {"compression": "tiff_lzw"},
+        "deflate.tif": {"compression": "tiff_adobe_deflate"},
+    }
+
+    def save(self, path) -> bytes:
+        PIL.Image.fromarray(self.noise).save(path, **self.KINDS[path.name])
+        assert read_image(path, pixel_spacing_mm=(1, 1)).grid.shape == (50, 40, 1)
+        return path.read_bytes()
+
+    @pytest.mark.parametrize("name", KINDS)
+    @pytest.mark.parametrize("lost", [6, 10, 20, 300, 1200])
+    def test_cut(self, tmp_path, name, lost):
+        whole = self.save(tmp_path / name)
+        (tmp_path / name).write_bytes(whole[:-lost])
+        assert reason(tmp_path / name, pixel_spacing_mm=(1, 1)) == "unreadable-file"
+
+    @pytest.mark.parametrize("name", ["a.png", "deflate.tif"])
+    def test_damage_where_a_checksum_tells(self, tmp_path, name):
+        whole = self.save(tmp_path / name)
+        for place in range(len(whole) // 4, len(whole) // 2, 31):
+            damaged = bytearray(whole)
+            damaged[place] ^= 0x10
+            (tmp_path / name).write_bytes(bytes(damaged))
+            assert reason(tmp_path / name, pixel_spacing_mm=(1, 1)) == "unreadable-file"
+
+
+class TestDisplacementFields:
+    def save(self, path) -> bytes:
+        vectors = np.random.default_rng(0).normal(size=(6, 5, 4, 1, 3)).astype(np.float32)
+        image = nibabel.Nifti1Image(vectors, np.eye(4))
+        image.header.set_intent(1007)
+        nibabel.save(image, path)
+        return path.read_bytes()
+
+    def reason(self, path) -> str:
+        with pytest.raises(InputRefused) as caught:
+            read_transform(path)
+        return caught.value.reason
+
+    def test_damaged_or_cut(self, tmp_path):
+        path = tmp_path / "field.nii.gz"
+        whole = self.save(path)
+        assert read_transform(path).grid.shape == (6, 5, 4)
+        for bad in (silently_damaged(whole, 0, 31), whole[:-1], whole[: len(whole) // 2], whole[:-8] + bytes(8)):
+            path.write_bytes(bad)
+            assert self.reason(path) == "transform-unreadable"
+        path = tmp_path / "field.nii"
+        whole = self.save(path)
+        for bad in (whole[:-1], whole + b"\1", whole[:108] + bytes(4) + whole[112:]):
+            path.write_bytes(bad)
+            assert self.reason(path) == "transform-unreadable"
+
+    def test_a_field_without_an_orientation(self, tmp_path):
+        whole = self.save(tmp_path / "field.nii")
+        (tmp_path / "field.nii").write_bytes(whole[:252] + bytes(4) + whole[256:])  # the codes of qform and sform
+        assert self.reason(tmp_path / "field.nii") == "transform-unsupported"
+
+    @pytest.mark.parametrize("code", [1, 3, 5])
+    def test_a_field_in_another_unit(self, tmp_path, code):
+        whole = self.save(tmp_path / "field.nii")
+        (tmp_path / "field.nii").write_bytes(whole[:123] + bytes([code]) + whole[124:])
+        assert self.reason(tmp_path / "field.nii") in ("transform-unsupported", "transform-unreadable")
