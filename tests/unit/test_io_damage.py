@@ -214,6 +214,18 @@ class TestDataBesideAndWithinHeaders:
         self.nrrd(tmp_path / "a.nhdr", b"", f"data file: {listed}")
         assert reason(tmp_path / "a.nhdr") == "outside-folder"
 
+    @pytest.mark.parametrize(
+        "listed", ["s%99d.raw 1 2 1", "s%s.raw 1 2 1", "100%.raw", "s%d.raw 1 2 0", "s%d.raw 1 x 1"]
+    )
+    def test_patterns_of_names_that_are_none(self, tmp_path, listed):
+        self.nrrd(tmp_path / "a.nhdr", b"", f"data file: {listed}")  # ITK writes beyond its buffer at the first
+        assert reason(tmp_path / "a.nhdr") == "unreadable-file"
+
+    @pytest.mark.parametrize("skip", ["byte skip: -5", "byte skip: many", "line skip: 99", "byte skip: 1"])
+    def test_skips_that_leave_other_data(self, tmp_path, skip):
+        self.nrrd(tmp_path / "a.nrrd", RAW, skip)
+        assert reason(tmp_path / "a.nrrd") == "unreadable-file"
+
     def test_header_size_of_metaimage(self, tmp_path):
         write_meta(tmp_path / "a.mha", HeaderSize="4")  # from the start of the file: its own header
         assert reason(tmp_path / "a.mha") == "unreadable-file"

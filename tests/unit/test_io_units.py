@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import PIL.Image
 import pytest
+import SimpleITK
 
 from samreg.errors import InputRefused
 from samreg.io import describe, read_image
@@ -172,6 +173,26 @@ class TestSpaces:
             assert "0 0 0" in read_image(tmp_path / name).notes["origin"]
         assert "TransformMatrix" in read_image(tmp_path / "a.mha").notes["orientation"]
 
+    def test_an_orientation_that_the_matrix_contradicts_is_said(self, tmp_path):
+        write_meta(tmp_path / "a.mha", AnatomicalOrientation="RAI")
+        assert "orientation" not in read_image(tmp_path / "a.mha").notes
+        write_meta(tmp_path / "a.mha", AnatomicalOrientation="LPI")
+        assert "LPI" in read_image(tmp_path / "a.mha").notes["orientation"]
+        assert is_the_image(tmp_path / "a.mha")
+
+    @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, 1), (1, -1, -1), (-1, -1, -1)])
+    def test_the_orientations_that_itk_writes_contradict_nothing(self, tmp_path, flips):
+        image = SimpleITK.GetImageFromArray(VOXELS.T)
+        image.SetDirection(np.diag(flips).astype(float).ravel().tolist())
+        for axes in ((0, 1, 2), (2, 0, 1), (1, 0, 2)):
+            SimpleITK.WriteImage(SimpleITK.PermuteAxes(image, axes), str(tmp_path / "a.mha"))
+            assert read_image(tmp_path / "a.mha").notes == {}
+
+    @pytest.mark.parametrize("spacing", ["0 1 1", "-1 1 1", "nan 1 1"])
+    def test_spacings_that_are_no_lengths(self, tmp_path, spacing):
+        write_meta(tmp_path / "a.mha", ElementSpacing=spacing)
+        assert refusal(tmp_path / "a.mha").reason == "no-spacing"
+
     def test_the_matrix_of_metaimage_under_each_of_its_names(self, tmp_path):
         for name in ("TransformMatrix", "Rotation", "Orientation"):
             write_meta(tmp_path / "a.mha", **{"TransformMatrix": "", name: "0 1 0 1 0 0 0 0 1"})
@@ -184,6 +205,14 @@ class TestSpaces:
         read = read_image(tmp_path / "a.mha")
         np.testing.assert_array_equal(read.voxels, VOXELS * 2.0 - 1024)
         assert "intensities" in read.notes
+        for slope in ("0", "nan", "steep"):
+            write_meta(tmp_path / "a.mha", ElementToIntensityFunctionSlope=slope)
+            with pytest.raises(InputRefused):
+                read_image(tmp_path / "a.mha")
+
+    def test_an_order_of_bytes_that_is_taken_for_granted_is_said(self, tmp_path):
+        write_meta(tmp_path / "a.mha", BinaryDataByteOrderMSB="")
+        assert "byte" in read_image(tmp_path / "a.mha").notes["byte_order"]
 
 
 class TestPictures:

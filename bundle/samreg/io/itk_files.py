@@ -11,11 +11,11 @@ import numpy as np
 from samreg.errors import InputRefused
 from samreg.geometry import Volume
 from samreg.io.arrays import not_greyscale, several_volumes, unreadable, volume_from_array
-from samreg.io.itk_headers import TextHeader, read_stored_voxels, read_text_header
+from samreg.io.itk_headers import BYTE_ORDER, TextHeader, read_stored_voxels, read_text_header
 from samreg.io.limits import refuse_if_too_large
 from samreg.io.units import mm_per_unit
 from samreg.types import Matrix4
-from samreg.whole_data import DAMAGE
+from samreg.whole_data import DAMAGE, DamagedDataError
 
 if TYPE_CHECKING:
     from SimpleITK import ImageFileReader
@@ -45,13 +45,14 @@ def read_itk(path: Path) -> Volume:
     affine, notes = _affine(reader, header)
     try:
         values = read_stored_voxels(header, _three(reader.GetSize()), _dtype(reader))
-        slope = float(header.value("ElementToIntensityFunctionSlope") or 1)
-        offset = float(header.value("ElementToIntensityFunctionOffset") or 0)
+        slope, offset = _intensity_function(header)
     except DAMAGE as error:
         raise unreadable(path.name, header.kind, error) from error
     if (slope, offset) != (1.0, 0.0):
         values = values * slope + offset
         notes["intensities"] = f"stored numbers x {slope:g} + {offset:g} (ElementToIntensityFunction)"
+    if header.kind == "MetaImage" and values.itemsize > 1 and not header.value(*BYTE_ORDER):
+        notes["byte_order"] = "the file states no order of bytes; the low byte was taken first"
     values = values.astype(np.float32, copy=False)
     return volume_from_array(values, affine, name=f"{header.kind} image", notes=notes)
 
@@ -96,6 +97,15 @@ def _dtype(reader: ImageFileReader) -> np.dtype:
     return DTYPES[name]
 
 
+def _intensity_function(header: TextHeader) -> tuple[float, float]:
+    """Slope and offset from stored numbers to intensities, which MetaImage alone can state, and ITK leaves out."""
+    slope = float(header.value("ElementToIntensityFunctionSlope") or 1)
+    offset = float(header.value("ElementToIntensityFunctionOffset") or 0)
+    if not np.isfinite([slope, offset]).all() or slope == 0:
+        raise DamagedDataError(f"its intensities are its numbers x {slope:g} + {offset:g}")
+    return slope, offset
+
+
 def _refuse_what_itk_fills_in(header: TextHeader) -> None:
     """A missing space, direction or spacing, which ITK makes up by itself."""
     if header.kind == "NRRD":
@@ -138,18 +148,39 @@ def _affine(reader: ImageFileReader, header: TextHeader) -> tuple[Matrix4, dict[
     affine = np.eye(4)
     affine[:n, :n] = direction[:n, :n] * np.array(reader.GetSpacing()[:n])
     affine[:n, 3] = reader.GetOrigin()[:n]
+    if not (np.array(reader.GetSpacing()[:n]) > 0).all():
+        raise InputRefused(
+            f"the {header.kind} file states the spacing {' x '.join(f'{s:g}' for s in reader.GetSpacing())}",
+            "a length above 0 along each axis",
+            NO_ORIENTATION,
+            reason="no-spacing",
+        )
     notes: dict[str, str] = {}
     names = ("space origin",) if header.kind == "NRRD" else ("Offset", "Position", "Origin")
     if not header.value(*names):
-        notes["origin"] = "the file states none; its first voxel was placed at 0 0 0"
+        notes["origin"] = "the file states no origin; its first voxel was placed at 0 0 0"
     if header.kind == "MetaImage" and not header.value("TransformMatrix", "Rotation", "Orientation"):
         notes["orientation"] = "the file states no TransformMatrix; its axes were taken as left, posterior, superior"
+    orientation = header.value("AnatomicalOrientation")[:3]
+    if set(orientation) <= set("RLAPIS") and "orientation" not in notes:
+        letters = _orientation(affine[:3, :3])
+        if letters and orientation not in ("", letters):
+            notes["orientation"] = f"AnatomicalOrientation {orientation} contradicts the TransformMatrix ({letters})"
     for axis, unit in enumerate(_units(header)[:n]):
         scale = 1.0 if unit in UNKNOWN_UNITS else mm_per_unit(unit, f"the {header.kind} file")
         affine[axis] *= scale
         if scale != 1.0:
             notes["units"] = f"{unit} converted to mm"
     return affine, notes
+
+
+def _orientation(axes: np.ndarray) -> str:
+    """From which sides of the body the axes (columns, LPS) run, as MetaImage names it; empty where oblique."""
+    directions = axes / np.linalg.norm(axes, axis=0)
+    main = np.abs(directions).argmax(axis=0)
+    if sorted(main) != [0, 1, 2] or np.abs(directions).max(axis=0).min() < 0.9:
+        return ""
+    return "".join(("RL", "AP", "IS")[main[a]][int(directions[main[a], a] < 0)] for a in range(3))
 
 
 def _refuse_other_spaces(reader: ImageFileReader, header: TextHeader) -> None:

@@ -16,8 +16,9 @@ from samreg.io.arrays import unreadable
 from samreg.whole_data import DamagedDataError, read_exactly, read_gzip, read_zlib, too_long
 
 MAX_HEADER_BYTES = 2**24  # segmentations of 3D Slicer keep whole terminologies in theirs
+BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")  # of MetaImage
 MAX_DATA_FILES = 2**16
-NUMBERED = re.compile(r"%0?\d{0,2}d")
+NUMBERED = re.compile(r"%0?\d?d")
 
 Kind = Literal["NRRD", "MetaImage"]
 
@@ -129,6 +130,8 @@ def _data_names(stated: str, fields: dict[str, str]) -> list[str]:
     """The file that a header names, or those of a numbered pattern: 'slice%03d.raw first last step'."""
     pattern, *numbers = stated.split()
     place = NUMBERED.search(pattern)
+    if "%" in stated and not place:  # ITK would take it for a pattern, and may crash on it
+        raise DamagedDataError(f"its header names the data file '{stated}'")
     if not place:
         return [stated]
     slices = (fields.get("DimSize") or fields.get("sizes", "")).split()[-1:]
@@ -185,7 +188,7 @@ def _encoding(header: TextHeader) -> str:
 def _byte_order(header: TextHeader) -> Literal["<", ">"]:
     if header.kind == "NRRD":
         return ">" if header.value("endian").lower() == "big" else "<"
-    return ">" if _is_true(header.value("BinaryDataByteOrderMSB", "ElementByteOrderMSB")) else "<"
+    return ">" if _is_true(header.value(*BYTE_ORDER)) else "<"
 
 
 def _is_true(text: str) -> bool:
@@ -200,7 +203,9 @@ def _skip(header: TextHeader, file: IO[bytes], encoding: str, n_bytes: int) -> N
         raise DamagedDataError("its header skips a part of compressed data")
     for _ in range(lines):
         file.readline()
-    if skipped < 0:  # the voxels are the last bytes of the file, whatever lies before them
+    if skipped < -1:
+        raise DamagedDataError(f"its header skips {skipped} bytes")
+    if skipped == -1:  # the voxels are the last bytes of the file, whatever lies before them
         start = file.seek(0, 2) - n_bytes
         if start < 0:
             raise DamagedDataError(f"its voxels end after {file.tell()} of {n_bytes} bytes")
