@@ -7,6 +7,7 @@ that more would. Reading on to the end costs nothing: each byte is still read on
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from math import prod
 from pathlib import Path
@@ -19,50 +20,55 @@ if TYPE_CHECKING:
 
 # All that reading damaged files raises, here and in the libraries.
 DAMAGE = (OSError, EOFError, ValueError, KeyError, OverflowError, zlib.error)
+MAX_INFLATION = 1032  # of deflate
 
 
 class DamagedDataError(ValueError):
     """Data that are not as long as the header says, or fail their checksum; its text is a clause that says how."""
 
 
-def read_exactly(stream: IO[bytes], count: int) -> bytes:
-    """The rest of a stream, which must hold `count` bytes.
-
-    A gzip stream checks its checksum and length where it ends, hence by this.
+def read_raw(file: IO[bytes], count: int) -> bytes:
+    """The rest of a file, which must be `count` bytes.
 
     Raises:
-        DamagedDataError: Fewer bytes, or more, or compressed data that are damaged.
+        DamagedDataError: Fewer bytes, or more.
         OSError: The file cannot be read.
     """
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    if left > count:
+        raise too_long(count)
+    data = file.read(count) if left == count else b""  # never as many as a damaged header claims
+    if len(data) < count:
+        raise too_short(max(left, 0), count)
+    return data
+
+
+def read_gzip(file: IO[bytes], count: int, skip: int = 0) -> bytes:
+    """As `read_raw`, of what a gzip file inflates to after `skip` bytes; its checksum and length are checked.
+
+    Raises:
+        DamagedDataError: Fewer bytes, or more, or a checksum or a length that is wrong.
+        OSError: The file cannot be read.
+    """
+    most = MAX_INFLATION * os.fstat(file.fileno()).st_size
+    if count > most:
+        raise too_short(most, count)
     try:
-        data = stream.read(count)
-        more = stream.read(1)
+        with gzip.GzipFile(fileobj=file) as stream:
+            stream.seek(skip)
+            data = stream.read(count)
+            more = stream.read(1)  # the checksum is looked at where the stream ends, hence by this
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DamagedDataError("its compressed data are damaged") from error
     if len(data) < count:
-        raise DamagedDataError(f"its voxels end after {len(data)} of {count} bytes")
+        raise too_short(len(data), count)
     if more:
         raise too_long(count)
     return data
 
 
-def too_long(count: int) -> DamagedDataError:
-    """More data than the header counts."""
-    return DamagedDataError(f"it holds more than the {count} bytes of voxels that its header counts")
-
-
-def read_gzip(file: IO[bytes], count: int, skip: int = 0) -> bytes:
-    """As `read_exactly`, of what a gzip file inflates to after `skip` bytes; checksum and length are checked."""
-    with gzip.GzipFile(fileobj=file) as stream:
-        try:
-            stream.seek(skip)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise DamagedDataError("its compressed data are damaged") from error
-        return read_exactly(stream, count)  # type: ignore[arg-type]
-
-
 def read_zlib(file: IO[bytes], count: int) -> bytes:
-    """As `read_exactly`, of what a zlib (or gzip) stream inflates to; its checksum is checked."""
+    """As `read_gzip`, of a zlib (or gzip) stream."""
     stream = zlib.decompressobj(zlib.MAX_WBITS | 32)
     try:
         data = stream.decompress(file.read(), count + 1)
@@ -71,8 +77,18 @@ def read_zlib(file: IO[bytes], count: int) -> bytes:
     if len(data) > count or stream.unused_data:
         raise too_long(count)
     if not stream.eof or len(data) < count:
-        raise DamagedDataError(f"its voxels end after {len(data)} of {count} bytes")
+        raise too_short(len(data), count)
     return data
+
+
+def too_short(found: int, count: int) -> DamagedDataError:
+    """Less data than the header counts."""
+    return DamagedDataError(f"its voxels end after {found} of {count} bytes")
+
+
+def too_long(count: int) -> DamagedDataError:
+    """More data than the header counts."""
+    return DamagedDataError(f"it holds more than the {count} bytes of voxels that its header counts")
 
 
 def open_nifti(path: Path) -> Any:
@@ -127,6 +143,6 @@ def read_nifti_voxels(image: Nifti1Pair, path: Path) -> np.ndarray:
             data = read_gzip(file, count, skip=proxy.offset)
         else:
             file.seek(proxy.offset)
-            data = read_exactly(file, count)
+            data = read_raw(file, count)
     stored = np.frombuffer(data, dtype).reshape(image.shape, order="F")
     return apply_read_scaling(stored, proxy.slope, proxy.inter)

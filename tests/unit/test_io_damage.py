@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 from typing import ClassVar
 
@@ -133,6 +134,26 @@ class TestNifti:
         image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"a" * 100))
         nibabel.save(image, tmp_path / "a.nii")
         np.testing.assert_array_equal(read_image(tmp_path / "a.nii").voxels, VOXELS)
+
+    @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+    def test_a_header_that_claims_gigabytes_of_a_small_file(self, tmp_path, name):
+        raw = bytearray(nibabel.Nifti1Image(VOXELS.astype(np.float64), np.eye(4)).to_bytes())
+        raw[42:48] = np.array([800, 800, 800], "<i2").tobytes()
+        (tmp_path / name).write_bytes(gzip.compress(bytes(raw)) if name.endswith("gz") else bytes(raw))
+        tracemalloc.start()
+        try:
+            assert reason(tmp_path / name) == "unreadable-file"
+            assert tracemalloc.get_traced_memory()[1] < 2**26
+        finally:
+            tracemalloc.stop()
+
+    def test_a_qform_that_is_no_rotation_beside_a_sform(self, tmp_path):
+        image = nibabel.Nifti1Image(VOXELS, np.eye(4))
+        image.set_qform(np.eye(4), code=1)
+        raw = bytearray(image.to_bytes())
+        raw[256:260] = np.float32(7).tobytes()
+        (tmp_path / "a.nii").write_bytes(bytes(raw))
+        assert "sform was used" in read_image(tmp_path / "a.nii").notes["orientation"]
 
     def test_nifti_2(self, tmp_path):
         nibabel.save(nibabel.Nifti2Image(VOXELS, np.eye(4)), tmp_path / "a.nii")

@@ -13,7 +13,7 @@ import numpy as np
 
 from samreg.errors import InputRefused
 from samreg.io.arrays import unreadable
-from samreg.whole_data import DamagedDataError, read_exactly, read_gzip, read_zlib, too_long
+from samreg.whole_data import DamagedDataError, read_gzip, read_raw, read_zlib, too_long, too_short
 
 MAX_HEADER_BYTES = 2**24  # segmentations of 3D Slicer keep whole terminologies in theirs
 BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")  # of MetaImage
@@ -162,7 +162,7 @@ def _part(header: TextHeader, path: Path, start: int, count: int, dtype: np.dtyp
 
 
 READERS: dict[str, Callable[[IO[bytes], int], bytes]] = {
-    "raw": read_exactly,
+    "raw": read_raw,
     "gzip": read_gzip,
     "zlib": read_zlib,
 }
@@ -208,7 +208,7 @@ def _skip(header: TextHeader, file: IO[bytes], encoding: str, n_bytes: int) -> N
     if skipped == -1:  # the voxels are the last bytes of the file, whatever lies before them
         start = file.seek(0, 2) - n_bytes
         if start < 0:
-            raise DamagedDataError(f"its voxels end after {file.tell()} of {n_bytes} bytes")
+            raise too_short(file.tell(), n_bytes)
         file.seek(start)
     elif skipped and header.kind == "MetaImage":
         if not header.data_names:

@@ -94,9 +94,13 @@ def _affine_lps(image: Nifti1Pair) -> tuple[Matrix4, dict[str, str]]:
     if sform and qform:
         corner = np.asarray([*image.shape[:3], 1, 1, 1][:3] + [1.0])
         corner[:3] -= 1
-        difference = float(np.abs((affine - header.get_qform()) @ corner)[:3].max())
+        try:
+            difference = float(np.abs((affine - header.get_qform()) @ corner)[:3].max())
+            how = f"sform and qform differ by up to {difference:.3g} mm"
+        except ValueError:
+            difference, how = np.inf, "the qform is no rotation"
         if not difference <= 0.1:
-            notes["orientation"] = f"sform and qform differ by up to {difference:.3g} mm; the sform was used"
+            notes["orientation"] = f"{how}; the sform was used"
     code = int(header["xyzt_units"]) % 8
     if code != UNKNOWN_UNIT:
         scale = mm_per_unit(SPATIAL_UNITS.get(code, f"code {code}"), "the NIfTI file")
