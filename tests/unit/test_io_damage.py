@@ -263,6 +263,33 @@ class TestDataBesideAndWithinHeaders:
         assert reason(tmp_path / "a.mha") == "unreadable-file"
 
 
+class TestHeadersThatEndTheProcessInITK:
+    long = "A" * 5000
+
+    @pytest.mark.parametrize(
+        "field", [f"endian: {long}", f"sizes: 4 3 {long}", f"space directions: (8,0,0) {long}", long]
+    )
+    def test_nrrd(self, tmp_path, field):
+        write_nrrd(tmp_path / "a.nrrd", field, drop=(field.split(":")[0],))
+        assert reason(tmp_path / "a.nrrd") == "unreadable-file"
+        assert len(describe(tmp_path / "a.nrrd")["refused"]["got"]) < 200
+
+    @pytest.mark.parametrize("n", ["-1", "1e300", "99999999999999999999", ""])
+    def test_metaimage(self, tmp_path, n):
+        write_meta(tmp_path / "a.mha", NDims=n)
+        assert reason(tmp_path / "a.mha") == "unreadable-file"
+
+    def test_a_field_stated_twice(self, tmp_path):
+        write_meta(tmp_path / "a.mha")
+        whole = (tmp_path / "a.mha").read_bytes()
+        (tmp_path / "a.mha").write_bytes(b"ElementSpacing = 1 1 1\n" + whole)
+        assert reason(tmp_path / "a.mha") == "unreadable-file"
+
+    def test_long_texts_of_programs_are_read(self, tmp_path):
+        write_nrrd(tmp_path / "a.nrrd", f"Segment0_Terminology:={self.long}", f"# {self.long}")
+        np.testing.assert_array_equal(read_image(tmp_path / "a.nrrd").voxels, VOXELS)
+
+
 class TestPictures:
     noise = np.random.default_rng(0).integers(0, 255, (40, 50)).astype(np.uint8)
     KINDS: ClassVar[dict[str, dict[str, str]]] = {

@@ -188,7 +188,7 @@ class TestSpaces:
             SimpleITK.WriteImage(SimpleITK.PermuteAxes(image, axes), str(tmp_path / "a.mha"))
             assert read_image(tmp_path / "a.mha").notes == {}
 
-    @pytest.mark.parametrize("spacing", ["0 1 1", "-1 1 1", "nan 1 1"])
+    @pytest.mark.parametrize("spacing", ["0 1 1", "-1 1 1"])
     def test_spacings_that_are_no_lengths(self, tmp_path, spacing):
         write_meta(tmp_path / "a.mha", ElementSpacing=spacing)
         assert refusal(tmp_path / "a.mha").reason == "no-spacing"

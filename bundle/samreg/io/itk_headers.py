@@ -18,6 +18,44 @@ from samreg.whole_data import DamagedDataError, read_gzip, read_raw, read_zlib, 
 MAX_HEADER_BYTES = 2**24  # segmentations of 3D Slicer keep whole terminologies in theirs
 BYTE_ORDER = ("BinaryDataByteOrderMSB", "ElementByteOrderMSB")  # of MetaImage
 MAX_DATA_FILES = 2**16
+MAX_LINE = 512  # of a field; ITK writes longer ones beyond its buffers where it complains of them
+_NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+_VECTOR = rf"\(\s*{_NUMBER}(\s*,\s*{_NUMBER})*\s*\)"
+_NUMBERS = rf"{_NUMBER}(\s+{_NUMBER})*"
+# What a field must look like before ITK sees it: it ends the process on some that do not.
+FORMS = {
+    "type": r"[a-zA-Z0-9_ ]+",
+    "dimension": r"[1-9]|1[0-6]",
+    "sizes": r"\d{1,9}(\s+\d{1,9})*",
+    "space": r"[a-zA-Z0-9-]+",
+    "space dimension": r"[1-8]",
+    "space directions": rf"({_VECTOR}|none)(\s+({_VECTOR}|none))*",
+    "space origin": _VECTOR,
+    "spacings": r"[-+.\w\s]+",
+    "endian": r"(?i:little|big)",
+    "encoding": r"[a-zA-Z0-9]+",
+    "kinds": r"[a-zA-Z0-9?-]+(\s+[a-zA-Z0-9?-]+)*",
+    "centers": r"[a-zA-Z?]+(\s+[a-zA-Z?]+)*",
+    "NDims": r"[1-9]",
+    "DimSize": r"\d{1,9}(\s+\d{1,9})*",
+    "ElementType": r"MET_[A-Z_]+",
+    "ElementNumberOfChannels": r"\d{1,4}",
+    "ElementSpacing": _NUMBERS,
+    "ElementSize": _NUMBERS,
+    "TransformMatrix": _NUMBERS,
+    "Rotation": _NUMBERS,
+    "Orientation": _NUMBERS,
+    "Offset": _NUMBERS,
+    "Position": _NUMBERS,
+    "Origin": _NUMBERS,
+    "CenterOfRotation": _NUMBERS,
+}
+# Fields with one entry for each axis, and for each pair of axes.
+PER_AXIS = (
+    *("sizes", "space directions", "kinds", "centers"),
+    *("DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "CenterOfRotation"),
+)
+PER_PAIR = ("TransformMatrix", "Rotation", "Orientation")
 NUMBERED = re.compile(r"%0?\d?d")
 
 Kind = Literal["NRRD", "MetaImage"]
@@ -56,6 +94,7 @@ def read_text_header(path: Path) -> TextHeader:
     try:
         with path.open("rb") as file:
             fields, data_at = (_nrrd_fields if kind == "NRRD" else _meta_fields)(file)
+            _check_forms(fields)
             stated = fields.get("data file") or fields.get("datafile") or fields.get("ElementDataFile") or ""
             names: list[str] = []
             if stated.split()[:1] == ["LIST"]:
@@ -72,6 +111,25 @@ def read_text_header(path: Path) -> TextHeader:
             reason="outside-folder",
         )
     return TextHeader(path, kind, fields, tuple(names), data_at)
+
+
+def _check_forms(fields: dict[str, str]) -> None:
+    """Refuse a field that is none.
+
+    Raises:
+        DamagedDataError: It is malformed, too long, or has not as many entries as there are axes.
+    """
+    for name, value in fields.items():
+        shown = value if len(value) < 50 else f"{value[:40]}..."
+        if len(name) + len(value) > MAX_LINE or not re.fullmatch(FORMS.get(name, r"[^\0]*"), value):
+            raise DamagedDataError(f"its header states '{name[:50]}' as '{shown}'")
+    axes = int(fields.get("dimension") or fields.get("NDims") or 0)
+    if not axes:
+        raise DamagedDataError("its header states no number of dimensions")
+    for name in (*PER_AXIS, *PER_PAIR):
+        entries = len(re.findall(r"\([^)]*\)|\S+", fields.get(name, "")))
+        if 0 < entries < (axes * axes if name in PER_PAIR else axes):
+            raise DamagedDataError(f"its header has {entries} entries in '{name}' for {axes} dimensions")
 
 
 def read_stored_voxels(header: TextHeader, shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
@@ -102,13 +160,17 @@ def read_stored_voxels(header: TextHeader, shape: tuple[int, int, int], dtype: n
 def _nrrd_fields(file: IO[bytes]) -> tuple[dict[str, str], int]:
     """Fields up to the blank line (or the list of data files), and where that ends."""
     fields: dict[str, str] = {}
+    if not re.fullmatch(rb"NRRD000\d\s*", file.readline(MAX_LINE)):
+        raise DamagedDataError("it does not begin as one")
     while line := file.readline(MAX_HEADER_BYTES):
         text = _text(line).strip()
         if not text or file.tell() > MAX_HEADER_BYTES:
             break
         name, colon, value = text.partition(":")
-        if text.startswith("#") or not colon or value.startswith("="):
-            continue  # a comment, the magic number, a pair of key and value
+        if text.startswith("#") or value.startswith("="):
+            continue  # a comment, a pair of key and value
+        if not colon:
+            raise DamagedDataError(f"its header holds the line '{text[:40]}'")
         fields.setdefault(name.strip().lower(), value.strip())
         if name.strip().lower() in ("data file", "datafile") and value.split()[:1] == ["LIST"]:
             break
@@ -120,7 +182,8 @@ def _meta_fields(file: IO[bytes]) -> tuple[dict[str, str], int]:
     fields: dict[str, str] = {}
     while line := file.readline(MAX_HEADER_BYTES):
         name, _, value = _text(line).partition("=")
-        fields.setdefault(name.strip(), value.strip())
+        if fields.setdefault(name.strip(), value.strip()) != value.strip():
+            raise DamagedDataError(f"its header states '{name.strip()[:50]}' twice")
         if name.strip() == "ElementDataFile" or file.tell() > MAX_HEADER_BYTES:
             break
     return fields, file.tell()
