@@ -197,6 +197,11 @@ class TestDataBesideAndWithinHeaders:
         self.nrrd(tmp_path / "a.nrrd", more, f"encoding: {encoding}")
         assert reason(tmp_path / "a.nrrd") == "unreadable-file"
 
+    def test_an_encoding_that_is_not_read(self, tmp_path):
+        self.nrrd(tmp_path / "a.nrrd", RAW, "encoding: bzip2")
+        with pytest.raises(InputRefused, match=r"bzip2.*gzip"):
+            read_image(tmp_path / "a.nrrd")
+
     def test_bytes_and_lines_that_nrrd_skips(self, tmp_path):
         self.nrrd(tmp_path / "a.nrrd", b"one\ntwo\nxyz" + RAW, "line skip: 2", "byte skip: 3")
         np.testing.assert_array_equal(read_image(tmp_path / "a.nrrd").voxels, VOXELS)

@@ -144,7 +144,8 @@ def read_stored_voxels(header: TextHeader, shape: tuple[int, int, int], dtype: n
         Stored numbers [i, j, k] in this dtype.
 
     Raises:
-        DamagedDataError: Data that are cut, too long or fail their checksum, or that this does not read.
+        InputRefused: `unreadable-file` for an encoding that is not read.
+        DamagedDataError: Data that are cut, too long or fail their checksum.
         OSError, ValueError: A data file is missing, or is not text where it should be.
     """
     paths = [header.path.parent / name for name in header.data_names] or [header.path]
@@ -244,7 +245,12 @@ def _encoding(header: TextHeader) -> str:
         return "zlib" if _is_true(header.value("CompressedData")) else "raw"
     stated = header.value("encoding").lower()
     if stated not in NRRD_ENCODINGS:
-        raise DamagedDataError(f"its data are encoded as '{stated}'")
+        raise InputRefused(
+            f"the data of '{header.path.name}' are encoded as '{stated}'",
+            f"one of {', '.join(NRRD_ENCODINGS)}",
+            "Write the file again with the encoding gzip.",
+            reason="unreadable-file",
+        )
     return NRRD_ENCODINGS[stated]
 
 
