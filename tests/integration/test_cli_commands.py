@@ -360,7 +360,7 @@ def test_a_missing_transform_is_one_sentence(tmp_path: Path, capsys):
 
 def test_locate_prints_the_counterpart_of_a_point(study: Path, instant, capsys):
     fixed = read_image(study / "fixed")
-    point = [str(c) for c in fixed.grid.lps(np.array([[14.0, 14.0, 8.0]]))[0]]
+    point = [str(c) for c in fixed.grid.lps(np.array([fixed.grid.shape]) // 4)[0]]  # in the first region
     pair = [str(study / "fixed"), str(study / "moving")]
     assert cli.main(["locate", *pair, "--point", *point, "--quiet"]) == 0
     found = json.loads(capsys.readouterr().out)
