@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from samreg.errors import UsageError
 from samreg.types import Matrix4, Points, Points_ijk
 
+MAX_SHEAR_MM = 0.01  # a grid that leans by less counts as upright
 NEGLIGIBLE_VOX = 0.01  # so much of a field of view is worth no further voxel
 
 _CUBE = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
@@ -112,6 +113,11 @@ class Grid:
         u, _, vt = np.linalg.svd(self.direction)
         reach = _CUBE * (np.asarray(self.shape) - 1) @ (self.affine[:3, :3] - u @ vt * self.spacing_mm).T
         return float(np.linalg.norm(reach, axis=1).max())
+
+    @property
+    def is_sheared(self) -> bool:
+        """True where the axes are not perpendicular, by so much that it misplaces a voxel (`shear_mm`)."""
+        return self.shear_mm > MAX_SHEAR_MM
 
     def upright(self) -> Grid:
         """The grid of perpendicular axes that covers the field of view of a sheared one.

@@ -12,9 +12,6 @@ from samreg.geometry import Grid, resample
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 WRITTEN_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")
 
-# A grid that leans by less is written as it stands.
-MAX_SHEAR_MM = 0.01
-
 
 def check_image_name(path: Path) -> None:
     """Refuse a file name whose format cannot be written.
@@ -36,7 +33,7 @@ def writable_grid(grid: Grid, path: Path) -> Grid:
     Returns:
         The same grid, or the upright one that covers its field of view (`Grid.upright`).
     """
-    return grid.upright() if _is_nifti(path) and grid.shear_mm > MAX_SHEAR_MM else grid
+    return grid.upright() if _is_nifti(path) and grid.is_sheared else grid
 
 
 def write_image(voxels: np.ndarray, grid: Grid, path: Path) -> None:
@@ -47,7 +44,7 @@ def write_image(voxels: np.ndarray, grid: Grid, path: Path) -> None:
             lie (see `writable_grid`).
     """
     check_image_name(path)
-    if not writable_grid(grid, path).same_as(grid):
+    if writable_grid(grid, path) is not grid:
         raise UsageError(
             f"axes that are not perpendicular for '{path.name}' (they misplace voxels by up to {grid.shear_mm:.2f} mm)",
             "perpendicular axes in a NIfTI file",
