@@ -12,7 +12,7 @@ import SimpleITK
 from samreg.geometry import Grid, Volume
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-WEIGHTS = np.array([1.0, 2.0, 3.0])  # of x, y and z in an image whose values tell where they lie
+WEIGHTS = np.array([1.0, 2.0, 3.0]) / 14**0.5  # of x, y and z in an image whose values tell where they lie, in mm
 
 
 def tilted(shape: tuple[int, int, int] = (12, 10, 8), degrees: float = 20.0) -> Grid:

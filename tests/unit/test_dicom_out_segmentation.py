@@ -83,6 +83,16 @@ def test_more_regions_than_segment_numbers_are_told_of(images, tmp_path, monkeyp
     assert any("No SEG: 4 regions" in note and "3 at most" in note for note in written.notes)
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_volume_that_leans_in_its_series_gets_no_segmentation(images, tmp_path, axis):
+    fixed, moving = images
+    lean = fixed.grid.affine.copy()
+    lean[:3, axis] += 0.2 * lean[:3, 0]
+    leaning = replace(fixed, grid=type(fixed.grid)(fixed.grid.shape, lean))
+    with pytest.raises(OutputInvalid, match="not perpendicular"):
+        segmentations(leaning, moving, tmp_path, invented_pairs(leaning, moving, 3))
+
+
 def test_each_side_belongs_to_its_own_series(images, tmp_path):
     files = segmentations(*images, tmp_path)
     for side, volume in zip(("fixed", "moving"), images, strict=True):

@@ -52,7 +52,7 @@ def test_hausdorff_on_a_sheared_grid_is_that_of_the_same_places_on_an_upright_on
     leaning = [np.stack([np.roll(m[..., k], -k, 0) for k in range(GRID.shape[2])], -1) for m in places]
     expected = hausdorff95_mm(*places, GRID)
     assert expected > 3
-    assert hausdorff95_mm(*leaning, Grid(GRID.shape, lean)) == pytest.approx(expected, rel=0.1)
+    assert hausdorff95_mm(*leaning, Grid(GRID.shape, lean)) == pytest.approx(expected, rel=0.05)
 
 
 def test_each_label_of_64_bits_is_scored_by_its_own_number():

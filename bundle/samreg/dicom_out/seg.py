@@ -77,10 +77,16 @@ def segmentation(
         tracking_uids: UID of each pair by its id.
 
     Raises:
-        OutputInvalid: The series' slices are not where the volume's are.
+        OutputInvalid: The series' slices are not where the volume's are, or the volume's axes are not perpendicular.
     """
     import highdicom as hd
 
+    if volume.grid.is_sheared:
+        raise OutputInvalid(
+            f"a grid whose axes are not perpendicular (by {volume.grid.shear_mm:.2f} mm)",
+            "perpendicular axes, as every DICOM image has",
+            reason="segmentation-misplaced",
+        )
     rois = {n: getattr(pair, side) for n, pair in numbered(pairs).items()}
     headers = _one_pixel_headers(source)
     planes = slice_indices([p for h in headers for p in _positions(h)], volume.grid)
