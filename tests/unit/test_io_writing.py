@@ -18,6 +18,7 @@ from tests.report_result import head_phantom, plausible_result
 from tests.written import assert_in_place, read_by_every_reader, tilted, told_by_place
 
 NIFTI = (".nii", ".nii.gz")
+GRIDS = {"tilt": tilted(), "slice": tilted((12, 10, 1)), "too little to tell": tilted(degrees=0.0196)}
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 
 
@@ -33,7 +34,7 @@ def test_each_integer_type_is_read_as_it_was_written(tmp_path: Path, kind: str, 
 
 
 @pytest.mark.parametrize("suffix", WRITTEN_SUFFIXES)
-@pytest.mark.parametrize("grid", [tilted(), tilted((12, 10, 1)), tilted(degrees=0.0196)], ids=["tilt", "slice", "noise"])
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_the_corners_of_a_sheared_grid_lie_where_every_reader_says(tmp_path: Path, grid: Grid, suffix: str):
     path = tmp_path / f"a{suffix}"
     target = writable_grid(grid, path)
