@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import zlib
 
 import highdicom as hd
@@ -16,7 +17,7 @@ from pydicom.sr.codedict import codes
 
 from samreg.errors import InputRefused
 from samreg.geometry import Grid, Volume
-from samreg.io import read_image, read_label_map, read_labels
+from samreg.io import read_for_nearest, read_image, read_label_map, read_labels
 from samreg.phantoms import write_dicom_series
 from tests.dicom_series import rotation, small_volume, write_enhanced
 
@@ -136,13 +137,21 @@ class TestFiles:
         assert caught.value.reason == "label-limit"
         assert "integers" in caught.value.next_step
 
-    def test_labels_that_the_header_scales(self, tmp_path):
-        image = nibabel.Nifti1Image(some_labels(), RAS @ self.volume.grid.affine)
-        image.header.set_slope_inter(1, 614454274)
-        nibabel.save(image, tmp_path / "a.nii")
-        stored = nibabel.load(tmp_path / "a.nii")
-        expected = np.asarray(stored.dataobj).astype(np.int64)  # float32 holds slope and intercept in the header
-        np.testing.assert_array_equal(read_labels(tmp_path / "a.nii", self.volume), expected)
+    @pytest.mark.parametrize(("top", "kept"), [(2**31, True), (2**53 + 1, False)])
+    def test_labels_that_the_header_scales(self, tmp_path, top, kept):
+        labels = np.array([0, 1, 997, top], np.int64)[some_labels()]
+        save_as(tmp_path / "a.nii", labels, self.volume.grid)
+        data = bytearray((tmp_path / "a.nii").read_bytes())
+        data[112:120] = struct.pack("<ff", 1.0, 3.0)  # slope and intercept: readers compute in float64
+        (tmp_path / "a.nii").write_bytes(data)
+        if kept:
+            np.testing.assert_array_equal(read_labels(tmp_path / "a.nii", self.volume), labels + 3)
+            np.testing.assert_array_equal(read_for_nearest(tmp_path / "a.nii").voxels, labels + 3)
+            assert read_for_nearest(tmp_path / "a.nii").voxels.dtype == np.uint32
+        else:
+            assert reason(tmp_path / "a.nii", self.volume) == "label-limit"
+            with pytest.raises(InputRefused, match="numbers below"):
+                read_for_nearest(tmp_path / "a.nii")
 
     def test_empty(self, tmp_path):
         save(tmp_path / "a.nii", np.zeros((12, 10, 8), np.int16), self.volume.grid)

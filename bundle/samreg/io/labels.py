@@ -93,16 +93,15 @@ def read_for_nearest(path: Path | str, *, pixel_spacing_mm: Sequence[float] | No
 
     Returns:
         Integers in the type of the file; whole numbers that a file stores or scales as floating point in the
-        smallest integer type that holds them all, or as they are where that type cannot tell them apart; any other
-        image float32.
+        smallest integer type that holds them all, or float32 where that type cannot tell them apart; any other image
+        float32.
 
     Raises:
-        UsageError, InputRefused: As `read_image`; `label-limit` for a DICOM image of numbers beyond float32.
+        UsageError, InputRefused: As `read_image`; `label-limit` for numbers that were rounded before they could be
+            read: beyond float32 in DICOM, beyond float64 where a NIfTI header scales integers.
     """
     if image_format(path) == "DICOM":
         volume = read_image(path, pixel_spacing_mm=pixel_spacing_mm)
-        if np.abs(volume.voxels).max() >= _distinct(volume.voxels.dtype):
-            raise _beyond(volume.voxels)
     else:
         volume = read_stored(path, pixel_spacing_mm=pixel_spacing_mm)
     values = volume.voxels
@@ -112,6 +111,8 @@ def read_for_nearest(path: Path | str, *, pixel_spacing_mm: Sequence[float] | No
         elif np.abs(values).max() < _distinct(values.dtype):
             low, high = (np.min_scalar_type(int(v)) for v in (values.min(), values.max()))
             values = values.astype(np.promote_types(low, high))
+        elif image_format(path) == "DICOM" or values.dtype != np.float32:
+            raise _beyond(values)
     return replace(volume, voxels=values)
 
 
