@@ -64,6 +64,11 @@ class TestWrittenByLibraries:
             save(tmp_path / name, voxels)
             np.testing.assert_array_equal(read_image(tmp_path / name).voxels, voxels)
 
+    def test_voxels_are_the_readers_own(self, tmp_path, name):
+        save(tmp_path / name, np.ones((5, 1, 1), np.float32))
+        read_image(tmp_path / name).voxels[:] = 2
+        assert read_image(tmp_path / name).voxels.max() == 1
+
     @pytest.mark.parametrize("change", ["one byte less", "much less", "one byte more", "much more"])
     def test_cut_or_too_long(self, tmp_path, name, change):
         save(tmp_path / name)

@@ -31,10 +31,13 @@ UNKNOWN_UNITS = ("", "?", "??", "???", "unknown")
 NO_ORIENTATION = "Write the file again with a tool that keeps orientation and spacing (3D Slicer, SimpleITK)."
 
 
-def read_itk(path: Path) -> Volume:
+def read_itk(path: Path, *, stored: bool = False) -> Volume:
     """A NRRD or MetaImage file (.nrrd, .nhdr, .mha, .mhd) of two or three dimensions.
 
     Lengths are in the unit that the file states, else in mm.
+
+    Args:
+        stored: Keep the type of the values (float64 where the file scales them), instead of float32.
 
     Raises:
         InputRefused: `unreadable-file` (also where voxels are cut, too many, or fail their checksum),
@@ -51,10 +54,10 @@ def read_itk(path: Path) -> Volume:
     if (slope, offset) != (1.0, 0.0):
         values = values * slope + offset
         notes["intensities"] = f"stored numbers x {slope:g} + {offset:g} (ElementToIntensityFunction)"
-    if header.kind == "MetaImage" and values.itemsize > 1 and not header.value(*BYTE_ORDER):
+    if header.kind == "MetaImage" and _dtype(reader).itemsize > 1 and not header.value(*BYTE_ORDER):
         notes["byte_order"] = "the file states no order of bytes; the low byte was taken first"
-    values = values.astype(np.float32, copy=False)
-    return volume_from_array(values, affine, name=f"{header.kind} image", notes=notes)
+    values = values if stored else values.astype(np.float32, copy=False)
+    return volume_from_array(values, affine, name=f"{header.kind} image", notes=notes, stored=stored)
 
 
 def describe_itk(path: Path) -> dict[str, Any]:

@@ -22,10 +22,13 @@ LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 UNKNOWN_UNIT, SPATIAL_UNITS = 0, {1: "metre", 2: "mm", 3: "micron"}  # the lower three bits of xyzt_units
 
 
-def read_nifti(path: Path) -> Volume:
+def read_nifti(path: Path, *, stored: bool = False) -> Volume:
     """A NIfTI image (.nii, .nii.gz) of two or three dimensions.
 
     The sform is used, else the qform; a file with neither is refused. A file that states no unit is in mm.
+
+    Args:
+        stored: Keep the type of the values (float64 where the file scales them), instead of float32.
 
     Raises:
         InputRefused: `unreadable-file` (also where voxels are cut, too many, or fail their checksum),
@@ -37,8 +40,8 @@ def read_nifti(path: Path) -> Volume:
         values = read_nifti_voxels(image, path)
     except DAMAGE as error:
         raise unreadable(path.name, "NIfTI", error) from error
-    values = values.astype(np.float32, copy=False).reshape(nifti_shape(image))
-    return volume_from_array(values, affine, name="NIfTI image", notes=notes)
+    values = (values if stored else values.astype(np.float32, copy=False)).reshape(nifti_shape(image))
+    return volume_from_array(values, affine, name="NIfTI image", notes=notes, stored=stored)
 
 
 def describe_nifti(path: Path) -> dict[str, Any]:
