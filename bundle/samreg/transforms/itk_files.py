@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 ITK_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 HDF5_SUFFIXES = (".h5", ".hdf5")
 HDF5_START = b"\x89HDF\r\n\x1a\n"
+HDF5_LENGTH_AT = {0: 40, 1: 44, 2: 28, 3: 28}  # by version of the superblock
+HEAP_START, HEAP_HEADER = b"GCOL\x01\x00\x00\x00", 16
 MATLAB_HEADER = 5 * 4  # bytes: type, rows, columns, imaginary, length of the name
 KIND = re.compile(r"([A-Za-z0-9]*Transform[A-Za-z0-9]*)_(?:double|float)_(\d)_(\d)")
 
@@ -63,7 +66,7 @@ LINEAR = {
 }
 CENTRED = ("CenteredEuler3DTransform", "CenteredAffineTransform")  # the centre is a parameter, before the translation
 # SimpleITK reads these as part of a composite, which it evaluates, but hands none of them out.
-NO_PART_OF_ITS_OWN = (
+INSIDE_ALONE = (
     "CenteredAffineTransform",
     "CenteredEuler3DTransform",
     "ComposeScaleSkewVersor3DTransform",
@@ -214,11 +217,13 @@ def _text_blocks(path: Path) -> Iterator[Block]:
         raise _unsupported(path, "a bare matrix, as FSL, greedy and NiftyReg write it", "an ITK transform", AS_MATRIX)
     if not text.endswith(("\n", "\r")):
         raise _unreadable(path, "ends within a line", "End the last line if it is whole, else write the file again.")
-    kind, numbers = "", dict[str, np.ndarray]()
+    kind, numbers, announced = "", dict[str, np.ndarray](), False
     for line in text.splitlines():
         key, _, value = (part.strip() for part in line.partition(":"))
         if not key or key.startswith("#"):
+            announced = announced or key.startswith("#Transform")
             continue
+        announced = False
         if key == "Transform":
             if kind:
                 yield _text_block(path, kind, numbers)
@@ -229,6 +234,8 @@ def _text_blocks(path: Path) -> Iterator[Block]:
             raise _unsupported(path, "names of other files", "one file with all parts", AS_COMPOSITE)
         else:
             raise _unreadable(path, f"holds the line '{line.strip()[:40]}', which no ITK transform has", AS_ITK)
+    if announced:
+        raise _unreadable(path, "ends before the last transform that it announces")
     if kind:
         yield _text_block(path, kind, numbers)
 
@@ -296,7 +303,7 @@ def _read_hdf5(path: Path) -> Transform:
 
     kinds = _kinds_in_hdf5(path)
     parts = _parts(path, kinds)
-    if len(kinds) == 1 and _class_of(kinds[0]) in NO_PART_OF_ITS_OWN:
+    if len(kinds) == 1 and _class_of(kinds[0]) in INSIDE_ALONE:
         raise _unsupported(
             path, f"a {kinds[0]} that is part of no composite", "one in a composite", "Save it as .tfm or .mat instead."
         )
@@ -305,8 +312,8 @@ def _read_hdf5(path: Path) -> Transform:
         if len(kinds) > 1 and transform.GetNumberOfTransforms() != len(parts):
             raise _unreadable(path, f"names {len(parts)} parts and holds {transform.GetNumberOfTransforms()}")
         expected = np.array([transform.TransformPoint(tuple(point)) for point in CHECK_POINTS])
-        read = compose(list(_hdf5_parts(path, transform, [kinds[n] for n in parts])))
-    except RuntimeError as error:
+        read = compose(list(_hdf5_parts(path, transform, kinds[-1])))
+    except (RuntimeError, UnicodeError) as error:  # a message of ITK may quote damaged bytes
         raise _unreadable(path, "cannot be read as an ITK transform") from error
     if not np.allclose(read.map_points(CHECK_POINTS), expected, rtol=0, atol=CHECK_MM):
         raise _unreadable(path, "maps points otherwise when read in parts")
@@ -314,35 +321,70 @@ def _read_hdf5(path: Path) -> Transform:
 
 
 def _kinds_in_hdf5(path: Path) -> list[str]:
-    """Names of the classes in the order of the blocks; they stand in the file as plain text."""
+    """Names of the classes in the order of the blocks: strings in the global heaps of the file.
+
+    SimpleITK crashes or hangs over a damaged heap, or a damaged pointer to a name, so both are checked here.
+    Layout: HDF5 file format specification, version 3, II (superblock), III.E (global heap), VIII (pointers to it).
+    """
+    kinds = []
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[: len(HDF5_START)] != HDF5_START:
             raise _unreadable(path, "cannot be read as an HDF5 file")
-        return [found[0].decode("ascii") for found in re.finditer(KIND.pattern.encode(), data)]
+        length_at = HDF5_LENGTH_AT.get(data[8])
+        if length_at is None or data[length_at : length_at + 8] != len(data).to_bytes(8, "little"):
+            raise _unreadable(path, "is of another length than it says")
+        for heap, number, text in _heap_strings(path, data):
+            if KIND.match(text):
+                if data.find(struct.pack("<IQI", len(text), heap, number)) < 0:
+                    raise _unreadable(path, f"holds the name {text}, but nothing of that name")
+                kinds.append(text)
+    return kinds
 
 
-def _hdf5_parts(path: Path, transform: Any, kinds: Sequence[str]) -> Iterator[Transform]:
+def _heap_strings(path: Path, data: mmap.mmap) -> Iterator[tuple[int, int, str]]:
+    """Address of the heap, number in it and text of each string."""
+    heap = data.find(HEAP_START)
+    while heap >= 0:
+        at, end = heap + HEAP_HEADER, heap + int.from_bytes(data[heap + 8 : heap + 16], "little")
+        while at + HEAP_HEADER <= end <= len(data):
+            number, _, _, length = struct.unpack_from("<HHIQ", data, at)
+            if number == 0:  # free space, header included, up to the end
+                at += length
+                break
+            yield heap, number, data[at + HEAP_HEADER : min(at + HEAP_HEADER + length, end)].decode("latin1")
+            at += HEAP_HEADER + -(-length // 8) * 8
+        if not 0 <= end - at < HEAP_HEADER:
+            raise _unreadable(path, "holds a damaged list of names")
+        heap = data.find(HEAP_START, end)
+
+
+def _hdf5_parts(path: Path, transform: Any, last: str) -> Iterator[Transform]:
     """The parts in order of application: taken off from the back until only matrices are left, which are one matrix."""
     import SimpleITK
 
-    if isinstance(transform, SimpleITK.DisplacementFieldTransform):
-        yield _field_from(transform.GetDisplacementField())
-        return
-    for n, kind in reversed(list(enumerate(kinds))):
-        if not any(_class_of(earlier) in FIELDS for earlier in kinds[: n + 1]):
-            yield _probed(transform)
-            return
-        if _class_of(kind) in FIELDS:
-            yield _field_from(transform.GetBackTransform().GetDisplacementField())
-        elif _class_of(kind) not in NO_PART_OF_ITS_OWN:
-            yield _probed(transform.GetBackTransform())
-        elif n + 1 == len(kinds):  # of the last part alone a composite shows the numbers
+    shown = True  # of the last part a composite shows the numbers
+    while not transform.IsLinear():
+        composite = isinstance(transform, SimpleITK.CompositeTransform)
+        try:
+            part = transform.GetBackTransform() if composite else transform
+        except (RuntimeError, KeyError) as error:
+            if not shown:
+                raise _unsupported(
+                    path,
+                    "a part between others that SimpleITK does not hand out",
+                    f"none of {', '.join(INSIDE_ALONE)}",
+                    "Save it as .tfm instead.",
+                ) from error
             numbers = (np.array(values) for values in (transform.GetParameters(), transform.GetFixedParameters()))
-            yield _from_block(path, Block(kind, *numbers))
+            yield _from_block(path, Block(last, *numbers))
         else:
-            raise _unsupported(path, f"a {kind} between others", "an AffineTransform there", "Save it as .tfm instead.")
-        if n:
-            transform.RemoveTransform()
+            is_field = isinstance(part, SimpleITK.DisplacementFieldTransform)
+            yield _field_from(part.GetDisplacementField()) if is_field else _probed(part)
+        if not composite or transform.GetNumberOfTransforms() == 1:
+            return
+        transform.RemoveTransform()
+        shown = False
+    yield _probed(transform)
 
 
 def _field_from(image: SimpleITK.Image) -> DisplacementField:
