@@ -99,8 +99,8 @@ def read_transform(path: str | Path) -> Transform:
         Rigid where a matrix is orthonormal to 1e-6, else Affine; DisplacementField; or a Composite.
 
     Raises:
-        InputRefused: The file is absent or unreadable, 2D, a B-spline or another kind without a
-            counterpart here, mirrors space, or holds no displacement field.
+        InputRefused: The file is absent, cut, damaged or unreadable, 2D, a list of several transforms, a B-spline or
+            another kind without a counterpart here, mirrors space, or holds no displacement field.
     """
     path = Path(path)
     suffix = _suffix(path)

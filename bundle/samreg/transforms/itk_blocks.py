@@ -92,16 +92,14 @@ def matlab_blocks(path: Path) -> Iterator[Block]:
         raise unreadable(path, f"holds a {vectors[-1][0]} without fixed parameters")
     for (kind, parameters), (_, fixed) in zip(vectors[::2], vectors[1::2], strict=True):
         if class_of(kind) == COMPOSITE:
-            raise unsupported(
-                path, f"a {kind}, whose parts a .mat file does not name", "one as .h5 or .tfm", "Write it as .h5."
-            )
+            raise unsupported(path, f"a {kind}, whose parts it does not name", "one as .h5 or .tfm", "Write it as .h5.")
         yield Block(kind, parameters, fixed)
 
 
 def _matlab_vectors(path: Path, data: bytes) -> Iterator[tuple[str, np.ndarray]]:
     at = 0
     while at < len(data):
-        order = "<" if data[at : at + 2] in (b"\x00\x00", b"\x0a\x00", b"\x64\x00", b"\x6e\x00") else ">"
+        order = "<" if int.from_bytes(data[at : at + 4], "little") < 1000 else ">"
         if at + MATLAB_HEADER > len(data):
             raise unreadable(path, "ends within a variable")
         # Thousands: byte order; hundreds: stored by rows, all one for a vector; tens: 1 is single precision.
@@ -109,7 +107,8 @@ def _matlab_vectors(path: Path, data: bytes) -> Iterator[tuple[str, np.ndarray]]
         if kind % 1000 not in (0, 10, 100, 110) or kind // 1000 != (order == ">") or imaginary or min(rows, length) < 0:
             raise unreadable(path, "is no MATLAB file of version 4", AS_ITK)
         dtype = np.dtype(order + ("f4" if kind % 100 == 10 else "f8"))
-        name_at, at = at + MATLAB_HEADER, at + MATLAB_HEADER + length
+        name_at = at + MATLAB_HEADER
+        at = name_at + length
         end = at + rows * dtype.itemsize
         if columns != 1 or end > len(data):
             raise unreadable(path, f"ends within a variable or holds an array of {rows} x {columns}")

@@ -152,7 +152,7 @@ def _matrix(path: Path, block: Block) -> Affine:
     if wanted:  # Euler angles have a fourth, the order of rotations, which older files lack.
         if len(fixed) not in (3, wanted):
             raise unreadable(path, f"holds {len(fixed)} fixed numbers for a {name} instead of {wanted}")
-        transform.SetFixedParameters(fixed.tolist())
+        transform.SetFixedParameters([*fixed.tolist(), 0.0][:wanted])
     transform.SetParameters(parameters.tolist())
     return probed(transform)
 

@@ -62,6 +62,8 @@ def read_hdf5(path: Path) -> Transform:
         if len(kinds) > 1 and transform.GetNumberOfTransforms() != len(parts):
             raise unreadable(path, f"names {len(parts)} parts and holds {transform.GetNumberOfTransforms()}")
         expected = np.array([transform.TransformPoint(tuple(point)) for point in CHECK_POINTS])
+        if not np.isfinite(expected).all():
+            raise unreadable(path, "holds a number that is not finite")
         read = compose(list(_hdf5_parts(path, transform, kinds[-1])))
     except (RuntimeError, UnicodeError) as error:  # a message of ITK may quote damaged bytes
         raise unreadable(path, "cannot be read as an ITK transform") from error
