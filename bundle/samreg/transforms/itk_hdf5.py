@@ -82,7 +82,7 @@ def _kinds_in_hdf5(path: Path) -> list[str]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[: len(HDF5_START)] != HDF5_START:
             raise unreadable(path, "cannot be read as an HDF5 file")
-        length_at = HDF5_LENGTH_AT.get(data[8])
+        length_at = HDF5_LENGTH_AT.get(int.from_bytes(data[8:9], "little"))
         if length_at is None or data[length_at : length_at + 8] != len(data).to_bytes(8, "little"):
             raise unreadable(path, "is of another length than it says")
         for heap, number, text in _heap_strings(path, data):
