@@ -24,7 +24,7 @@ def text_blocks(path: Path) -> Iterator[Block]:
         InputRefused: The file is cut or holds something else.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # some editors of Windows put a mark before the text
     except UnicodeDecodeError as error:
         raise unreadable(path, "is not a text file") from error
     if _is_bare_matrix(text):
