@@ -35,7 +35,7 @@ PAIRS = {
     "picture": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("picture", 64)),
     "thin": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("thin", 96), peak_mm=6, rotation_deg=2),
     "rigid": lambda: phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 32)),
-    "identity": lambda: phantoms.pair("identity", fixed_grid=phantoms.grid("picture", 64)),
+    "identity": lambda: phantoms.pair("identity", fixed_grid=phantoms.grid("axial", 32)),
 }
 KINDS = {"rigid": "rigid", "identity": "identity"}  # all others: deformable
 # All that the libraries can be told, at once; `tools/machines.py` tells them one thing at a time.

@@ -78,7 +78,7 @@ def write_displacement_nifti(transform: Transform, grid: Grid, path: str | Path)
     path = Path(path)
     if _suffix(path) not in NIFTI_SUFFIXES:
         raise UsageError(f"displacement file '{path.name}'", "a name that ends in .nii or .nii.gz")
-    if np.abs(grid.direction.T @ grid.direction - np.eye(3)).max() > 1e-4:
+    if grid.is_sheared or np.abs(grid.direction.T @ grid.direction - np.eye(3)).max() > 1e-4:
         raise UsageError("a grid whose axes are not perpendicular", "perpendicular axes for a NIfTI displacement field")
     image = _vector_image(grid, transform.displacement(grid))
     with _renamed_when_whole(path) as temporary:
