@@ -291,6 +291,158 @@ class TestIncomplete:
         assert reason(read_image, folder) == "bad-rescale"
 
 
+class TestValues:
+    """The values of all slices mean the same, and what the header says of them."""
+
+    def test_a_rescale_in_some_slices(self, files, folder):
+        edit(files[::2], RescaleSlope="1", RescaleIntercept="-1024")
+        error = refusal(read_image, folder)
+        assert error.reason == "mixed-rescale"
+        assert "4 images with and 4 images without" in error.got
+        assert describe(folder)["refused"] == error.as_dict()
+
+    def test_a_rescale_in_some_slices_that_changes_nothing(self, files, folder):
+        plain = read_image(folder).voxels
+        edit(files[::2], RescaleSlope="1", RescaleIntercept="0")
+        np.testing.assert_array_equal(read_image(folder).voxels, plain)
+
+    def test_a_rescale_in_some_frames(self, tmp_path):
+        def drop(dataset):
+            del dataset.PerFrameFunctionalGroupsSequence[2].PixelValueTransformationSequence
+
+        write_enhanced(small_volume(), tmp_path / "enhanced.dcm", slopes=[2.0] * 8)
+        edit(tmp_path / "enhanced.dcm", drop)
+        assert reason(read_image, tmp_path) == "mixed-rescale"
+
+    def test_a_rescale_at_the_top_of_a_multi_frame_object(self, tmp_path):
+        def drop(dataset):
+            for group in dataset.PerFrameFunctionalGroupsSequence:
+                del group.PixelValueTransformationSequence
+
+        write_enhanced(small_volume(), tmp_path / "enhanced.dcm")
+        edit(tmp_path / "enhanced.dcm", drop, RescaleSlope="2", RescaleIntercept="0")
+        assert reason(read_image, tmp_path) == "bad-rescale"
+
+    @pytest.mark.parametrize("half", [{"RescaleSlope": "2"}, {"RescaleIntercept": "-1024"}])
+    @pytest.mark.parametrize("which", [slice(None), slice(2, 3)], ids=["everywhere", "in one slice"])
+    def test_half_a_rescale(self, files, folder, half, which):
+        edit(files[which], **half)
+        assert reason(read_image, folder) == "bad-rescale"
+
+    @pytest.mark.parametrize("keyword", ["RescaleType", "Units"])
+    def test_values_in_two_units(self, files, folder, keyword):
+        edit(files, RescaleSlope="1", RescaleIntercept="0")
+        edit(files[::2], lambda dataset: setattr(dataset, keyword, "HU"))
+        assert read_image(folder).grid.shape[2] == 8  # one unit that not every image states
+        edit(files[1::2], lambda dataset: setattr(dataset, keyword, "US"))
+        assert reason(read_image, folder) == "mixed-rescale"
+
+    def test_images_of_two_kinds(self, files, folder):
+        edit(files[::2], SOPClassUID="1.2.840.10008.5.1.4.1.1.2")
+        error = refusal(read_image, folder)
+        assert error.reason == "mixed-sop-class"
+        assert "CT Image Storage and MR Image Storage" in error.got
+
+    @pytest.mark.parametrize(
+        "bits", [{"BitsStored": 12, "HighBit": 15}, {"BitsStored": 16, "HighBit": 11}], ids=["shifted", "cut"]
+    )
+    @pytest.mark.parametrize("which", [slice(None), slice(2, 3)], ids=["everywhere", "in one slice"])
+    def test_a_high_bit_that_contradicts_the_bits_stored(self, files, folder, bits, which):
+        edit(files[which], **bits)
+        assert reason(read_image, folder) == "contradictory-bits"
+        assert describe(folder)["refused"]["reason"] == "contradictory-bits"
+
+    @pytest.mark.parametrize("signed", [0, 1], ids=["unsigned", "signed"])
+    @pytest.mark.parametrize("syntax", [None, RLELossless], ids=["native", "RLE"])
+    def test_values_that_need_more_bits_than_stated(self, files, folder, signed, syntax):
+        values = np.full((10, 12), 5000, "<i2")
+        values[0, 0] = -7 * signed
+
+        def change(dataset):
+            dataset.PixelData = values.tobytes()
+            if syntax:
+                dataset.compress(syntax, generate_instance_uid=False)
+            dataset.BitsStored, dataset.HighBit = 12, 11
+
+        edit(files, PixelRepresentation=signed)
+        edit(files[4], change)
+        error = refusal(read_image, folder)
+        assert error.reason == "contradictory-bits"
+        assert "119 stored values" in error.got
+
+    def test_positive_values_beyond_a_sign_bit_beside_negative_ones(self, files, folder):
+        # As 12 bits 3000 is -1096, but the negative value shows that signs are repeated here.
+        values = np.zeros((10, 12), "<i2")
+        values[0, :2] = -1000, 3000
+        edit(files[4], PixelData=values.tobytes(), BitsStored=12, HighBit=11)
+        assert reason(read_image, folder) == "contradictory-bits"
+
+    def test_a_sign_that_is_not_repeated_in_the_unused_bits(self, files, folder):
+        values = np.zeros((10, 12), "<u2")
+        values[0, :2] = 0x0FFF, 0x07FF
+        edit(files, PixelData=values.tobytes(), BitsStored=12, HighBit=11, PixelRepresentation=1)
+        assert read_image(folder).voxels[:3, 0, 0].tolist() == [-1, 2047, 0]
+
+    def test_an_overlay_in_the_unused_bits_is_no_value(self, files, folder):
+        plain = read_image(folder).voxels
+
+        def draw(dataset):
+            values = np.frombuffer(dataset.PixelData, "<u2") | 0x8000
+            dataset.PixelData = values.tobytes()
+            dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 12, 11, 0
+            dataset.add_new(0x60000100, "US", 16)
+            dataset.add_new(0x60000102, "US", 15)
+
+        edit(files, draw)
+        np.testing.assert_array_equal(read_image(folder).voxels, plain)
+
+    @pytest.mark.parametrize("modality", ["CT", "PT"])
+    def test_a_ct_without_a_rescale_says_so(self, files, folder, modality):
+        edit(files, Modality=modality)
+        assert "stored values" in read_image(folder).notes["rescale"]
+
+
+class TestParts:
+    """A part that looks whole."""
+
+    MARKS = (
+        {"ConcatenationUID": "1.2.3.4", "InConcatenationNumber": 1, "InConcatenationTotalNumber": 2},
+        {"ConcatenationUID": "1.2.3.4"},
+        {"InConcatenationNumber": 2, "ConcatenationFrameOffsetNumber": 8},
+        {"ConcatenationFrameOffsetNumber": 8},
+    )
+
+    @pytest.mark.parametrize("marks", MARKS, ids=["part 1 of 2", "the UID alone", "no UID", "the offset alone"])
+    def test_one_part_of_a_concatenation(self, tmp_path, marks):
+        write_enhanced(small_volume(), tmp_path / "enhanced.dcm")
+        edit(tmp_path / "enhanced.dcm", **marks)
+        assert reason(read_image, tmp_path) == "concatenation"
+        assert reason(read_image, tmp_path, as_files=True) == "concatenation"
+
+    def test_all_parts_of_a_concatenation(self, tmp_path):
+        for n in (1, 2):
+            write_enhanced(small_volume(), tmp_path / f"{n}.dcm")
+            marks = {"ConcatenationUID": "1.2.3.4", "InConcatenationNumber": n, "InConcatenationTotalNumber": 2}
+            edit(tmp_path / f"{n}.dcm", SeriesInstanceUID="1.2.3", **marks)
+        error = refusal(read_image, tmp_path)
+        assert error.reason == "concatenation"
+        assert "2 parts of a concatenation of 2 parts" in error.got
+
+    def test_a_concatenation_of_one_part_is_whole(self, tmp_path):
+        write_enhanced(small_volume(), tmp_path / "enhanced.dcm")
+        edit(tmp_path / "enhanced.dcm", ConcatenationUID="1.2.3", InConcatenationTotalNumber=1)
+        assert read_image(tmp_path).grid.shape == (12, 10, 8)
+
+    @pytest.mark.parametrize("cut", [132, "data set"], ids=["preamble and prefix", "file meta too"])
+    def test_one_image_without_the_prefix(self, files, folder, cut):
+        # The last slice: without it the rest would pass.
+        whole = files[-1].read_bytes()
+        files[-1].write_bytes(whole[132:] if cut == 132 else whole[whole.index(b"\x08\x00\x05\x00") :])
+        error = refusal(read_image, folder)
+        assert error.reason == "unreadable-file"
+        assert f"'{files[-1].name}'" in error.got
+
+
 class TestFourDimensions:
     @pytest.mark.parametrize(
         ("keyword", "value", "name"),

@@ -14,9 +14,10 @@ import numpy as np
 
 from samreg.errors import InputRefused
 from samreg.geometry import Grid
-from samreg.io.dicom_folder import MULTIFRAME, SUPPORTED, Series, count, is_localizer, localizer, no_uid, unsupported
+from samreg.io.dicom_folder import MULTIFRAME, SUPPORTED, Series, count, is_localizer, localizer, unsupported
 from samreg.io.dicom_frames import VARIANTS, Frame, frames_of
-from samreg.io.dicom_headers import number, numbers, quiet, text
+from samreg.io.dicom_headers import number, numbers, quiet, text, uid_name
+from samreg.io.identifiers import frameless, invalid, missing, repeated
 from samreg.io.limits import refuse_if_too_large
 from samreg.io.patient import Patient
 
@@ -28,6 +29,7 @@ POSITION_TOLERANCE_SPACINGS = 0.1
 ORIENTATION_TOLERANCE = 5e-4
 SPACING_TOLERANCE = 1e-3
 EXPORT_AGAIN = "Export the whole original series again."
+SPLIT = "Split the series, or give the one with the volume alone."
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,21 +53,28 @@ class Stack:
         return text(self.frames[0].header, "SOPClassUID") in MULTIFRAME
 
 
-def check_series(series: Series) -> Stack:
+def check_series(series: Series, *, as_files: bool = False) -> Stack:
     """The slices of a series in order, or the reason why it cannot be registered.
 
     Args:
         series: From `find_series`.
+        as_files: No DICOM object will refer to the images, so that nothing is asked of their identifiers.
 
     Raises:
-        InputRefused: With one of the reasons `unsupported-sop-class`, `localizer`, `no-uid`,
-            `several-multiframe`, `mixed-study`, `mixed-patient`, `no-frame-of-reference`,
+        InputRefused: With one of the reasons `unsupported-sop-class`, `localizer`, `concatenation`,
+            `several-multiframe`, `mixed-sop-class`, `mixed-study`, `mixed-patient`,
             `mixed-frame-of-reference`, `no-position`, `no-spacing`, `no-matrix`, `mixed-matrix`,
-            `mixed-orientation`, `bad-orientation`, `not-greyscale`, `bad-rescale`, `size-limit`, `4d`,
-            `duplicate-slices`, `too-few-slices`, `gantry-tilt`, `missing-slices`, `uneven-spacing`.
+            `mixed-orientation`, `bad-orientation`, `not-greyscale`, `bad-rescale`, `mixed-rescale`,
+            `contradictory-bits`, `size-limit`, `4d`, `duplicate-slices`, `too-few-slices`, `gantry-tilt`,
+            `missing-slices`, `uneven-spacing`; unless `as_files`, also `no-uid`, `no-frame-of-reference`,
+            `bad-uid`, `duplicate-uid`.
     """
     with quiet():
+        if not as_files:
+            _raise(missing(series.headers, series.files))
         _check_objects(series)
+        if not as_files:
+            _raise(frameless(series.headers) or invalid(series.headers))
         frames = frames_of(series)
         _check_complete(frames)
         _check_alike(frames)
@@ -79,20 +88,19 @@ def check_series(series: Series) -> Stack:
         _check_tilt(frames, normal)
         spacing = _check_spacing(frames, normal)
         _check_with_highdicom(frames)
+        if not as_files:
+            _raise(repeated(series.headers))
     return Stack(series, tuple(frames), _grid(frames, columns, rows, normal, spacing))
 
 
 def _check_objects(series: Series) -> None:
     headers = series.headers
-    for header, file in zip(headers, series.files, strict=True):
-        for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-            if not text(header, keyword):
-                raise no_uid(file, keyword)
     if any(uid not in SUPPORTED for uid in series.sop_classes):
         raise unsupported([uid for uid in series.sop_classes if uid not in SUPPORTED])
     localizers = sum(is_localizer(h) for h in headers)
     if localizers:
         raise localizer(localizers)
+    _check_concatenation(series)
     if len(headers) > 1 and any(uid in MULTIFRAME for uid in series.sop_classes):
         raise InputRefused(
             f"the series holds {len(headers)} objects, some of them multi-frame",
@@ -100,6 +108,9 @@ def _check_objects(series: Series) -> None:
             "Give a folder with the one object to register.",
             reason="several-multiframe",
         )
+    if len(series.sop_classes) > 1:
+        names = " and ".join(uid_name(uid) for uid in series.sop_classes)
+        raise _mixed("mixed-sop-class", names, "images of one kind")
     if any(text(h, "StudyInstanceUID") != text(headers[0], "StudyInstanceUID") for h in headers):
         raise InputRefused(
             "the images of the series are from several studies", "one study", EXPORT_AGAIN, reason="mixed-study"
@@ -110,6 +121,22 @@ def _check_objects(series: Series) -> None:
         )
 
 
+def _check_concatenation(series: Series) -> None:
+    """One object may be stored in parts (PS3.3 C.7.6.16.2.2.4), each of which looks whole."""
+    marks = ("ConcatenationUID", "InConcatenationNumber", "SOPInstanceUIDOfConcatenationSource")
+    parts = [h for h in series.headers if any(text(h, m) for m in marks) or number(h, "ConcatenationFrameOffsetNumber")]
+    if not parts or all(number(h, "InConcatenationTotalNumber") == 1 for h in parts):
+        return
+    total = number(parts[0], "InConcatenationTotalNumber")
+    raise InputRefused(
+        f"the series holds {count(len(parts), 'part')} of a concatenation of {f'{total:.0f}' if total else 'unknown'} "
+        f"{'parts' if total else 'size'}",
+        "one whole multi-frame object",
+        "Export it as one object, or as one object for each slice.",
+        reason="concatenation",
+    )
+
+
 def _check_complete(frames: Sequence[Frame]) -> None:
     if not frames:
         raise InputRefused(
@@ -118,9 +145,6 @@ def _check_complete(frames: Sequence[Frame]) -> None:
             EXPORT_AGAIN,
             reason="no-position",
         )
-    _refuse_without(
-        frames, lambda f: text(f.header, "FrameOfReferenceUID"), "no-frame-of-reference", "frame of reference"
-    )
     _refuse_without(frames, lambda f: f.position is not None, "no-position", "position (ImagePositionPatient)")
     _refuse_without(frames, lambda f: f.orientation is not None, "no-position", "orientation (ImageOrientationPatient)")
     _refuse_without(
@@ -136,8 +160,15 @@ def _check_complete(frames: Sequence[Frame]) -> None:
     )  # fmt: skip
     _refuse_without(
         frames, lambda f: np.isfinite([f.slope, f.intercept]).all() and f.slope != 0 and not _has_lut(f),
-        "bad-rescale", "linear rescale of its values",
+        "bad-rescale", "linear rescale of its values (Rescale Slope and Intercept)",
     )  # fmt: skip
+    _refuse_without(frames, _bits_agree, "contradictory-bits", "place of its bits (High Bit, Bits Stored)")
+
+
+def _bits_agree(frame: Frame) -> bool:
+    """High Bit is one less than Bits Stored (PS3.5 8.1.1); decoders go by Bits Stored alone."""
+    stored, high = number(frame.header, "BitsStored"), number(frame.header, "HighBit")
+    return stored is None or high is None or high == stored - 1
 
 
 def _has_lut(frame: Frame) -> bool:
@@ -170,6 +201,7 @@ def _check_alike(frames: Sequence[Frame]) -> None:
         raise _mixed("mixed-matrix", f"pixel spacings from {low:g} to {high:g} mm", "one pixel spacing")
     if len({text(f.header, "PhotometricInterpretation") for f in frames}) > 1:
         raise _mixed("mixed-matrix", "MONOCHROME1 and MONOCHROME2 images", "one photometric interpretation")
+    _check_values_alike(frames)
     orientations = np.array([f.orientation for f in frames]).reshape(-1, 2, 3)
     off = np.abs(orientations @ orientations.transpose(0, 2, 1) - np.eye(2)).max()
     if off > ORIENTATION_TOLERANCE:
@@ -185,10 +217,28 @@ def _check_alike(frames: Sequence[Frame]) -> None:
         raise _mixed("mixed-orientation", f"slices in {max(2, groups)} orientations", "parallel slices")
 
 
-def _mixed(reason: str, got: str, expected: str) -> InputRefused:
-    return InputRefused(
-        f"the series mixes {got}", expected, "Split the series, or give the one with the volume alone.", reason=reason
-    )
+def _check_values_alike(frames: Sequence[Frame]) -> None:
+    """The values of all slices must mean the same, or the volume has stripes."""
+    without = sum(not f.rescaled for f in frames)
+    if 0 < without < len(frames) and any((f.slope, f.intercept) != (1.0, 0.0) for f in frames):
+        raise _mixed(
+            "mixed-rescale",
+            f"{count(len(frames) - without, 'image')} with and {count(without, 'image')} without a rescale of values",
+            "a Rescale Slope and Intercept in each image, or in none",
+            EXPORT_AGAIN,
+        )
+    units = sorted({f.units for f in frames} - {""})
+    if len(units) > 1:
+        raise _mixed("mixed-rescale", f"values in {len(units)} units (Rescale Type, Units)", "one unit of values")
+
+
+def _raise(refusal: InputRefused | None) -> None:
+    if refusal is not None:
+        raise refusal
+
+
+def _mixed(reason: str, got: str, expected: str, next_step: str = SPLIT) -> InputRefused:
+    return InputRefused(f"the series mixes {got}", expected, next_step, reason=reason)
 
 
 def _check_repeats(frames: Sequence[Frame], normal: np.ndarray) -> None:

@@ -42,7 +42,9 @@ class Frame:
         position: [3] LPS mm, ImagePositionPatient.
         orientation: [6] ImageOrientationPatient, unit vectors along a row and along a column.
         spacing: [2] mm, PixelSpacing: distance between rows, distance between columns.
-        slope, intercept: Of the modality rescale, 1 and 0 where there is none, NaN where it is damaged.
+        slope, intercept: Of the modality rescale, 1 and 0 where there is none, NaN where it is damaged or half.
+        rescaled: Whether there is a modality rescale.
+        units: What the rescaled values are, as far as the header says (RescaleType, Units of PET).
         variants: What may tell it from another slice at the same place, by name.
         file: Where its pixels are.
         index: Frame in the file, from 0.
@@ -54,6 +56,8 @@ class Frame:
     spacing: np.ndarray | None
     slope: float
     intercept: float
+    rescaled: bool
+    units: str
     variants: dict[str, str]
     file: Path
     index: int
@@ -77,13 +81,15 @@ def frames_of(series: Series) -> list[Frame]:
 
 
 def _classic(header: Dataset, file: Path) -> Frame:
-    slope, intercept = _rescale(header)
+    slope, intercept, rescaled = _rescale(header)
     return Frame(
         position=numbers(header, "ImagePositionPatient", 3),
         orientation=numbers(header, "ImageOrientationPatient", 6),
         spacing=numbers(header, "PixelSpacing", 2),
         slope=slope,
         intercept=intercept,
+        rescaled=rescaled,
+        units=_units(header, header),
         variants=_variants(header),
         file=file,
         index=0,
@@ -100,7 +106,11 @@ def _multiframe(header: Dataset, file: Path) -> list[Frame]:
         def group(keyword: str, own: Dataset = own) -> Dataset:
             return item(own, keyword) if keyword in own else item(shared, keyword)
 
-        slope, intercept = _rescale(group("PixelValueTransformationSequence"))
+        transformation = group("PixelValueTransformationSequence")
+        # Where no group has it, one at the top of the object has no place there; it must change nothing.
+        slope, intercept, rescaled = _rescale(transformation)
+        if not rescaled and _rescale(header)[:2] != (1.0, 0.0):
+            slope = intercept = np.nan
         variants: dict[str, str] = {}
         for keyword in (
             "FrameContentSequence",
@@ -120,6 +130,8 @@ def _multiframe(header: Dataset, file: Path) -> list[Frame]:
                 spacing=numbers(group("PixelMeasuresSequence"), "PixelSpacing", 2),
                 slope=slope,
                 intercept=intercept,
+                rescaled=rescaled,
+                units=_units(transformation, header),
                 variants=variants | _variants(diffusion),
                 file=file,
                 index=index,
@@ -129,13 +141,22 @@ def _multiframe(header: Dataset, file: Path) -> list[Frame]:
     return frames
 
 
-def _rescale(header: Dataset) -> tuple[float, float]:
-    values = []
+def _rescale(header: Dataset) -> tuple[float, float, bool]:
+    """Slope, intercept, and whether the header has both. One without the other is a rescale that nobody knows."""
+    values, stated = [], []
     for keyword, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
         value = number(header, keyword)
         given = text(header, keyword) != "" or (keyword in header and header.get_item(keyword).value)
         values.append(value if value is not None else np.nan if given else default)
-    return values[0], values[1]
+        stated.append(bool(given))
+    if stated[0] != stated[1]:
+        values = [np.nan, np.nan]
+    return values[0], values[1], all(stated)
+
+
+def _units(transformation: Dataset, header: Dataset) -> str:
+    known = (text(transformation, "RescaleType").upper(), text(header, "Units").upper())
+    return " ".join(filter(None, known))
 
 
 def _variants(header: Dataset) -> dict[str, str]:

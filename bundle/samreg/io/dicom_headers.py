@@ -69,6 +69,14 @@ def is_dicom(path: Path) -> bool:
         return file.read(132)[128:] == b"DICM"
 
 
+def lacks_prefix(path: Path) -> bool:
+    """True if the file begins with a data element of DICOM, where its preamble and prefix should stand."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    # File meta information, or group 0008 of a data set: tag, then a value representation or a short length.
+    return re.match(rb"[\x02\x08]\x00.\x00([A-Z]{2}|[\x02-\x40]\x00\x00\x00)", start, re.DOTALL) is not None
+
+
 def read_header(path: Path) -> Dataset:
     """The data set before its pixels.
 

@@ -15,12 +15,13 @@ from samreg.io.dicom_check import Stack, check_series
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_frames import Frame
 from samreg.io.dicom_headers import DAMAGE, MODALITIES, number, quiet, text, uid_name
+from samreg.io.identifiers import objection
 from samreg.io.limits import refuse_if_not_finite
 
 END_OF_IMAGE = b"\xff\xd9"
 
 
-def read_series(series: Series) -> Volume:
+def read_series(series: Series, *, as_files: bool = False) -> Volume:
     """The volume of a DICOM series.
 
     The modality rescale of each slice is applied; MONOCHROME1 keeps its values (no inversion for
@@ -28,28 +29,35 @@ def read_series(series: Series) -> Volume:
 
     Args:
         series: From `find_series`.
+        as_files: No DICOM object will refer to the images, so that nothing is asked of their identifiers.
 
     Returns:
         Volume with i along a row, j along a column, k along the slice normal (right-handed), LPS mm.
         Its `source` lists one instance and one file for each slice in order of k. An enhanced
         multi-frame series is one instance and one file; `source.frames` then holds the frame number
         of each slice. Either way `[dcmread(f) for f in source.files]` is what
-        `highdicom.seg.Segmentation(source_images=...)` takes.
+        `highdicom.seg.Segmentation(source_images=...)` takes. Where nothing can refer to the images (see
+        `samreg.io.identifiers`; with `as_files`), it is None like the frame of reference, and a note says why.
 
     Raises:
-        InputRefused: As `check_series`, and `undecodable-pixels`, `non-finite-voxels`.
+        InputRefused: As `check_series`, and `undecodable-pixels`, `contradictory-bits`, `non-finite-voxels`.
     """
-    stack = check_series(series)
+    stack = check_series(series, as_files=as_files)
     with quiet():
         voxels = _voxels(stack)
     refuse_if_not_finite(voxels)
     header = stack.frames[0].header
     frames = stack.frames[:1] if stack.is_multiframe else stack.frames
-    source = SourceSeries(
-        header=header,
-        instances=tuple((text(f.header, "SOPClassUID"), text(f.header, "SOPInstanceUID")) for f in frames),
-        files=tuple(f.file for f in frames),
-        frames=tuple(f.index + 1 for f in stack.frames) if stack.is_multiframe else (),
+    nameless = objection(series.headers, series.files)
+    source = (
+        None
+        if nameless
+        else SourceSeries(
+            header=header,
+            instances=tuple((text(f.header, "SOPClassUID"), text(f.header, "SOPInstanceUID")) for f in frames),
+            files=tuple(f.file for f in frames),
+            frames=tuple(f.index + 1 for f in stack.frames) if stack.is_multiframe else (),
+        )
     )
     modality = series.modality if series.modality in MODALITIES else None
     return Volume(
@@ -57,10 +65,20 @@ def read_series(series: Series) -> Volume:
         stack.grid,
         name=f"{modality or 'DICOM'} series, {stack.grid.shape[2]} slices",
         modality=modality,
-        frame_of_reference_uid=text(header, "FrameOfReferenceUID"),
+        frame_of_reference_uid=text(header, "FrameOfReferenceUID") if source else None,
         source=source,
-        notes=dict(series.notes),
+        notes=_notes(stack, nameless),
     )
+
+
+def _notes(stack: Stack, nameless: InputRefused | None) -> dict[str, str]:
+    notes = dict(stack.series.notes)
+    if nameless is not None:
+        why = "images lack a UID" if nameless.reason == "no-uid" else nameless.got  # which would name a file
+        notes["identifiers"] = f"no DICOM object can refer to it: {why}"
+    if stack.series.modality in ("CT", "PT") and not any(f.rescaled for f in stack.frames):
+        notes["rescale"] = "no Rescale Slope and Intercept, so its stored values are taken as they are"
+    return notes
 
 
 def _voxels(stack: Stack) -> np.ndarray:
@@ -80,7 +98,7 @@ def _stored_values(frame: Frame, k: int, stack: Stack) -> np.ndarray:
     try:
         dataset = dcmread(frame.file)
         _refuse_truncated(dataset)
-        values = pixel_array(dataset)
+        values = _within_stored_bits(pixel_array(dataset, correct_unused_bits=False), dataset)
     except DAMAGE as error:
         raise _undecodable(k, stack, type(error).__name__) from error
     values = values if values.ndim == 3 else values[None]
@@ -88,6 +106,38 @@ def _stored_values(frame: Frame, k: int, stack: Stack) -> np.ndarray:
     if values.shape != (frames, stack.grid.shape[1], stack.grid.shape[0]):
         raise _undecodable(k, stack, f"decoded to {values.shape}")
     return values
+
+
+def _within_stored_bits(values: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Values as Bits Stored has them, if what stands in the bits above contradicts none of them.
+
+    Those bits repeat the sign or are zero (PS3.5 8.1.1), or hold the overlay that old images declare there. Anything
+    else is a value that needs more bits than the header states, which cutting it off would change.
+    """
+    unused = int(dataset.BitsAllocated) - int(dataset.BitsStored)
+    if unused <= 0 or values.dtype.kind not in "iu":
+        return values
+    kept = np.right_shift(np.left_shift(values, unused), unused)
+    odd = kept != values
+    if not odd.any() or _has_embedded_overlay(dataset):
+        return kept
+    # A negative value may come without its sign repeated, but not beside others of the same image that repeat it.
+    bare = values.dtype.kind == "i" and (values[odd] >= 0).all() and (values[odd] < 2 ** int(dataset.BitsStored)).all()
+    if bare and not (values < 0).any():
+        return kept
+    raise InputRefused(
+        f"{int(odd.sum())} stored values of an image need more than the {int(dataset.BitsStored)} bits that its header "
+        "states (Bits Stored)",
+        "values within them",
+        "Export the series again, or convert it with a tool that you trust and give NIfTI.",
+        reason="contradictory-bits",
+    )
+
+
+def _has_embedded_overlay(dataset: Dataset) -> bool:
+    """True if an Overlay Bit Position, in the groups 6000 to 601E, is not that of an overlay with data of its own."""
+    tags = [group << 16 | 0x0102 for group in range(0x6000, 0x6020, 2)]
+    return any(dataset[tag].value for tag in tags if tag in dataset)
 
 
 def _refuse_truncated(dataset: Dataset) -> None:

@@ -52,7 +52,7 @@ class Roles:
     decisions: tuple[str, ...]
 
 
-def find_roles(folder: Path | str, rules: SeriesConfig | None = None) -> Roles:
+def find_roles(folder: Path | str, rules: SeriesConfig | None = None, *, as_files: bool = False) -> Roles:
     """The fixed and the moving series in a folder, from headers alone.
 
     One folder `fixed` and one `moving`, in any letter case and anywhere below, say what is what (see `role_folders`).
@@ -64,6 +64,7 @@ def find_roles(folder: Path | str, rules: SeriesConfig | None = None) -> Roles:
     Args:
         folder: With the sub-folders, or with the series anywhere below.
         rules: What a series must be to take a role; default: anything.
+        as_files: As for `find_series`.
 
     Raises:
         InputRefused: `role-folders`, `several-series`, `too-few-series`, `no-series-for-role`, `no-acquisition-time`,
@@ -76,13 +77,15 @@ def find_roles(folder: Path | str, rules: SeriesConfig | None = None) -> Roles:
     _refuse_one_uid(rules)
     parts = role_folders(folder, within=rules.within, rules_decide=SeriesRule() not in (rules.fixed, rules.moving))
     if parts:
-        a, b = (find_series(part, within=rules.within, root=folder) for part in parts)
+        a, b = (find_series(part, within=rules.within, root=folder, as_files=as_files) for part in parts)
         return _Choice((folder, folder), a, b, rules).roles("Roles by the sub-folders fixed and moving.")
-    found = find_series(folder, within=rules.within)
+    found = find_series(folder, within=rules.within, as_files=as_files)
     return _Choice((folder, folder), found, found, rules).roles()
 
 
-def roles_of(fixed: Path | str, moving: Path | str, rules: SeriesConfig | None = None) -> Roles:
+def roles_of(
+    fixed: Path | str, moving: Path | str, rules: SeriesConfig | None = None, *, as_files: bool = False
+) -> Roles:
     """The fixed series of one folder and the moving series of another, from headers alone.
 
     As `find_roles` where sub-folders say what is what: each series must satisfy its role's rule, and what is still
@@ -91,6 +94,7 @@ def roles_of(fixed: Path | str, moving: Path | str, rules: SeriesConfig | None =
     Args:
         fixed, moving: Folders with DICOM series, or DICOM files.
         rules: What a series must be to take its role; default: anything.
+        as_files: As for `find_series`.
 
     Returns:
         With the sentence "as given", and what else decided.
@@ -103,7 +107,7 @@ def roles_of(fixed: Path | str, moving: Path | str, rules: SeriesConfig | None =
     """
     fixed, moving, rules = Path(fixed), Path(moving), rules or SeriesConfig()
     _refuse_one_uid(rules)
-    a, b = (find_series(folder, within=rules.within) for folder in (fixed, moving))
+    a, b = (find_series(folder, within=rules.within, as_files=as_files) for folder in (fixed, moving))
     return _Choice((fixed, moving), a, b, rules).roles(_given(rules))
 
 
