@@ -222,6 +222,13 @@ class TestMixed:
         edit(files[2], PixelSpacing=[1.0, 1.5])
         assert reason(read_image, folder) == "mixed-matrix"
 
+    @pytest.mark.parametrize(("keyword", "value"), [("SeriesNumber", 7), ("Modality", "CT")])
+    def test_two_series_between_each_other_under_one_uid(self, files, folder, keyword, value):
+        edit(files[::2], **{keyword: value})
+        assert reason(read_image, folder) == "mixed-series"
+        edit(files, SeriesInstanceUID=None)
+        assert reason(read_image, folder, as_files=True) == "mixed-series"
+
     def test_frame_of_reference(self, files, folder):
         edit(files[2], FrameOfReferenceUID="1.2.3")
         assert reason(read_image, folder) == "mixed-frame-of-reference"
@@ -349,8 +356,8 @@ class TestValues:
     @pytest.mark.parametrize("which", [slice(None), slice(2, 3)], ids=["everywhere", "in one slice"])
     def test_a_high_bit_that_contradicts_the_bits_stored(self, files, folder, bits, which):
         edit(files[which], **bits)
-        assert reason(read_image, folder) == "contradictory-bits"
-        assert describe(folder)["refused"]["reason"] == "contradictory-bits"
+        assert reason(read_image, folder) == "contradictory-pixels"
+        assert describe(folder)["refused"]["reason"] == "contradictory-pixels"
 
     @pytest.mark.parametrize("signed", [0, 1], ids=["unsigned", "signed"])
     @pytest.mark.parametrize("syntax", [None, RLELossless], ids=["native", "RLE"])
@@ -367,7 +374,7 @@ class TestValues:
         edit(files, PixelRepresentation=signed)
         edit(files[4], change)
         error = refusal(read_image, folder)
-        assert error.reason == "contradictory-bits"
+        assert error.reason == "contradictory-pixels"
         assert "119 stored values" in error.got
 
     def test_positive_values_beyond_a_sign_bit_beside_negative_ones(self, files, folder):
@@ -375,7 +382,7 @@ class TestValues:
         values = np.zeros((10, 12), "<i2")
         values[0, :2] = -1000, 3000
         edit(files[4], PixelData=values.tobytes(), BitsStored=12, HighBit=11)
-        assert reason(read_image, folder) == "contradictory-bits"
+        assert reason(read_image, folder) == "contradictory-pixels"
 
     def test_a_sign_that_is_not_repeated_in_the_unused_bits(self, files, folder):
         values = np.zeros((10, 12), "<u2")
@@ -394,6 +401,18 @@ class TestValues:
             dataset.add_new(0x60000102, "US", 15)
 
         edit(files, draw)
+        np.testing.assert_array_equal(read_image(folder).voxels, plain)
+
+    @pytest.mark.parametrize("size", [{"Rows": 9}, {"Columns": 11}, {"Rows": 5}, {"BitsAllocated": 8}], ids=str)
+    def test_more_pixels_than_the_header_says(self, files, folder, size):
+        edit(files, **size, **({"BitsStored": 8, "HighBit": 7} if "BitsAllocated" in size else {}))
+        error = refusal(read_image, folder)
+        assert error.reason == "contradictory-pixels"
+        assert "bytes more" in error.got
+
+    def test_a_little_padding_behind_the_pixels(self, files, folder):
+        plain = read_image(folder).voxels
+        edit(files, lambda dataset: setattr(dataset, "PixelData", dataset.PixelData + b"\0" * 6))
         np.testing.assert_array_equal(read_image(folder).voxels, plain)
 
     @pytest.mark.parametrize("modality", ["CT", "PT"])

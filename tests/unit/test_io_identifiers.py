@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import samreg
 from samreg.config import Config
 from samreg.dicom_out import write_objects
 from samreg.errors import InputRefused
@@ -126,11 +127,18 @@ def write_nameless(folder: Path) -> tuple[Path, Path]:
 
 def test_words_shared_by_two_series_do_not_make_them_one(tmp_path):
     pair = write_nameless(tmp_path)
+    assert reason(read_pair, *pair) == "bad-uid"
     assert describe_pair(*pair, as_files=True)["refused"] is None
     fixed, moving = read_pair(*pair, as_files=True)
     np.testing.assert_array_equal(fixed.voxels, small_volume(seed=0).voxels)
     np.testing.assert_array_equal(moving.voxels, small_volume(seed=1).voxels)
     assert len(find_roles(tmp_path, as_files=True).moving) == 1
+
+
+def test_one_uid_for_all_images_of_two_series_does_not_make_them_one(tmp_path):
+    for seed, name in enumerate(("fixed", "moving")):
+        edit(write_small(tmp_path / name, seed=seed), SOPInstanceUID="1.2.3")
+    assert reason(read_pair, tmp_path / "fixed", tmp_path / "moving") == "duplicate-uid"
 
 
 def test_the_same_series_twice_is_refused_as_files_too(tmp_path):
@@ -143,6 +151,16 @@ def test_the_same_series_twice_is_refused_as_files_too(tmp_path):
         with pytest.raises(InputRefused) as caught:
             read_pair(fixed, other, as_files=True)
         assert caught.value.reason == "same-series"
+
+
+def test_a_registration_reads_as_its_configuration_says(tmp_path):
+    pair = write_nameless(tmp_path)
+    for folder in pair:
+        edit(sorted(folder.iterdir()), lambda ds: setattr(ds, "PixelData", bytes(len(ds.PixelData))))
+    for as_files, wanted in ((False, "bad-uid"), (True, "constant-image")):
+        with pytest.raises(InputRefused) as caught:
+            samreg.register(*pair, Config(as_files=as_files, encoder="handcrafted"))
+        assert caught.value.reason == wanted
 
 
 @pytest.mark.parametrize("as_files", [False, True])

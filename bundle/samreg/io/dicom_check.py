@@ -62,10 +62,10 @@ def check_series(series: Series, *, as_files: bool = False) -> Stack:
 
     Raises:
         InputRefused: With one of the reasons `unsupported-sop-class`, `localizer`, `concatenation`,
-            `several-multiframe`, `mixed-sop-class`, `mixed-study`, `mixed-patient`,
+            `several-multiframe`, `mixed-sop-class`, `mixed-series`, `mixed-study`, `mixed-patient`,
             `mixed-frame-of-reference`, `no-position`, `no-spacing`, `no-matrix`, `mixed-matrix`,
             `mixed-orientation`, `bad-orientation`, `not-greyscale`, `bad-rescale`, `mixed-rescale`,
-            `contradictory-bits`, `size-limit`, `4d`, `duplicate-slices`, `too-few-slices`, `gantry-tilt`,
+            `contradictory-pixels`, `size-limit`, `4d`, `duplicate-slices`, `too-few-slices`, `gantry-tilt`,
             `missing-slices`, `uneven-spacing`; unless `as_files`, also `no-uid`, `no-frame-of-reference`,
             `bad-uid`, `duplicate-uid`.
     """
@@ -101,6 +101,7 @@ def _check_objects(series: Series) -> None:
     if localizers:
         raise localizer(localizers)
     _check_concatenation(series)
+    _check_one_series(series)
     if len(headers) > 1 and any(uid in MULTIFRAME for uid in series.sop_classes):
         raise InputRefused(
             f"the series holds {len(headers)} objects, some of them multi-frame",
@@ -119,6 +120,14 @@ def _check_objects(series: Series) -> None:
         raise InputRefused(
             "the images of the series name several patients", "one patient", EXPORT_AGAIN, reason="mixed-patient"
         )
+
+
+def _check_one_series(series: Series) -> None:
+    """Two series under one identifier, or none, may lie between each other like one with stripes."""
+    for keyword, what in (("Modality", "modalities"), ("SeriesNumber", "series numbers")):
+        values = {text(h, keyword) for h in series.headers} - {""}
+        if len(values) > 1:
+            raise _mixed("mixed-series", f"images of {len(values)} {what}", "the images of one series")
 
 
 def _check_concatenation(series: Series) -> None:
@@ -162,7 +171,7 @@ def _check_complete(frames: Sequence[Frame]) -> None:
         frames, lambda f: np.isfinite([f.slope, f.intercept]).all() and f.slope != 0 and not _has_lut(f),
         "bad-rescale", "linear rescale of its values (Rescale Slope and Intercept)",
     )  # fmt: skip
-    _refuse_without(frames, _bits_agree, "contradictory-bits", "place of its bits (High Bit, Bits Stored)")
+    _refuse_without(frames, _bits_agree, "contradictory-pixels", "place of its bits (High Bit, Bits Stored)")
 
 
 def _bits_agree(frame: Frame) -> bool:

@@ -40,7 +40,7 @@ def read_series(series: Series, *, as_files: bool = False) -> Volume:
         `samreg.io.identifiers`; with `as_files`), it is None like the frame of reference, and a note says why.
 
     Raises:
-        InputRefused: As `check_series`, and `undecodable-pixels`, `contradictory-bits`, `non-finite-voxels`.
+        InputRefused: As `check_series`, and `undecodable-pixels`, `contradictory-pixels`, `non-finite-voxels`.
     """
     stack = check_series(series, as_files=as_files)
     with quiet():
@@ -98,6 +98,7 @@ def _stored_values(frame: Frame, k: int, stack: Stack) -> np.ndarray:
     try:
         dataset = dcmread(frame.file)
         _refuse_truncated(dataset)
+        _refuse_surplus(dataset)
         values = _within_stored_bits(pixel_array(dataset, correct_unused_bits=False), dataset)
     except DAMAGE as error:
         raise _undecodable(k, stack, type(error).__name__) from error
@@ -106,6 +107,20 @@ def _stored_values(frame: Frame, k: int, stack: Stack) -> np.ndarray:
     if values.shape != (frames, stack.grid.shape[1], stack.grid.shape[0]):
         raise _undecodable(k, stack, f"decoded to {values.shape}")
     return values
+
+
+def _refuse_surplus(dataset: Dataset) -> None:
+    """More uncompressed pixels than the header has room for: a decoder leaves them out, and may cut rows amiss."""
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    rows, columns, frames = int(dataset.Rows), int(dataset.Columns), int(number(dataset, "NumberOfFrames") or 1)
+    bits = int(dataset.BitsAllocated)
+    surplus = len(dataset.PixelData) - rows * columns * frames * bits // 8
+    if surplus >= min(rows, columns) * bits // 8:  # less than a row or a column too many is padding
+        raise _contradictory(
+            f"the pixels of an image are {surplus} bytes more than {columns} x {rows} of {bits} bits",
+            "as many as Rows, Columns and Bits Allocated say",
+        )
 
 
 def _within_stored_bits(values: np.ndarray, dataset: Dataset) -> np.ndarray:
@@ -125,12 +140,18 @@ def _within_stored_bits(values: np.ndarray, dataset: Dataset) -> np.ndarray:
     bare = values.dtype.kind == "i" and (values[odd] >= 0).all() and (values[odd] < 2 ** int(dataset.BitsStored)).all()
     if bare and not (values < 0).any():
         return kept
-    raise InputRefused(
-        f"{int(odd.sum())} stored values of an image need more than the {int(dataset.BitsStored)} bits that its header "
-        "states (Bits Stored)",
-        "values within them",
+    raise _contradictory(
+        f"{int(odd.sum())} stored values of an image need more bits than its header states",
+        f"values within {int(dataset.BitsStored)} bits (Bits Stored)",
+    )
+
+
+def _contradictory(got: str, expected: str) -> InputRefused:
+    return InputRefused(
+        got,
+        expected,
         "Export the series again, or convert it with a tool that you trust and give NIfTI.",
-        reason="contradictory-bits",
+        reason="contradictory-pixels",
     )
 
 

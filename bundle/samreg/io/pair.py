@@ -14,6 +14,7 @@ from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Volume
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_headers import quiet, text
+from samreg.io.identifiers import invalid, repeated
 from samreg.io.images import Source, describe, find_source, image_format, read_image
 from samreg.io.patient import patient_objection
 
@@ -118,6 +119,9 @@ def _refuse_same(fixed: Path | Series, moving: Path | Series, as_files: bool) ->
         alike = bool((fixed.series_uid and fixed.series_uid == moving.series_uid) or ours & theirs)
         files = {file.resolve() for file in fixed.files}
         if (alike and not as_files) or any(file.resolve() in files for file in moving.files):
+            for series in () if as_files else (fixed, moving):
+                if unsound := invalid(series.headers) or repeated(series.headers):
+                    raise unsound  # what two series share by chance does not make them one
             raise same_series("as fixed and as moving image, or a copy of it")
         return alike
     if isinstance(fixed, Path) and isinstance(moving, Path) and fixed.samefile(moving):
