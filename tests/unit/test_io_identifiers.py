@@ -155,8 +155,8 @@ def test_the_same_series_twice_is_refused_as_files_too(tmp_path):
 
 def test_a_registration_reads_as_its_configuration_says(tmp_path):
     pair = write_nameless(tmp_path)
-    for folder in pair:
-        edit(sorted(folder.iterdir()), lambda ds: setattr(ds, "PixelData", bytes(len(ds.PixelData))))
+    for folder, value in zip(pair, (b"\1\0", b"\2\0"), strict=True):
+        edit(sorted(folder.iterdir()), lambda ds, value=value: setattr(ds, "PixelData", value * (ds.Rows * ds.Columns)))
     for as_files, wanted in ((False, "bad-uid"), (True, "constant-image")):
         with pytest.raises(InputRefused) as caught:
             samreg.register(*pair, Config(as_files=as_files, encoder="handcrafted"))
