@@ -270,7 +270,7 @@ class TestIncomplete:
         edit(files, **{keyword: ""})
         assert reason(read_image, folder) == slug
 
-    @pytest.mark.parametrize("value", [[0, 0], [-1.5, 1.5]], ids=["zero", "negative"])
+    @pytest.mark.parametrize("value", [[0, 0], [-1.5, 1.5], [1e-9, 1.5]], ids=["zero", "negative", "below atoms"])
     def test_spacing_that_is_none(self, files, folder, value):
         edit(files, PixelSpacing=value)
         assert reason(read_image, folder) == "no-spacing"
@@ -343,6 +343,23 @@ class TestValues:
         assert read_image(folder).grid.shape[2] == 8  # one unit that not every image states
         edit(files[1::2], lambda dataset: setattr(dataset, keyword, "US"))
         assert reason(read_image, folder) == "mixed-rescale"
+
+    @pytest.mark.parametrize(
+        ("keyword", "values", "said"),
+        [
+            ("DiffusionBValue", (0.0, 800.0), "2 values of b-value"),
+            ("EchoNumbers", ("1", "2"), "2 values of echo"),
+            ("ImageType", (["ORIGINAL", "PRIMARY", "M_FFE"], ["ORIGINAL", "PRIMARY", "P_FFE"]), "magnitude and phase"),
+        ],
+    )
+    def test_two_volumes_between_each_other(self, files, folder, keyword, values, said):
+        edit(files[::2], **{keyword: values[0]})
+        edit(files[1::2], **{keyword: values[0]})
+        assert read_image(folder).grid.shape[2] == 8
+        edit(files[1::2], **{keyword: values[1]})
+        error = refusal(read_image, folder)
+        assert error.reason == "mixed-contrast"
+        assert said in error.got
 
     def test_images_of_two_kinds(self, files, folder):
         edit(files[::2], SOPClassUID="1.2.840.10008.5.1.4.1.1.2")

@@ -132,7 +132,17 @@ def test_words_shared_by_two_series_do_not_make_them_one(tmp_path):
     fixed, moving = read_pair(*pair, as_files=True)
     np.testing.assert_array_equal(fixed.voxels, small_volume(seed=0).voxels)
     np.testing.assert_array_equal(moving.voxels, small_volume(seed=1).voxels)
-    assert len(find_roles(tmp_path, as_files=True).moving) == 1
+    roles = find_roles(tmp_path, as_files=True)
+    assert [series.files[0].parent.name for series in (roles.fixed, *roles.moving)] == ["fixed", "moving"]
+    assert [decision.split(":")[0] for decision in roles.decisions] == ["taken as fixed", "taken as moving"]
+
+
+def test_two_series_under_one_sound_uid_have_a_way_out(tmp_path):
+    pair = tmp_path / "fixed", tmp_path / "moving"
+    for seed, folder in enumerate(pair):
+        write_small(folder, seed=seed, series_uid="1.2.3")
+    assert reason(read_pair, *pair) == "same-series"
+    read_pair(*pair, as_files=True)
 
 
 def test_one_uid_for_all_images_of_two_series_does_not_make_them_one(tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 
 from samreg.errors import InputRefused
 from samreg.geometry import Grid
+from samreg.io.arrays import MIN_SPACING_MM
 from samreg.io.dicom_folder import MULTIFRAME, SUPPORTED, Series, count, is_localizer, localizer, unsupported
 from samreg.io.dicom_frames import VARIANTS, Frame, frames_of
 from samreg.io.dicom_headers import number, numbers, quiet, text, uid_name
@@ -30,6 +31,13 @@ ORIENTATION_TOLERANCE = 5e-4
 SPACING_TOLERANCE = 1e-3
 EXPORT_AGAIN = "Export the whole original series again."
 SPLIT = "Split the series, or give the one with the volume alone."
+# Words of ImageType and of ComplexImageComponent, before any "_" ("P_FFE").
+COMPLEX = {
+    **dict.fromkeys(("M", "MAGNITUDE"), "magnitude"),
+    **dict.fromkeys(("P", "PHASE", "PHASE MAP"), "phase"),
+    **dict.fromkeys(("R", "REAL"), "real"),
+    **dict.fromkeys(("I", "IMAGINARY"), "imaginary"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +73,9 @@ def check_series(series: Series, *, as_files: bool = False) -> Stack:
             `several-multiframe`, `mixed-sop-class`, `mixed-series`, `mixed-study`, `mixed-patient`,
             `mixed-frame-of-reference`, `no-position`, `no-spacing`, `no-matrix`, `mixed-matrix`,
             `mixed-orientation`, `bad-orientation`, `not-greyscale`, `bad-rescale`, `mixed-rescale`,
-            `contradictory-pixels`, `size-limit`, `4d`, `duplicate-slices`, `too-few-slices`, `gantry-tilt`,
-            `missing-slices`, `uneven-spacing`; unless `as_files`, also `no-uid`, `no-frame-of-reference`,
-            `bad-uid`, `duplicate-uid`.
+            `contradictory-pixels`, `size-limit`, `4d`, `duplicate-slices`, `mixed-contrast`, `too-few-slices`,
+            `gantry-tilt`, `missing-slices`, `uneven-spacing`; unless `as_files`, also `no-uid`,
+            `no-frame-of-reference`, `bad-uid`, `duplicate-uid`.
     """
     with quiet():
         if not as_files:
@@ -84,6 +92,7 @@ def check_series(series: Series, *, as_files: bool = False) -> Stack:
         normal = _normal(frames[0])
         frames.sort(key=lambda f: float(f.position @ normal))  # type: ignore[operator]
         _check_repeats(frames, normal)
+        _check_one_contrast(frames)
         _check_count(frames)
         _check_tilt(frames, normal)
         spacing = _check_spacing(frames, normal)
@@ -157,7 +166,10 @@ def _check_complete(frames: Sequence[Frame]) -> None:
     _refuse_without(frames, lambda f: f.position is not None, "no-position", "position (ImagePositionPatient)")
     _refuse_without(frames, lambda f: f.orientation is not None, "no-position", "orientation (ImageOrientationPatient)")
     _refuse_without(
-        frames, lambda f: f.spacing is not None and (f.spacing > 0).all(), "no-spacing", "pixel spacing (PixelSpacing)"
+        frames,
+        lambda f: f.spacing is not None and (f.spacing > MIN_SPACING_MM).all(),
+        "no-spacing",
+        "pixel spacing (PixelSpacing)",
     )
     _refuse_without(
         frames, lambda f: (number(f.header, "Rows") or 0) >= 1 and (number(f.header, "Columns") or 0) >= 1,
@@ -282,6 +294,25 @@ def _check_repeats(frames: Sequence[Frame], normal: np.ndarray) -> None:
 def _differences(group: Sequence[Frame]) -> set[str]:
     """Names of what differs between slices at one place."""
     return {name for key, name in VARIANTS.items() if len({f.variants.get(key, "") for f in group}) > 1}
+
+
+def _check_one_contrast(frames: Sequence[Frame]) -> None:
+    """What a 4D series has at each place may also lie between each other, and then looks like one volume."""
+    for keyword in ("DiffusionBValue", "EchoNumbers"):
+        values = {f.variants.get(keyword, "") for f in frames} - {""}
+        if len(values) > 1:
+            raise _mixed("mixed-contrast", f"{len(values)} values of {VARIANTS[keyword]}", "one")
+    kinds = {kind for f in frames for kind in (_complex_kind(f),) if kind}
+    if len(kinds) > 1:
+        raise _mixed("mixed-contrast", f"{' and '.join(sorted(kinds))} images", "one kind")
+
+
+def _complex_kind(frame: Frame) -> str:
+    """Which part of a complex MR image this is, as far as its image type says."""
+    said = "\\".join(frame.variants.get(k, "") for k in ("ComplexImageComponent", "FrameType", "ImageType"))
+    words = [word.split("_")[0] for word in said.upper().split("\\")]
+    kinds = {COMPLEX[word] for word in words if word in COMPLEX}
+    return kinds.pop() if len(kinds) == 1 else ""
 
 
 def _check_count(frames: Sequence[Frame]) -> None:

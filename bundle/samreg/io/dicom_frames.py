@@ -27,6 +27,7 @@ VARIANTS = {
     "InversionTime": "inversion time",
     "ImageType": "image type",
     "FrameType": "image type",
+    "ComplexImageComponent": "complex component",
     "AcquisitionNumber": "acquisition",
     "AcquisitionTime": "acquisition time",
     "FrameAcquisitionDateTime": "acquisition time",

@@ -14,11 +14,13 @@ from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Volume
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_headers import quiet, text
-from samreg.io.identifiers import invalid, repeated
+from samreg.io.identifiers import AS_FILES, invalid, repeated
 from samreg.io.images import Source, describe, find_source, image_format, read_image
 from samreg.io.patient import patient_objection
 
 logger = logging.getLogger(__name__)
+
+_BY_CHANCE = f"; if only their identifiers are the same, anonymise again with new UIDs, {AS_FILES}"
 
 
 def read_pair(
@@ -122,19 +124,19 @@ def _refuse_same(fixed: Path | Series, moving: Path | Series, as_files: bool) ->
             for series in () if as_files else (fixed, moving):
                 if unsound := invalid(series.headers) or repeated(series.headers):
                     raise unsound  # what two series share by chance does not make them one
-            raise same_series("as fixed and as moving image, or a copy of it")
+            raise same_series("as fixed and as moving image, or a copy of it", _BY_CHANCE if alike else "")
         return alike
     if isinstance(fixed, Path) and isinstance(moving, Path) and fixed.samefile(moving):
         raise same_series("as fixed and as moving image")
     return False
 
 
-def same_series(how: str) -> InputRefused:
-    """One image in both roles."""
+def same_series(how: str, otherwise: str = "") -> InputRefused:
+    """One image in both roles; `otherwise` adds another way out."""
     return InputRefused(
         f"the same image is given twice ({how})",
         "two different images",
-        "Give the other image as fixed or moving.",
+        f"Give the other image as fixed or moving{otherwise}.",
         reason="same-series",
     )
 

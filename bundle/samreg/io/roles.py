@@ -117,13 +117,18 @@ def _refuse_one_uid(rules: SeriesConfig) -> None:
 
 
 def find_pair(
-    folder: Path | str, *, fixed_series: str | None = None, moving_series: str | None = None
+    folder: Path | str,
+    *,
+    fixed_series: str | None = None,
+    moving_series: str | None = None,
+    as_files: bool = False,
 ) -> tuple[Series, Series, str]:
     """The fixed and the moving series in a folder that holds one of each (see `find_roles`).
 
     Args:
         folder: With folders `fixed` and `moving`, or with two series, anywhere below.
         fixed_series, moving_series: SeriesInstanceUIDs; one of them is enough where there are two series.
+        as_files: As for `find_series`.
 
     Returns:
         The fixed series, the moving series, and one sentence that says which rule decided.
@@ -132,7 +137,7 @@ def find_pair(
         fixed, moving, roles = find_pair("study")
     """
     rules = SeriesConfig(SeriesRule(series_uid=fixed_series), SeriesRule(series_uid=moving_series))
-    roles = find_roles(folder, rules)
+    roles = find_roles(folder, rules, as_files=as_files)
     return roles.fixed, roles.moving[0], roles.sentence
 
 
@@ -231,10 +236,10 @@ class _Choice:
         return known[:10] + ([f"and {len(known) - 10} more"] if len(known) > 10 else [])
 
     def _decisions(self, fixed: Series, moving: Sequence[Series], sentence: str) -> tuple[str, ...]:
-        taken = {fixed.series_uid: "fixed", **{series.series_uid: "moving" for series in moving}}
+        taken = {_key(fixed): "fixed", **{_key(series): "moving" for series in moving}}
         out = []
-        for series in {s.series_uid: s for pool in self.pools.values() for s in pool.series}.values():
-            role = taken.get(series.series_uid)
+        for key, series in {_key(s): s for pool in self.pools.values() for s in pool.series}.items():
+            role = taken.get(key)
             if role:
                 why = _conditions(getattr(self.rules, role)) or sentence.rstrip(".")
                 out.append(f"taken as {role}: {series.line}: {why}")
@@ -242,6 +247,11 @@ class _Choice:
             reasons = {f"not {r}: {why}": None for (r, uid), why in self.why.items() if uid == series.series_uid}
             out.append(f"left: {series.line}: {', '.join(reasons) or 'not asked for'}")
         return tuple(out)
+
+
+def _key(series: Series) -> tuple[str, Path]:
+    """One for each series, also of folders that overlap, and of series that share a UID which is none."""
+    return series.series_uid, series.files[0].resolve()
 
 
 def _misfit(series: Series, rule: SeriesRule, root: Path) -> str:
