@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import JPEGLSLossless, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 import samreg.io.dicom_folder
 import samreg.io.limits
@@ -554,6 +554,37 @@ class TestPixels:
             dataset.PixelData = encapsulate([stream[: len(stream) // 4 * 3]])
 
         edit(files[1], shorten)
+        assert reason(read_image, tmp_path) == "undecodable-pixels"
+
+    @pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless], ids=["JPEG-LS", "JPEG 2000"])
+    @pytest.mark.parametrize(
+        "said",
+        [{"Rows": 64, "Columns": 48}, {"Columns": 63}, {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}],
+        ids=["rows and columns swapped", "a column less", "half of the bits"],
+    )
+    def test_a_stream_that_is_not_what_the_header_says(self, tmp_path, syntax, said):
+        files = write_dicom_series(small_volume(shape=(64, 48, 4)), tmp_path)
+        edit(files, lambda dataset: dataset.compress(syntax, generate_instance_uid=False))
+        edit(files, **said)
+        error = refusal(read_image, tmp_path)
+        assert error.reason == "contradictory-pixels"
+        assert "64 x 48 pixels of 16 bits" in error.got
+
+    def test_a_decoder_that_breaks_off(self, files, folder):
+        def narrow(dataset):
+            dataset.compress(RLELossless, generate_instance_uid=False)
+            dataset.Columns = 11
+
+        edit(files, narrow)
+        assert reason(read_image, folder) == "undecodable-pixels"
+
+    def test_fewer_streams_than_frames(self, tmp_path):
+        def lose(dataset):
+            dataset.compress(RLELossless, generate_instance_uid=False)
+            dataset.PixelData = encapsulate(list(generate_frames(dataset.PixelData, number_of_frames=8))[:-1])
+
+        write_enhanced(small_volume(), tmp_path / "enhanced.dcm")
+        edit(tmp_path / "enhanced.dcm", lose)
         assert reason(read_image, tmp_path) == "undecodable-pixels"
 
     def test_no_pixels(self, files, folder):

@@ -28,6 +28,7 @@ DAMAGE = (
     NotImplementedError,
     OSError,
     RuntimeError,
+    StopIteration,
     TypeError,
     ValueError,
     struct.error,

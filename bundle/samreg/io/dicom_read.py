@@ -15,6 +15,7 @@ from samreg.io.dicom_check import Stack, check_series
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_frames import Frame
 from samreg.io.dicom_headers import DAMAGE, MODALITIES, number, quiet, text, uid_name
+from samreg.io.dicom_streams import stated_by
 from samreg.io.identifiers import objection
 from samreg.io.limits import refuse_if_not_finite
 
@@ -99,9 +100,14 @@ def _stored_values(frame: Frame, k: int, stack: Stack) -> np.ndarray:
         dataset = dcmread(frame.file)
         _refuse_truncated(dataset)
         _refuse_surplus(dataset)
+        _refuse_other_size(dataset)
         values = _within_stored_bits(pixel_array(dataset, correct_unused_bits=False), dataset)
     except DAMAGE as error:
         raise _undecodable(k, stack, type(error).__name__) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of a decoder written in Rust; it is no Exception
+            raise
+        raise _undecodable(k, stack, "the decoder broke off") from error
     values = values if values.ndim == 3 else values[None]
     frames = len(stack.frames) if stack.is_multiframe else 1
     if values.shape != (frames, stack.grid.shape[1], stack.grid.shape[0]):
@@ -121,6 +127,23 @@ def _refuse_surplus(dataset: Dataset) -> None:
             f"the pixels of an image are {surplus} bytes more than {columns} x {rows} of {bits} bits",
             "as many as Rows, Columns and Bits Allocated say",
         )
+
+
+def _refuse_other_size(dataset: Dataset) -> None:
+    """Decoders fill the rows and columns of the header with whatever the streams hold, if only the number fits."""
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    frames = int(number(dataset, "NumberOfFrames") or 1)
+    for stream in generate_frames(dataset.PixelData, number_of_frames=frames):
+        stated = stated_by(stream)
+        if stated is None:
+            continue
+        fits = stated.columns == dataset.Columns and stated.rows in (0, dataset.Rows)
+        if not fits or stated.bits > dataset.BitsAllocated:
+            raise _contradictory(
+                f"a compressed image of {stated.columns} x {stated.rows} pixels of {stated.bits} bits",
+                f"{dataset.Columns} x {dataset.Rows} of at most {dataset.BitsAllocated} bits, as its header says",
+            )
 
 
 def _within_stored_bits(values: np.ndarray, dataset: Dataset) -> np.ndarray:
