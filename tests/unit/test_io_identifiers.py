@@ -13,6 +13,7 @@ from samreg.dicom_out import write_objects
 from samreg.errors import InputRefused
 from samreg.io import describe, describe_pair, find_roles, read_image, read_pair
 from samreg.io.identifiers import is_uid
+from samreg.io.writing import write_image
 from samreg.outputs import write_dicom
 from tests.dicom_results import result_of, rigid, small_series
 from tests.dicom_series import edit, small_volume, write_enhanced, write_small
@@ -135,6 +136,14 @@ def test_words_shared_by_two_series_do_not_make_them_one(tmp_path):
     roles = find_roles(tmp_path, as_files=True)
     assert [series.files[0].parent.name for series in (roles.fixed, *roles.moving)] == ["fixed", "moving"]
     assert [decision.split(":")[0] for decision in roles.decisions] == ["taken as fixed", "taken as moving"]
+
+
+def test_beside_an_image_that_is_not_dicom_nothing_is_asked_of_identifiers(tmp_path):
+    fixed, _ = write_nameless(tmp_path)
+    write_image(small_volume(seed=1).voxels, small_volume().grid, tmp_path / "moving.nii.gz")
+    assert describe_pair(fixed, tmp_path / "moving.nii.gz")["refused"] is None
+    assert read_pair(fixed, tmp_path / "moving.nii.gz")[0].source is None
+    assert describe_pair(fixed, tmp_path / "none.nii.gz")["refused"]["reason"] == "bad-uid"
 
 
 def test_two_series_under_one_sound_uid_have_a_way_out(tmp_path):

@@ -18,6 +18,7 @@ from samreg.io.arrays import MIN_SPACING_MM
 from samreg.io.dicom_folder import MULTIFRAME, SUPPORTED, Series, count, is_localizer, localizer, unsupported
 from samreg.io.dicom_frames import VARIANTS, Frame, frames_of
 from samreg.io.dicom_headers import number, numbers, quiet, text, uid_name
+from samreg.io.dicom_values import EXPORT_AGAIN, bits_agree, check_one_contrast, check_values_alike, mixed
 from samreg.io.identifiers import frameless, invalid, missing, repeated
 from samreg.io.limits import refuse_if_too_large
 from samreg.io.patient import Patient
@@ -29,15 +30,6 @@ POSITION_TOLERANCE_MM = 0.1
 POSITION_TOLERANCE_SPACINGS = 0.1
 ORIENTATION_TOLERANCE = 5e-4
 SPACING_TOLERANCE = 1e-3
-EXPORT_AGAIN = "Export the whole original series again."
-SPLIT = "Split the series, or give the one with the volume alone."
-# Words of ImageType and of ComplexImageComponent, before any "_" ("P_FFE").
-COMPLEX = {
-    **dict.fromkeys(("M", "MAGNITUDE"), "magnitude"),
-    **dict.fromkeys(("P", "PHASE", "PHASE MAP"), "phase"),
-    **dict.fromkeys(("R", "REAL"), "real"),
-    **dict.fromkeys(("I", "IMAGINARY"), "imaginary"),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +63,7 @@ def check_series(series: Series, *, as_files: bool = False) -> Stack:
     Raises:
         InputRefused: With one of the reasons `unsupported-sop-class`, `localizer`, `concatenation`,
             `several-multiframe`, `mixed-sop-class`, `mixed-series`, `mixed-study`, `mixed-patient`,
-            `mixed-frame-of-reference`, `no-position`, `no-spacing`, `no-matrix`, `mixed-matrix`,
+            `mixed-frame-of-reference`, `ambiguous-frames`, `no-position`, `no-spacing`, `no-matrix`, `mixed-matrix`,
             `mixed-orientation`, `bad-orientation`, `not-greyscale`, `bad-rescale`, `mixed-rescale`,
             `contradictory-pixels`, `size-limit`, `4d`, `duplicate-slices`, `mixed-contrast`, `too-few-slices`,
             `gantry-tilt`, `missing-slices`, `uneven-spacing`; unless `as_files`, also `no-uid`,
@@ -92,7 +84,7 @@ def check_series(series: Series, *, as_files: bool = False) -> Stack:
         normal = _normal(frames[0])
         frames.sort(key=lambda f: float(f.position @ normal))  # type: ignore[operator]
         _check_repeats(frames, normal)
-        _check_one_contrast(frames)
+        check_one_contrast(frames)
         _check_count(frames)
         _check_tilt(frames, normal)
         spacing = _check_spacing(frames, normal)
@@ -120,7 +112,7 @@ def _check_objects(series: Series) -> None:
         )
     if len(series.sop_classes) > 1:
         names = " and ".join(uid_name(uid) for uid in series.sop_classes)
-        raise _mixed("mixed-sop-class", names, "images of one kind")
+        raise mixed("mixed-sop-class", names, "images of one kind")
     if any(text(h, "StudyInstanceUID") != text(headers[0], "StudyInstanceUID") for h in headers):
         raise InputRefused(
             "the images of the series are from several studies", "one study", EXPORT_AGAIN, reason="mixed-study"
@@ -136,7 +128,7 @@ def _check_one_series(series: Series) -> None:
     for keyword, what in (("Modality", "modalities"), ("SeriesNumber", "series numbers")):
         values = {text(h, keyword) for h in series.headers} - {""}
         if len(values) > 1:
-            raise _mixed("mixed-series", f"images of {len(values)} {what}", "the images of one series")
+            raise mixed("mixed-series", f"images of {len(values)} {what}", "the images of one series")
 
 
 def _check_concatenation(series: Series) -> None:
@@ -183,13 +175,7 @@ def _check_complete(frames: Sequence[Frame]) -> None:
         frames, lambda f: np.isfinite([f.slope, f.intercept]).all() and f.slope != 0 and not _has_lut(f),
         "bad-rescale", "linear rescale of its values (Rescale Slope and Intercept)",
     )  # fmt: skip
-    _refuse_without(frames, _bits_agree, "contradictory-pixels", "place of its bits (High Bit, Bits Stored)")
-
-
-def _bits_agree(frame: Frame) -> bool:
-    """High Bit is one less than Bits Stored (PS3.5 8.1.1); decoders go by Bits Stored alone."""
-    stored, high = number(frame.header, "BitsStored"), number(frame.header, "HighBit")
-    return stored is None or high is None or high == stored - 1
+    _refuse_without(frames, bits_agree, "contradictory-pixels", "place of its bits (High Bit, Bits Stored)")
 
 
 def _has_lut(frame: Frame) -> bool:
@@ -210,19 +196,17 @@ def _refuse_without(frames: Sequence[Frame], has: Callable[[Frame], object], rea
 def _check_alike(frames: Sequence[Frame]) -> None:
     uids = {text(f.header, "FrameOfReferenceUID") for f in frames}
     if len(uids) > 1:
-        raise _mixed("mixed-frame-of-reference", f"{len(uids)} frames of reference", "one frame of reference")
+        raise mixed("mixed-frame-of-reference", f"{len(uids)} frames of reference", "one frame of reference")
     sizes = sorted({(int(number(f.header, "Columns") or 0), int(number(f.header, "Rows") or 0)) for f in frames})
     if len(sizes) > 1:
-        raise _mixed(
-            "mixed-matrix", f"images of {' and '.join(f'{c}x{r}' for c, r in sizes)} pixels", "one matrix size"
-        )
+        raise mixed("mixed-matrix", f"images of {' and '.join(f'{c}x{r}' for c, r in sizes)} pixels", "one matrix size")
     spacings = np.array([f.spacing for f in frames])
     if (np.ptp(spacings, axis=0) > SPACING_TOLERANCE * spacings.min(0)).any():
         low, high = spacings.min(), spacings.max()
-        raise _mixed("mixed-matrix", f"pixel spacings from {low:g} to {high:g} mm", "one pixel spacing")
+        raise mixed("mixed-matrix", f"pixel spacings from {low:g} to {high:g} mm", "one pixel spacing")
     if len({text(f.header, "PhotometricInterpretation") for f in frames}) > 1:
-        raise _mixed("mixed-matrix", "MONOCHROME1 and MONOCHROME2 images", "one photometric interpretation")
-    _check_values_alike(frames)
+        raise mixed("mixed-matrix", "MONOCHROME1 and MONOCHROME2 images", "one photometric interpretation")
+    check_values_alike(frames)
     orientations = np.array([f.orientation for f in frames]).reshape(-1, 2, 3)
     off = np.abs(orientations @ orientations.transpose(0, 2, 1) - np.eye(2)).max()
     if off > ORIENTATION_TOLERANCE:
@@ -235,31 +219,12 @@ def _check_alike(frames: Sequence[Frame]) -> None:
     spread = np.ptp(orientations, axis=0).max()
     if spread > ORIENTATION_TOLERANCE:
         groups = len({tuple(np.round(o, 2).ravel() + 0.0) for o in orientations})
-        raise _mixed("mixed-orientation", f"slices in {max(2, groups)} orientations", "parallel slices")
-
-
-def _check_values_alike(frames: Sequence[Frame]) -> None:
-    """The values of all slices must mean the same, or the volume has stripes."""
-    without = sum(not f.rescaled for f in frames)
-    if 0 < without < len(frames) and any((f.slope, f.intercept) != (1.0, 0.0) for f in frames):
-        raise _mixed(
-            "mixed-rescale",
-            f"{count(len(frames) - without, 'image')} with and {count(without, 'image')} without a rescale of values",
-            "a Rescale Slope and Intercept in each image, or in none",
-            EXPORT_AGAIN,
-        )
-    units = sorted({f.units for f in frames} - {""})
-    if len(units) > 1:
-        raise _mixed("mixed-rescale", f"values in {len(units)} units (Rescale Type, Units)", "one unit of values")
+        raise mixed("mixed-orientation", f"slices in {max(2, groups)} orientations", "parallel slices")
 
 
 def _raise(refusal: InputRefused | None) -> None:
     if refusal is not None:
         raise refusal
-
-
-def _mixed(reason: str, got: str, expected: str, next_step: str = SPLIT) -> InputRefused:
-    return InputRefused(f"the series mixes {got}", expected, next_step, reason=reason)
 
 
 def _check_repeats(frames: Sequence[Frame], normal: np.ndarray) -> None:
@@ -294,25 +259,6 @@ def _check_repeats(frames: Sequence[Frame], normal: np.ndarray) -> None:
 def _differences(group: Sequence[Frame]) -> set[str]:
     """Names of what differs between slices at one place."""
     return {name for key, name in VARIANTS.items() if len({f.variants.get(key, "") for f in group}) > 1}
-
-
-def _check_one_contrast(frames: Sequence[Frame]) -> None:
-    """What a 4D series has at each place may also lie between each other, and then looks like one volume."""
-    for keyword in ("DiffusionBValue", "EchoNumbers"):
-        values = {f.variants.get(keyword, "") for f in frames} - {""}
-        if len(values) > 1:
-            raise _mixed("mixed-contrast", f"{len(values)} values of {VARIANTS[keyword]}", "one")
-    kinds = {kind for f in frames for kind in (_complex_kind(f),) if kind}
-    if len(kinds) > 1:
-        raise _mixed("mixed-contrast", f"{' and '.join(sorted(kinds))} images", "one kind")
-
-
-def _complex_kind(frame: Frame) -> str:
-    """Which part of a complex MR image this is, as far as its image type says."""
-    said = "\\".join(frame.variants.get(k, "") for k in ("ComplexImageComponent", "FrameType", "ImageType"))
-    words = [word.split("_")[0] for word in said.upper().split("\\")]
-    kinds = {COMPLEX[word] for word in words if word in COMPLEX}
-    return kinds.pop() if len(kinds) == 1 else ""
 
 
 def _check_count(frames: Sequence[Frame]) -> None:

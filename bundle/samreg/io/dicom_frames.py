@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
+from samreg.errors import InputRefused
 from samreg.io.dicom_folder import MULTIFRAME, Series
-from samreg.io.dicom_headers import item, number, numbers, text, texts
+from samreg.io.dicom_headers import item, item_count, number, numbers, text, texts
 
 # Attributes that tell the volumes of a 4D series apart, with the name a user knows.
 VARIANTS = {
@@ -71,7 +72,11 @@ class Frame:
 
 
 def frames_of(series: Series) -> list[Frame]:
-    """The slices of a series, in no order."""
+    """The slices of a series, in no order.
+
+    Raises:
+        InputRefused: `ambiguous-frames`, where a functional group says several things of a frame.
+    """
     out: list[Frame] = []
     for header, file in zip(series.headers, series.files, strict=True):
         if text(header, "SOPClassUID") in MULTIFRAME:
@@ -100,12 +105,15 @@ def _classic(header: Dataset, file: Path) -> Frame:
 
 def _multiframe(header: Dataset, file: Path) -> list[Frame]:
     """Functional groups: what a frame does not say itself, the shared group says for all."""
+    _refuse_several_items(header, "SharedFunctionalGroupsSequence")
     shared = item(header, "SharedFunctionalGroupsSequence")
     frames = []
     for index, own in enumerate(header.get("PerFrameFunctionalGroupsSequence") or []):
 
         def group(keyword: str, own: Dataset = own) -> Dataset:
-            return item(own, keyword) if keyword in own else item(shared, keyword)
+            source = own if keyword in own else shared
+            _refuse_several_items(source, keyword)
+            return item(source, keyword)
 
         transformation = group("PixelValueTransformationSequence")
         # Where no group has it, one at the top of the object has no place there; it must change nothing.
@@ -140,6 +148,17 @@ def _multiframe(header: Dataset, file: Path) -> list[Frame]:
             )
         )
     return frames
+
+
+def _refuse_several_items(header: Dataset, keyword: str) -> None:
+    """Each functional group says one thing of a frame; of two items nobody knows which holds."""
+    if item_count(header, keyword) > 1:
+        raise InputRefused(
+            f"{keyword} of a multi-frame object has several items",
+            "one item, as each functional group has",
+            "Export the series again, or convert it with a tool that you trust and give NIfTI.",
+            reason="ambiguous-frames",
+        )
 
 
 def _rescale(header: Dataset) -> tuple[float, float, bool]:

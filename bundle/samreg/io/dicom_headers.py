@@ -150,3 +150,12 @@ def item(header: Dataset, keyword: str) -> Dataset:
         return sequence[0] if sequence else Dataset()
     except DAMAGE:
         return Dataset()
+
+
+def item_count(header: Dataset, keyword: str) -> int:
+    """How many items a sequence has; 0 if it is missing or damaged."""
+    try:
+        with quiet():
+            return len(header.get(keyword) or ())
+    except DAMAGE:
+        return 0

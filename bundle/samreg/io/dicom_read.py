@@ -15,7 +15,7 @@ from samreg.io.dicom_check import Stack, check_series
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_frames import Frame
 from samreg.io.dicom_headers import DAMAGE, MODALITIES, number, quiet, text, uid_name
-from samreg.io.dicom_streams import stated_by
+from samreg.io.dicom_pixels import refuse_other_size, refuse_surplus, within_stored_bits
 from samreg.io.identifiers import objection
 from samreg.io.limits import refuse_if_not_finite
 
@@ -99,9 +99,9 @@ def _stored_values(frame: Frame, k: int, stack: Stack) -> np.ndarray:
     try:
         dataset = dcmread(frame.file)
         _refuse_truncated(dataset)
-        _refuse_surplus(dataset)
-        _refuse_other_size(dataset)
-        values = _within_stored_bits(pixel_array(dataset, correct_unused_bits=False), dataset)
+        refuse_surplus(dataset)
+        refuse_other_size(dataset)
+        values = within_stored_bits(pixel_array(dataset, correct_unused_bits=False), dataset)
     except DAMAGE as error:
         raise _undecodable(k, stack, type(error).__name__) from error
     except BaseException as error:
@@ -113,75 +113,6 @@ def _stored_values(frame: Frame, k: int, stack: Stack) -> np.ndarray:
     if values.shape != (frames, stack.grid.shape[1], stack.grid.shape[0]):
         raise _undecodable(k, stack, f"decoded to {values.shape}")
     return values
-
-
-def _refuse_surplus(dataset: Dataset) -> None:
-    """More uncompressed pixels than the header has room for: a decoder leaves them out, and may cut rows amiss."""
-    if dataset.file_meta.TransferSyntaxUID.is_compressed:
-        return
-    rows, columns, frames = int(dataset.Rows), int(dataset.Columns), int(number(dataset, "NumberOfFrames") or 1)
-    bits = int(dataset.BitsAllocated)
-    surplus = len(dataset.PixelData) - rows * columns * frames * bits // 8
-    if surplus >= min(rows, columns) * bits // 8:  # less than a row or a column too many is padding
-        raise _contradictory(
-            f"the pixels of an image are {surplus} bytes more than {columns} x {rows} of {bits} bits",
-            "as many as Rows, Columns and Bits Allocated say",
-        )
-
-
-def _refuse_other_size(dataset: Dataset) -> None:
-    """Decoders fill the rows and columns of the header with whatever the streams hold, if only the number fits."""
-    if not dataset.file_meta.TransferSyntaxUID.is_compressed:
-        return
-    frames = int(number(dataset, "NumberOfFrames") or 1)
-    for stream in generate_frames(dataset.PixelData, number_of_frames=frames):
-        stated = stated_by(stream)
-        if stated is None:
-            continue
-        fits = stated.columns == dataset.Columns and stated.rows in (0, dataset.Rows)
-        if not fits or stated.bits > dataset.BitsAllocated:
-            raise _contradictory(
-                f"a compressed image of {stated.columns} x {stated.rows} pixels of {stated.bits} bits",
-                f"{dataset.Columns} x {dataset.Rows} of at most {dataset.BitsAllocated} bits, as its header says",
-            )
-
-
-def _within_stored_bits(values: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Values as Bits Stored has them, if what stands in the bits above contradicts none of them.
-
-    Those bits repeat the sign or are zero (PS3.5 8.1.1), or hold the overlay that old images declare there. Anything
-    else is a value that needs more bits than the header states, which cutting it off would change.
-    """
-    unused = int(dataset.BitsAllocated) - int(dataset.BitsStored)
-    if unused <= 0 or values.dtype.kind not in "iu":
-        return values
-    kept = np.right_shift(np.left_shift(values, unused), unused)
-    odd = kept != values
-    if not odd.any() or _has_embedded_overlay(dataset):
-        return kept
-    # A negative value may come without its sign repeated, but not beside others of the same image that repeat it.
-    bare = values.dtype.kind == "i" and (values[odd] >= 0).all() and (values[odd] < 2 ** int(dataset.BitsStored)).all()
-    if bare and not (values < 0).any():
-        return kept
-    raise _contradictory(
-        f"{int(odd.sum())} stored values of an image need more bits than its header states",
-        f"values within {int(dataset.BitsStored)} bits (Bits Stored)",
-    )
-
-
-def _contradictory(got: str, expected: str) -> InputRefused:
-    return InputRefused(
-        got,
-        expected,
-        "Export the series again, or convert it with a tool that you trust and give NIfTI.",
-        reason="contradictory-pixels",
-    )
-
-
-def _has_embedded_overlay(dataset: Dataset) -> bool:
-    """True if an Overlay Bit Position, in the groups 6000 to 601E, is not that of an overlay with data of its own."""
-    tags = [group << 16 | 0x0102 for group in range(0x6000, 0x6020, 2)]
-    return any(dataset[tag].value for tag in tags if tag in dataset)
 
 
 def _refuse_truncated(dataset: Dataset) -> None:

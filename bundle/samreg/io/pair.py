@@ -42,7 +42,7 @@ def read_pair(
             logged as a warning and noted in both volumes, without any value.
         pixel_spacing_mm: (along x, along y) of the pictures among the two.
         as_files: No DICOM object will refer to the images, so that nothing is asked of their identifiers; series
-            that share some are then the same if they hold the same voxels.
+            that share some are then the same if they hold the same voxels. So too where one is not DICOM.
 
     Returns:
         The fixed and the moving volume. `notes` holds `patient_check` where it was overridden or
@@ -56,6 +56,7 @@ def read_pair(
     Example:
         fixed, moving = read_pair("study/2020/t1", "study/2024/t1")
     """
+    as_files = as_files or _one_is_a_file(fixed, moving)
     a, b = (find_source(s, u, as_files=as_files) for s, u in ((fixed, fixed_series), (moving, moving_series)))
     alike = _refuse_same(a, b, as_files)
     note = _patient_note(a, b, allow_different_patients)
@@ -95,6 +96,7 @@ def describe_pair(
         `fixed` and `moving` as from `describe`, and `refused`: None, or the first reason why the
         pair would be refused.
     """
+    as_files = as_files or _one_is_a_file(fixed, moving)
     sides = [(fixed, fixed_series), (moving, moving_series)]
     out: dict[str, Any] = {}
     for name, (source, uid) in zip(("fixed", "moving"), sides, strict=True):
@@ -111,6 +113,14 @@ def describe_pair(
         except InputRefused as refusal:
             out["refused"] = refusal.as_dict()
     return out
+
+
+def _one_is_a_file(*sources: Source) -> bool:
+    """Whether an image is not DICOM, so that no DICOM object can come of the pair."""
+    try:
+        return any(image_format(source) != "DICOM" for source in sources)
+    except InputRefused:
+        return False  # told when it is read
 
 
 def _refuse_same(fixed: Path | Series, moving: Path | Series, as_files: bool) -> bool:
