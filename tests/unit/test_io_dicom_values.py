@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from samreg.errors import InputRefused
 from samreg.io import describe, read_image
+from samreg.io.dicom_pixels import within_stored_bits
 from samreg.phantoms import write_dicom_series
 from tests.dicom_series import edit, small_volume, write_enhanced, write_small
 
@@ -142,18 +144,27 @@ class TestValues:
         assert error.reason == "contradictory-pixels"
         assert "119 stored values" in error.got
 
-    def test_positive_values_beyond_a_sign_bit_beside_negative_ones(self, files, folder):
-        # As 12 bits 3000 is -1096, but the negative value shows that signs are repeated here.
+    @pytest.mark.parametrize("first", [0, -1000])
+    def test_a_sign_bit_alone_may_be_a_positive_value(self, files, folder, first):
         values = np.zeros((10, 12), "<i2")
-        values[0, :2] = -1000, 3000
+        values[0, :2] = first, 3000  # of 12 bits -1096
         edit(files[4], PixelData=values.tobytes(), BitsStored=12, HighBit=11)
         assert reason(read_image, folder) == "contradictory-pixels"
 
-    def test_a_sign_that_is_not_repeated_in_the_unused_bits(self, files, folder):
-        values = np.zeros((10, 12), "<u2")
-        values[0, :2] = 0x0FFF, 0x07FF
-        edit(files, PixelData=values.tobytes(), BitsStored=12, HighBit=11, PixelRepresentation=1)
-        assert read_image(folder).voxels[:3, 0, 0].tolist() == [-1, 2047, 0]
+    def test_a_decoder_of_jpeg_gives_negative_values_without_their_sign_repeated(self):
+        header = Dataset()
+        header.BitsAllocated, header.BitsStored, header.file_meta = 16, 12, FileMetaDataset()
+        header.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        kept = within_stored_bits(np.array([0x0FFF, 0x07FF, 0x0800], "<i2"), header)
+        assert kept.tolist() == [-1, 2047, -2048]
+        with pytest.raises(InputRefused):
+            within_stored_bits(np.array([0x1000], "<i2"), header)
+
+    def test_signed_values_of_few_bits(self, files, folder):
+        values = np.zeros((10, 12), "<i2")
+        values[0, :3] = -2048, -1, 2047
+        edit(files, PixelData=values.tobytes(), BitsStored=12, HighBit=11)
+        assert read_image(folder).voxels[:4, 0, 0].tolist() == [-2048, -1, 2047, 0]
 
     def test_an_overlay_in_the_unused_bits_is_no_value(self, files, folder):
         plain = read_image(folder).voxels

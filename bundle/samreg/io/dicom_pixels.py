@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
+from pydicom.uid import JPEGTransferSyntaxes
 
 from samreg.errors import InputRefused
 from samreg.io.dicom_headers import number
@@ -53,8 +54,9 @@ def refuse_other_size(dataset: Dataset) -> None:
 def within_stored_bits(values: np.ndarray, dataset: Dataset) -> np.ndarray:
     """Values as Bits Stored has them, if what stands in the bits above contradicts none of them.
 
-    Those bits repeat the sign or are zero (PS3.5 8.1.1), or hold the overlay that old images declare there. Anything
-    else is a value that needs more bits than the header states, which cutting it off would change.
+    Those bits repeat the sign, or hold the overlay that old images declare there (PS3.5 8.1.1). Anything else may be a
+    value that needs more bits than the header states, which cutting it off would change. A sign that stands in its own
+    bit alone is such a case too, for which readers differ; but decoders of JPEG give negative values so.
 
     Args:
         values: Decoded, any shape and integer type, the unused bits as they are stored.
@@ -70,9 +72,8 @@ def within_stored_bits(values: np.ndarray, dataset: Dataset) -> np.ndarray:
     odd = kept != values
     if not odd.any() or _has_embedded_overlay(dataset):
         return kept
-    # A negative value may come without its sign repeated, but not beside others of the same image that repeat it.
-    bare = values.dtype.kind == "i" and (values[odd] >= 0).all() and (values[odd] < 2 ** int(dataset.BitsStored)).all()
-    if bare and not (values < 0).any():
+    positive = (values >= 0).all() and values.max() < 2 ** int(dataset.BitsStored)
+    if values.dtype.kind == "i" and positive and dataset.file_meta.TransferSyntaxUID in JPEGTransferSyntaxes:
         return kept
     raise _contradictory(
         f"{int(odd.sum())} stored values of an image need more bits than its header states",
