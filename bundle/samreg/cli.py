@@ -328,7 +328,9 @@ def say(values: Any) -> None:
 
 
 def _add_transform(p: argparse.ArgumentParser) -> None:
-    p.add_argument("transform", type=_path, metavar="TRANSFORM", help="ITK .h5 or .tfm, or NIfTI displacement field")
+    p.add_argument(
+        "transform", type=_path, metavar="TRANSFORM", help="ITK .h5, .tfm, .txt or .mat, or NIfTI displacement field"
+    )
 
 
 def _add_talk(p: argparse.ArgumentParser) -> None:

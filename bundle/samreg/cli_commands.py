@@ -53,7 +53,7 @@ def register(args: Namespace) -> int:
 def apply(args: Namespace) -> int:
     """Warp an image onto the grid of another."""
     from samreg import io
-    from samreg.io.writing import check_image_name, write_image
+    from samreg.io.writing import check_image_name, writable_grid, write_image
     from samreg.output_folder import check_file
     from samreg.transforms.files import read_transform
 
@@ -63,17 +63,21 @@ def apply(args: Namespace) -> int:
     check_file(args.out, inputs)
     spacings = workflow.picture_spacings((args.image, args.reference), args.pixel_spacing)
     transform = read_transform(args.transform)
-    image, reference = (
-        io.read_image(path, pixel_spacing_mm=spacing, as_files=True)
-        for path, spacing in zip((args.image, args.reference), spacings, strict=True)
-    )
     nearest = args.interpolation == "nearest"
+    read = io.read_for_nearest if nearest else io.read_image
+    # An image is written, so nothing is asked of a series' identifiers.
+    image = read(args.image, pixel_spacing_mm=spacings[0], as_files=True)
+    reference = io.read_image(args.reference, pixel_spacing_mm=spacings[1], as_files=True)
     outside = 0.0 if nearest else min(0.0, float(image.voxels.min()))
-    warped = transform.warp(image, reference.grid, interpolation=args.interpolation, outside=outside)
-    if nearest and np.array_equal(warped, np.round(warped)):
-        warped = warped.astype(np.int32)
+    grid = writable_grid(reference.grid, args.out)
+    if grid is not reference.grid:
+        sys.stderr.write(
+            f"samreg: the voxel axes of '{args.reference.name}' are not perpendicular, which not every reader of NIfTI "
+            "obeys: the output lies on the upright grid that covers its field of view (.nrrd and .mha keep the axes)\n"
+        )
+    warped = transform.warp(image, grid, interpolation=args.interpolation, outside=outside)
     with _whole(args.out) as path:
-        write_image(warped, reference.grid, path)
+        write_image(warped, grid, path)
     return 0
 
 

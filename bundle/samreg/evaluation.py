@@ -96,9 +96,8 @@ def _label_scores(transform: Transform, fixed: Path, moving: Path) -> dict[str, 
     from samreg import io, metrics
 
     # Nothing is registered here, so each map may state its own grid.
-    fixed_grid, moving_grid = io.read_image(fixed).grid, io.read_image(moving).grid
-    fixed_labels, moving_labels = io.read_labels(fixed, fixed_grid), io.read_labels(moving, moving_grid)
-    return metrics.evaluate_labels(transform, fixed_labels, fixed_grid, moving_labels, moving_grid)
+    a, b = io.read_label_map(fixed), io.read_label_map(moving)
+    return metrics.evaluate_labels(transform, a.voxels, a.grid, b.voxels, b.grid)
 
 
 def _landmark_scores(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Grid, Volume, finest_spacing_mm
@@ -29,8 +30,13 @@ def hausdorff95_mm(a: Mask, b: Mask, grid: Grid) -> float:
     a, b = a[box], b[box]
     surfaces = [mask & ~ndimage.binary_erosion(mask, _cross(mask.shape), border_value=1) for mask in (a, b)]
     surfaces = [s if s.any() else m for s, m in zip(surfaces, (a, b), strict=True)]
-    there, back = (ndimage.distance_transform_edt(~s, grid.spacing_mm) for s in surfaces)
-    return float(max(np.percentile(back[surfaces[0]], 95), np.percentile(there[surfaces[1]], 95)))
+    if grid.is_sheared:
+        points = [np.argwhere(s) @ grid.affine[:3, :3].T for s in surfaces]
+        distances = [cKDTree(points[1]).query(points[0])[0], cKDTree(points[0]).query(points[1])[0]]
+    else:
+        there, back = (ndimage.distance_transform_edt(~s, grid.spacing_mm) for s in surfaces)
+        distances = [back[surfaces[0]], there[surfaces[1]]]
+    return float(max(np.percentile(d, 95) for d in distances))
 
 
 def normalised_correlation(a: np.ndarray, b: np.ndarray) -> float:

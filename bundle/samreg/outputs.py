@@ -81,7 +81,7 @@ def write_images(result: RegistrationResult, folder: Path) -> np.ndarray:
     Returns:
         The moving image on the fixed grid, float32 [i, j, k].
     """
-    from samreg.io.writing import write_image
+    from samreg.io.writing import writable_grid, write_image, write_labels
     from samreg.report import write_json
     from samreg.transforms.files import write_transform
 
@@ -89,15 +89,21 @@ def write_images(result: RegistrationResult, folder: Path) -> np.ndarray:
     outside = min(0.0, float(result.moving.voxels.min()))
     warped = result.transform.warp(result.moving, result.fixed.grid, outside=outside)
 
+    def write_warped() -> None:
+        path = folder / "warped.nii.gz"
+        grid = writable_grid(result.fixed.grid, path)
+        on_it = warped if grid is result.fixed.grid else result.transform.warp(result.moving, grid, outside=outside)
+        write_image(on_it, grid, path)
+
     def write_transforms() -> None:  # one after the other: HDF5 may not be called from two threads
         write_transform(result.transform, folder / "transform.h5")
         write_transform(result.inverse, folder / "inverse.h5")
 
     files: list[Callable[[], object]] = [
-        lambda: write_image(warped, result.fixed.grid, folder / "warped.nii.gz"),
+        write_warped,
         write_transforms,
-        lambda: write_image(result.pairs.label_map("fixed")[0], result.fixed.grid, folder / "rois_fixed.nii.gz"),
-        lambda: write_image(result.pairs.label_map("moving")[0], result.moving.grid, folder / "rois_moving.nii.gz"),
+        lambda: write_labels(result.pairs.label_map("fixed")[0], result.fixed.grid, folder / "rois_fixed.nii.gz"),
+        lambda: write_labels(result.pairs.label_map("moving")[0], result.moving.grid, folder / "rois_moving.nii.gz"),
         lambda: write_json(result.pairs.as_json(), folder / "pairs.json"),
     ]
     in_parallel(lambda write: write(), files)  # most of the time goes into compressing them
@@ -150,7 +156,7 @@ def write_reports(
     from samreg.report import report_json, write_json, write_report
 
     files = {name.split(".")[0]: name for name in RESULT_FILES if not name.startswith("report.")}
-    warnings = [*loosened(result.config.quality), *notes]
+    warnings = [*loosened(result.config.quality), *_set_upright(result), *notes]
     report = report_json(result, objects={**files, **objects, "report": "report.html"}, warnings=warnings)
     write_report(result, warped, folder / "report.html", report=report)
     write_json(report, folder / "report.json")
@@ -159,13 +165,29 @@ def write_reports(
 
 def write_located(located: Located, folder: Path) -> None:
     """Write the answer to a prompt into an existing folder: `locate.json` and a label map of each image."""
-    from samreg.io.writing import write_image
+    from samreg.io.writing import write_labels
     from samreg.report import write_json
 
     fixed, moving = located.label_maps()
-    write_image(fixed, located.fixed_grid, folder / "roi_fixed.nii.gz")
-    write_image(moving, located.moving_grid, folder / "roi_moving.nii.gz")
+    write_labels(fixed, located.fixed_grid, folder / "roi_fixed.nii.gz")
+    write_labels(moving, located.moving_grid, folder / "roi_moving.nii.gz")
     write_json(located.as_dict(), folder / "locate.json")
+
+
+def _set_upright(result: RegistrationResult) -> list[str]:
+    """A sentence for each image whose outputs lie on another grid than its own, since that is sheared."""
+    from samreg.io.writing import writable_grid
+
+    sides = (
+        ("fixed", result.fixed.grid, "warped.nii.gz and rois_fixed.nii.gz lie"),
+        ("moving", result.moving.grid, "rois_moving.nii.gz lies"),
+    )
+    return [
+        f"The voxel axes of the {side} image are not perpendicular, which not every reader of NIfTI obeys: {files} on "
+        f"the upright grid that covers its field of view."
+        for side, grid, files in sides
+        if writable_grid(grid, Path("x.nii.gz")) is not grid
+    ]
 
 
 def loosened(quality: QualityConfig) -> list[str]:

@@ -155,7 +155,8 @@ class RoiSet:
 
     def area_mm2(self, roi: Roi) -> float:
         """Area of a region within its slices (i, j), mean over the slices it spans."""
-        return roi.count / roi.shape[2] * float(np.prod(self.grid.spacing_mm[:2]))
+        i, j = self.grid.affine[:3, 0], self.grid.affine[:3, 1]
+        return roi.count / roi.shape[2] * float(np.linalg.norm(np.cross(i, j)))
 
     def centroid_lps(self, roi: Roi) -> np.ndarray:
         """Centroid [3] in LPS mm."""
@@ -297,10 +298,11 @@ class RoiPairs:
         share a region the better one's number stands there.
 
         Returns:
-            uint16 [i, j, k], and the (winner, loser) ids that overlap.
+            [i, j, k] uint16 (uint32 where the ids need it), and the (winner, loser) ids that overlap.
         """
         grid = self.fixed_grid if side == "fixed" else self.moving_grid
-        out = np.zeros(grid.shape, np.uint16)
+        largest = max((p.id for p in self.pairs), default=0)
+        out = np.zeros(grid.shape, np.promote_types(np.uint16, np.min_scalar_type(largest)))
         overlaps: list[tuple[int, int]] = []
         drawn: list[tuple[int, Roi]] = []
         for pair in sorted(self.pairs, key=lambda p: (p.confidence, -getattr(p, side).count, -p.id)):

@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import PIL.Image
 import pytest
@@ -18,6 +19,7 @@ from samreg.io.writing import write_image
 from samreg.tables import PointTable, paired
 from samreg.transforms import Affine, Rigid
 from samreg.transforms.files import write_transform
+from tests.written import assert_in_place, read_by_every_reader, tilted, told_by_place
 
 SHIFT = Affine(np.array([[1.0, 0, 0, 5], [0, 1, 0, -3], [0, 0, 1, 2], [0, 0, 0, 1]]))
 GRID = Grid.from_axes((20, 18, 12), (2.0, 2.0, 3.0), (-20, -10, 5))
@@ -57,6 +59,72 @@ def test_apply_keeps_labels(tmp_path: Path, shift: Path, image: Path):
     assert cli.main([*arguments, "-o", str(tmp_path / "out.nii.gz"), "--interpolation", "nearest"]) == 0
     expected = SHIFT.warp(Volume(labels, GRID), GRID, interpolation="nearest")
     np.testing.assert_array_equal(read_image(tmp_path / "out.nii.gz").voxels, expected)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize(
+    "kind", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
+)
+def test_apply_keeps_each_number_of_a_label_map(tmp_path: Path, shift: Path, image: Path, kind: str, suffix: str):
+    top = np.iinfo(kind).max if kind[0] != "f" else 2 ** (np.finfo(kind).nmant + 1) - 1
+    labels = np.array([0, 1, top - 1, top], kind)[np.random.default_rng(1).integers(0, 4, GRID.shape)]
+    write_image(labels, GRID, tmp_path / f"labels{suffix}")
+    out = tmp_path / f"out{suffix}"
+    arguments = ["apply", str(shift), str(tmp_path / f"labels{suffix}"), "--reference", str(image), "-o", str(out)]
+    assert cli.main([*arguments, "--interpolation", "nearest"]) == 0
+    expected = SHIFT.warp(Volume(labels, GRID), GRID, interpolation="nearest")
+    assert {1, top - 1, top} <= set(np.unique(expected).tolist())
+    for name, (values, _) in read_by_every_reader(out).items():
+        assert values.dtype.kind in "iu", name
+        assert values.dtype == (kind if kind[0] != "f" else np.min_scalar_type(int(top))), name
+        np.testing.assert_array_equal(values, expected, err_msg=name)
+
+
+def test_apply_keeps_fractions_and_negative_numbers_of_an_image(tmp_path: Path, shift: Path, image: Path):
+    for values in (np.float32(-0.5), np.int16(-1000)):
+        voxels = np.random.default_rng(1).integers(0, 4, GRID.shape).astype(values.dtype) + values
+        write_image(voxels, GRID, tmp_path / "moving.nrrd")
+        arguments = ["apply", str(shift), str(tmp_path / "moving.nrrd"), "--reference", str(image)]
+        assert cli.main([*arguments, "-o", str(tmp_path / "out.nrrd"), "--interpolation", "nearest"]) == 0
+        expected = SHIFT.warp(Volume(voxels, GRID), GRID, interpolation="nearest")
+        for found, _ in read_by_every_reader(tmp_path / "out.nrrd").values():
+            assert found.dtype == values.dtype
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "nearest"])
+@pytest.mark.parametrize("given", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_apply_onto_a_sheared_reference_is_in_place(
+    tmp_path: Path, suffix: str, given: str, interpolation: str, capsys: pytest.CaptureFixture[str]
+):
+    grid = tilted()
+    around = told_by_place(grid.bounding_grid(2.0, 20.0))
+    write_transform(Affine.identity(), tmp_path / "identity.tfm")
+    write_image(around.voxels, around.grid, tmp_path / "image.nii.gz")
+    save_sheared(np.zeros(grid.shape, np.float32), grid, tmp_path / f"reference{given}")
+    out = tmp_path / f"out{suffix}"
+    arguments = ["apply", str(tmp_path / "identity.tfm"), str(tmp_path / "image.nii.gz"), "-o", str(out)]
+    arguments += ["--reference", str(tmp_path / f"reference{given}"), "--interpolation", interpolation]
+    assert cli.main(arguments) == 0
+    # Nearest neighbour takes the value from up to a voxel's corner away.
+    assert_in_place(out, covered=grid, within=0.01 if interpolation == "linear" else 3**0.5)
+    kept = ".nii" not in suffix
+    assert ("upright grid" in capsys.readouterr().err) == (not kept)
+    for name, (values, affine) in read_by_every_reader(out).items():
+        assert Grid(values.shape, affine).same_as(grid, 0.01) == kept, name
+
+
+def save_sheared(voxels: np.ndarray, grid: Grid, path: Path) -> None:
+    """As dcm2niix writes a tilted CT: an sform alone."""
+    if ".nii" not in path.name:
+        write_image(voxels, grid, path)
+        return
+    header = nibabel.Nifti1Image(voxels, np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine)
+    header.set_sform(header.affine, 1)
+    header.header["qform_code"] = 0
+    header.header.set_xyzt_units("mm")
+    nibabel.save(header, path)
 
 
 def test_apply_refuses_a_format_it_cannot_write(tmp_path: Path, shift: Path, image: Path, capsys):
@@ -137,6 +205,24 @@ def test_evaluate_scores_labels_and_landmarks(tmp_path: Path, shift: Path):
     assert {n: entry["dice"] for n, entry in scores["labels"]["labels"].items()} == {"1": 1.0, "2": 1.0}
     assert scores["landmarks"]["landmarks_mm"] == pytest.approx([0.0, 3.0])
     assert scores["transform"] == "shift.h5"
+
+
+def test_evaluate_tells_great_numbers_apart_and_names_the_limit_of_floating_point(tmp_path: Path, shift: Path, capsys):
+    labels = np.zeros(GRID.shape, np.uint64)
+    for n, number in enumerate((2**24, 2**24 + 1, 614454277, 2**63 + 1)):
+        labels[4 * n + 2 : 4 * n + 5, 5:12, 3:8] = number
+    write_image(labels, GRID, tmp_path / "moving.nii.gz")
+    write_image(SHIFT.warp(Volume(labels, GRID), GRID, interpolation="nearest"), GRID, tmp_path / "fixed.nrrd")
+    options = ["--fixed-labels", str(tmp_path / "fixed.nrrd"), "--moving-labels", str(tmp_path / "moving.nii.gz")]
+    assert cli.main(["evaluate", str(shift), *options, "-o", str(tmp_path / "metrics.json"), "--quiet"]) == 0
+    scores = json.loads((tmp_path / "metrics.json").read_text())["labels"]["labels"]
+    assert {n: entry["dice"] for n, entry in scores.items()} == {
+        str(n): 1.0 for n in (2**24, 2**24 + 1, 614454277, 2**63 + 1)
+    }
+    write_image(labels.astype(np.float32), GRID, tmp_path / "moving.nii.gz")
+    assert cli.main(["evaluate", str(shift), *options, "-o", str(tmp_path / "metrics2.json"), "--quiet"]) == 3
+    assert "numbers below 16777216" in capsys.readouterr().err
+    assert not (tmp_path / "metrics2.json").exists()
 
 
 def evaluate_landmarks(folder: Path, transform: Path, fixed: str, moving: str) -> int:

@@ -318,18 +318,19 @@ def test_loosened_quality_limits_are_named_in_the_report(study: Path, tmp_path: 
     assert not any("loosened" in warning for warning in report_in(tmp_path / "out")["warnings"])
 
 
-def test_label_maps_reach_the_registration(study: Path, tmp_path: Path, instant):
+@pytest.mark.parametrize("number", [1, 2**24 + 1, 3_000_000_000, 2**63 + 1])
+def test_label_maps_reach_the_registration(study: Path, tmp_path: Path, instant, number: int):
     from samreg.io import read_image
     from samreg.io.writing import write_image
 
     options = []
     for name in ("fixed", "moving"):
         volume = read_image(study / name)
-        labels = (volume.voxels > volume.voxels.mean()).astype(np.uint8)
+        labels = (volume.voxels > volume.voxels.mean()) * np.array(number, np.min_scalar_type(number))
         write_image(labels, volume.grid, tmp_path / f"{name}.nii.gz")
         options += [f"--{name}-rois", str(tmp_path / f"{name}.nii.gz")]
     assert register(study, tmp_path / "out", "--quiet", *options) == 0
-    assert [np.unique(labels).tolist() for labels in instant.labels] == [[0, 1], [0, 1]]
+    assert [np.unique(labels).tolist() for labels in instant.labels] == [[0, number], [0, number]]
     assert register(study, tmp_path / "out2", "--quiet", *options[:2]) == 2
 
 

@@ -23,6 +23,7 @@ from samreg.transforms import (
     write_displacement_nifti,
     write_transform,
 )
+from tests.written import tilted
 
 TOLERANCE_MM = 1e-3
 
@@ -105,6 +106,18 @@ def test_itk_maps_points_as_we_do_and_the_file_comes_back(kinds, phantom, tmp_pa
     assert isinstance(back, Rigid) == isinstance(transform, Rigid)
     assert isinstance(back, Composite) == isinstance(transform, Composite)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".tfm"])
+def test_a_field_on_a_sheared_grid_moves_points_as_itk_does(tmp_path: Path, suffix: str):
+    rng = np.random.default_rng(0)
+    grid = tilted()
+    field = DisplacementField(grid, rng.normal(0, 2, (*grid.shape, 3)).astype(np.float32))
+    path = tmp_path / f"field{suffix}"
+    write_transform(field, path)
+    points = grid.lps(rng.uniform(0, np.asarray(grid.shape) - 1, (200, 3)))
+    for found in (itk_points(SimpleITK.ReadTransform(str(path)), points), read_transform(path).map_points(points)):
+        np.testing.assert_allclose(found, field.map_points(points), atol=1e-6)
 
 
 def test_itk_resamples_as_we_warp(phantom, tmp_path: Path):

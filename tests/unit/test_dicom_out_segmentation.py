@@ -8,7 +8,7 @@ import pytest
 from pydicom import dcmread
 
 from samreg import phantoms
-from samreg.dicom_out import verify_segmentation, write_objects
+from samreg.dicom_out import objects, verify_segmentation, write_objects
 from samreg.dicom_out.readback import read_segments
 from samreg.errors import OutputInvalid
 from samreg.geometry import Volume
@@ -59,6 +59,38 @@ def test_the_two_of_a_pair_share_number_label_tracking_and_colour(images, tmp_pa
         assert a.SegmentAlgorithmType == "AUTOMATIC"
         assert a.SegmentAlgorithmName == "samreg"
     assert len({s.TrackingUID for s in fixed}) == len(fixed)
+
+
+def test_a_given_label_is_named_where_a_segment_number_cannot_hold_it(images, tmp_path):
+    pairs = invented_pairs(*images, 3)
+    numbers = (7, 614454277, 2**63 + 1)
+    labelled = tuple(
+        replace(p, fixed=replace(p.fixed, label=n), moving=replace(p.moving, label=n))
+        for p, n in zip(pairs, numbers, strict=True)
+    )
+    files = segmentations(*images, tmp_path, replace(pairs, pairs=labelled))
+    for path in files.values():
+        segments = dcmread(path).SegmentSequence
+        assert [s.SegmentNumber for s in segments] == [1, 2, 3]
+        assert [s.SegmentLabel for s in segments] == [f"ROI {i}, label {n}" for i, n in enumerate(numbers, 1)]
+
+
+def test_more_regions_than_segment_numbers_are_told_of(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(objects, "MAX_SEGMENTS", 3)
+    result = result_of(*images, rigid(images[0]), kind="rigid", pairs=invented_pairs(*images, 4))
+    written = write_objects(result, tmp_path)
+    assert set(written.files) == {"reg"}
+    assert any("No SEG: 4 regions" in note and "3 at most" in note for note in written.notes)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_volume_that_leans_in_its_series_gets_no_segmentation(images, tmp_path, axis):
+    fixed, moving = images
+    lean = fixed.grid.affine.copy()
+    lean[:3, axis] += 0.2 * lean[:3, 0]
+    leaning = replace(fixed, grid=type(fixed.grid)(fixed.grid.shape, lean))
+    with pytest.raises(OutputInvalid, match="not perpendicular"):
+        segmentations(leaning, moving, tmp_path, invented_pairs(leaning, moving, 3))
 
 
 def test_each_side_belongs_to_its_own_series(images, tmp_path):

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume, gaussian_smooth, grid_points, inside, resample, sample
 from samreg.geometry.sampling import HALF_WAY_VOX
+from samreg.transforms import Affine
 
 few = settings(max_examples=25, deadline=None, derandomize=True)
 degrees = st.floats(-180, 180)
@@ -216,6 +217,60 @@ def test_nearest_keeps_labels_and_their_type():
     out = resample(labels, grid, grid, mode="nearest")
     assert out.dtype == np.uint16
     assert np.array_equal(out, labels)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint16", "uint32", "int64", "uint64", "float64"])
+def test_nearest_picks_voxels_of_any_type_and_computes_with_none(kind: str):
+    grid = Grid.from_axes((4, 1, 1), (1, 1, 1))
+    top = np.iinfo(kind).max if kind != "float64" else 2**53 - 1
+    labels = np.array([0, 1, top - 1, top], kind).reshape(grid.shape)
+    # The voxel of greater index from half way on, a little before it too; the border itself belongs to the grid.
+    for shift in (0.0, -1e-5):
+        target = Grid.from_axes((5, 1, 1), (1, 1, 1), (-0.5 + shift, 0, 0))
+        out = resample(labels, grid, target, mode="nearest")
+        assert out.dtype == kind
+        assert out[1:, 0, 0].tolist() == [1, top - 1, top, top]
+        warped = Affine.identity().warp(Volume(labels, grid), target, interpolation="nearest")
+        assert warped.dtype == kind
+        np.testing.assert_array_equal(warped, out)
+
+
+def test_nearest_of_points_that_are_nowhere():
+    image = torch.arange(8.0).reshape(1, 2, 2, 2)
+    points = torch.tensor([[float("nan"), 0, 0], [float("inf"), 0, 0], [1e30, 0, 0], [1.0, 0, 0]])
+    assert sample(image, points, mode="nearest", outside=-1).tolist() == [[-1.0, -1.0, -1.0, 4.0]]
+
+
+def sheared(lean: np.ndarray) -> Grid:
+    """An oblique grid of which axis j leans along i by lean[0], and k along i and j by the others (of their length)."""
+    upper = np.eye(3)
+    upper[np.triu_indices(3, 1)] = lean
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_rotvec([0.3, -0.2, 0.5]).as_matrix() @ upper @ np.diag([1.5, 2.0, -4.0])
+    affine[:3, 3] = -20, 30, 5
+    return Grid((9, 7, 6), affine)
+
+
+@few
+@given(st.tuples(*[st.floats(-0.6, 0.6)] * 3))
+def test_an_upright_grid_covers_a_sheared_one(lean: tuple[float, float, float]):
+    grid = sheared(np.array(lean))
+    upright = grid.upright()
+    assert not upright.is_sheared
+    assert upright.shear_mm == pytest.approx(0, abs=1e-9)
+    assert upright.voxel_mm3 == pytest.approx(grid.voxel_mm3)
+    assert np.sign(np.linalg.det(upright.affine)) == np.sign(np.linalg.det(grid.affine))
+    assert upright.shape[2] == grid.shape[2]  # its slices lie in the same planes
+    ijk = upright.index(grid.corners())
+    assert (ijk > -0.52).all()
+    assert (ijk < np.asarray(upright.shape) - 0.48).all()
+
+
+@few
+@given(grids())
+def test_an_upright_grid_of_perpendicular_axes_is_the_grid_itself(grid: Grid):
+    assert not grid.is_sheared
+    assert grid.upright().same_as(grid)
 
 
 def test_smoothing_keeps_constants_and_leaves_single_axes_alone():

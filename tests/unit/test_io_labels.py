@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 
 import highdicom as hd
 import nibabel
 import numpy as np
 import PIL.Image
 import pytest
+import SimpleITK
 from pydicom import dcmread
 from pydicom.sr.codedict import codes
 
 from samreg.errors import InputRefused
 from samreg.geometry import Grid, Volume
-from samreg.io import read_image, read_labels
+from samreg.io import read_for_nearest, read_image, read_label_map, read_labels
 from samreg.phantoms import write_dicom_series
 from tests.dicom_series import rotation, small_volume, write_enhanced
 
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 
 
 def some_labels(shape=(12, 10, 8)) -> np.ndarray:
@@ -27,6 +33,18 @@ def some_labels(shape=(12, 10, 8)) -> np.ndarray:
 
 def save(path, labels, grid: Grid) -> None:
     nibabel.save(nibabel.Nifti1Image(labels, RAS @ grid.affine), path)
+
+
+def save_as(path, labels, grid: Grid) -> None:
+    """In the format of the name, by the library of that format."""
+    if ".nii" in path.name:
+        nibabel.save(nibabel.Nifti1Image(labels, RAS @ grid.affine, dtype=labels.dtype), path)
+        return
+    image = SimpleITK.GetImageFromArray(labels.T)
+    image.SetSpacing(grid.spacing_mm.tolist())
+    image.SetOrigin(grid.origin_lps.tolist())
+    image.SetDirection(grid.direction.ravel().tolist())
+    SimpleITK.WriteImage(image, str(path))
 
 
 def reason(*arguments) -> str:
@@ -82,6 +100,59 @@ class TestFiles:
         save(tmp_path / "a.nii", values, self.volume.grid)
         assert reason(tmp_path / "a.nii", self.volume) == "not-labels"
 
+    @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+    @pytest.mark.parametrize("kind", INTEGERS)
+    def test_each_integer_type_keeps_its_greatest_numbers(self, tmp_path, kind, suffix):
+        top = int(np.iinfo(kind).max)
+        labels = np.array([0, 1, top - 1, top], kind)[some_labels()]
+        save_as(tmp_path / f"a{suffix}", labels, self.volume.grid)
+        read = read_labels(tmp_path / f"a{suffix}", self.volume)
+        assert read.dtype.kind in "iu"
+        assert set(np.unique(read).tolist()) == {0, 1, top - 1, top}
+        np.testing.assert_array_equal(read, labels)
+        np.testing.assert_array_equal(read_label_map(tmp_path / f"a{suffix}").voxels, labels)
+
+    def test_integers_in_the_other_byte_order(self, tmp_path):
+        labels = np.array([0, 7, 2**24 + 1, 2**31 - 1], ">i4")[some_labels()]
+        header = nibabel.Nifti1Header(endianness=">")
+        header.set_data_dtype(">i4")
+        nibabel.save(nibabel.Nifti1Image(labels, RAS @ self.volume.grid.affine, header), tmp_path / "a.nii")
+        np.testing.assert_array_equal(read_labels(tmp_path / "a.nii", self.volume), labels)
+
+    @pytest.mark.parametrize("suffix", [".nii", ".nrrd", ".mha"])
+    @pytest.mark.parametrize("kind", [k for k in INTEGERS if k.startswith("i")])
+    def test_negative_integers_are_no_labels(self, tmp_path, kind, suffix):
+        save_as(tmp_path / f"a{suffix}", (some_labels() - 1).astype(kind), self.volume.grid)
+        assert reason(tmp_path / f"a{suffix}", self.volume) == "not-labels"
+
+    @pytest.mark.parametrize(("kind", "limit"), [("float32", 2**24), ("float64", 2**53)])
+    def test_floating_point_as_far_as_it_tells_whole_numbers_apart(self, tmp_path, kind, limit):
+        labels = np.array([0, 1, 997, limit - 1], kind)[some_labels()]
+        save(tmp_path / "a.nii", labels, self.volume.grid)
+        assert set(np.unique(read_labels(tmp_path / "a.nii", self.volume)).tolist()) == {0, 1, 997, limit - 1}
+        labels[0, 0, 0] = limit + 1  # which this type makes the limit itself
+        save(tmp_path / "a.nii", labels, self.volume.grid)
+        with pytest.raises(InputRefused, match=f"{limit}.*{kind}.*numbers below {limit}") as caught:
+            read_labels(tmp_path / "a.nii", self.volume)
+        assert caught.value.reason == "label-limit"
+        assert "integers" in caught.value.next_step
+
+    @pytest.mark.parametrize(("top", "kept"), [(2**31, True), (2**53 + 1, False)])
+    def test_labels_that_the_header_scales(self, tmp_path, top, kept):
+        labels = np.array([0, 1, 997, top], np.int64)[some_labels()]
+        save_as(tmp_path / "a.nii", labels, self.volume.grid)
+        data = bytearray((tmp_path / "a.nii").read_bytes())
+        data[112:120] = struct.pack("<ff", 1.0, 3.0)  # slope and intercept: readers compute in float64
+        (tmp_path / "a.nii").write_bytes(data)
+        if kept:
+            np.testing.assert_array_equal(read_labels(tmp_path / "a.nii", self.volume), labels + 3)
+            np.testing.assert_array_equal(read_for_nearest(tmp_path / "a.nii").voxels, labels + 3)
+            assert read_for_nearest(tmp_path / "a.nii").voxels.dtype == np.uint32
+        else:
+            assert reason(tmp_path / "a.nii", self.volume) == "label-limit"
+            with pytest.raises(InputRefused, match="numbers below"):
+                read_for_nearest(tmp_path / "a.nii")
+
     def test_empty(self, tmp_path):
         save(tmp_path / "a.nii", np.zeros((12, 10, 8), np.int16), self.volume.grid)
         assert reason(tmp_path / "a.nii", self.volume) == "no-labels"
@@ -94,6 +165,29 @@ class TestFiles:
     def test_a_picture_in_colour(self, tmp_path):
         PIL.Image.fromarray(some_labels((5, 4)).T.astype(np.uint8)).convert("P").save(tmp_path / "a.png")
         assert reason(tmp_path / "a.png", Grid.from_axes((5, 4, 1), (0.1, 0.2, 1.0))) == "not-labels"
+
+    @pytest.mark.parametrize("numbers", [(1, 2**31, 3_000_000_000), (1, 2, 255)])
+    def test_a_picture_of_32_bits(self, tmp_path, numbers):
+        labels = np.array([0, *numbers], np.uint32)[some_labels((5, 4))]
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(labels.T), str(tmp_path / "a.tif"))
+        np.testing.assert_array_equal(
+            read_labels(tmp_path / "a.tif", Grid.from_axes((5, 4, 1), (1, 1, 1)))[..., 0], labels
+        )
+
+    def test_a_picture_of_signed_bytes(self, tmp_path):
+        labels = np.array([0, 1, -1, 3], np.int8)[some_labels((5, 4))]
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(labels.T), str(tmp_path / "a.tif"))
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif", pixel_spacing_mm=(1, 1)).voxels[..., 0], labels)
+        assert reason(tmp_path / "a.tif", Grid.from_axes((5, 4, 1), (1, 1, 1))) == "not-labels"
+
+    @pytest.mark.parametrize("bits", [2, 4])
+    def test_a_picture_of_few_bits_holds_shares_of_white(self, tmp_path, bits):
+        PIL.Image.fromarray(np.eye(4, dtype=np.uint8)).convert("P").save(tmp_path / "a.png", bits=bits)
+        data = bytearray((tmp_path / "a.png").read_bytes())
+        data[25] = 0  # from palette to greyscale
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+        (tmp_path / "a.png").write_bytes(data)
+        assert reason(tmp_path / "a.png", Grid.from_axes((4, 4, 1), (1, 1, 1))) == "not-labels"
 
 
 def write_seg(volume: Volume, masks: np.ndarray, path, kind="BINARY") -> None:

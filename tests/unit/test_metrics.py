@@ -45,6 +45,31 @@ def test_hausdorff_is_in_mm_along_each_axis():
     assert np.isnan(hausdorff95_mm(box(10, 20), box(0, 0), GRID))
 
 
+def test_hausdorff_on_a_sheared_grid_is_that_of_the_same_places_on_an_upright_one():
+    lean = GRID.affine.copy()
+    lean[:3, 2] = (1.0, 0.0, 3.0)  # a slice lies one voxel beside the one below
+    places = [box(10, 20), box(13, 26, k0=2, k1=6)]
+    leaning = [np.stack([np.roll(m[..., k], -k, 0) for k in range(GRID.shape[2])], -1) for m in places]
+    expected = hausdorff95_mm(*places, GRID)
+    assert expected > 3
+    assert hausdorff95_mm(*leaning, Grid(GRID.shape, lean)) == pytest.approx(expected, rel=0.05)
+
+
+def test_each_label_of_64_bits_is_scored_by_its_own_number():
+    numbers = (2**24 + 1, 2**24, 3_000_000_000, 2**53 + 1, 2**63 + 1)
+    fixed = np.zeros(GRID.shape, np.uint64)
+    for n, number in enumerate(numbers):
+        fixed[6 * n : 6 * n + 5, 10:20, 3:7] = number
+    moving = np.roll(fixed, 4, 0)
+    moving[moving == 2**63 + 1] = 2**63  # a neighbour is another structure
+    scores = evaluate_labels(shifted(4.0), fixed, GRID, moving, GRID)["labels"]
+    assert set(scores) == {str(n) for n in (*numbers, 2**63)}
+    assert [scores[str(n)]["dice"] for n in numbers[:-1]] == [1.0] * 4
+    assert np.isnan(scores[str(2**63 + 1)]["dice"])
+    small = fixed.astype(np.int64).clip(0, 2**24).astype(np.int32)  # maps of other types are compared too
+    assert evaluate_labels(shifted(0.0), fixed, GRID, small, GRID)["labels"][str(2**24)]["dice"] > 0
+
+
 def test_labels_are_scored_under_the_transform_and_absent_ones_do_not_count():
     fixed = box(10, 20).astype(np.int32)
     moving = box(14, 24).astype(np.int32)

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from samreg.errors import UsageError
 from samreg.geometry import Grid
+from samreg.matching import match_labels
 from samreg.rois import Roi, RoiPair, RoiPairs, RoiSet
 
 few = settings(max_examples=30, deadline=None, derandomize=True)
@@ -61,6 +62,34 @@ def test_a_label_map_comes_back_from_its_regions():
     assert [roi.label for roi in rois] == [2, 7, 300]
     with pytest.raises(UsageError):
         RoiSet.from_labels(labels[1:], grid)
+
+
+def test_labels_of_64_bits_keep_their_numbers_through_regions_and_pairs():
+    numbers = (2**24, 2**24 + 1, 3_000_000_000, 2**53 + 1, 2**63 + 1)
+    labels = np.zeros(GRID.shape, np.uint64)
+    for n, number in enumerate(numbers):
+        labels[6 * n : 6 * n + 5, 8:16, 8:16] = number
+    rois = RoiSet.from_labels(labels, GRID)
+    assert [roi.label for roi in rois] == list(numbers)
+    pairs = match_labels(rois, RoiSet.from_labels(labels[::-1].copy(), GRID))
+    told = json.loads(json.dumps(pairs.as_json()))["pairs"]
+    assert [(p["fixed"]["label"], p["moving"]["label"]) for p in told] == [(n, n) for n in numbers]
+    drawn, _ = pairs.label_map("fixed")
+    for pair in pairs:
+        np.testing.assert_array_equal(drawn == pair.id, labels == pair.fixed.label)
+
+
+def test_the_label_map_of_very_many_pairs_keeps_their_ids():
+    cubes = {n: Roi.from_mask(np.ones((2, 2, 2), bool), offset=(x, 0, 0)) for n, x in ((65535, 0), (70001, 9))}
+    pairs = RoiPairs(GRID, GRID, tuple(RoiPair(n, cube, cube, 1.0, 1.0) for n, cube in cubes.items()))
+    labels, _ = pairs.label_map("fixed")
+    assert set(np.unique(labels).tolist()) == {0, 65535, 70001}
+
+
+def test_the_area_of_a_region_in_slices_whose_axes_are_not_perpendicular():
+    affine = np.eye(4)
+    affine[:3, 1] = (2.0, 3.0, 0.0)
+    assert RoiSet(Grid((4, 4, 4), affine), ()).area_mm2(Roi.from_mask(np.ones((2, 2, 1), bool))) == pytest.approx(12.0)
 
 
 def test_sizes_and_centroids_are_in_millimetres():

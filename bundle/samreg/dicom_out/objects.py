@@ -17,7 +17,7 @@ from samreg.dicom_out.common import Stamp, new_uid, save
 from samreg.dicom_out.dreg import TOLERANCE_MM, deformable_registration, sampled_field
 from samreg.dicom_out.readback import REGISTRATION_TOLERANCE_MM, verify_registration, verify_segmentation
 from samreg.dicom_out.reg import spatial_registration
-from samreg.dicom_out.seg import Side, numbered, segmentation
+from samreg.dicom_out.seg import MAX_SEGMENTS, Side, numbered, segmentation
 from samreg.errors import UsageError
 from samreg.geometry import SourceSeries, Volume
 from samreg.io.dicom_headers import quiet
@@ -110,6 +110,9 @@ class _Writer:
         pairs = self.result.pairs
         if len(pairs) == 0:
             self.notes.append("No SEG: no regions were paired.")
+            return
+        if len(pairs) > MAX_SEGMENTS:
+            self.notes.append(f"No SEG: {len(pairs)} regions were paired, and a SEG numbers {MAX_SEGMENTS} at most.")
             return
         tracking_uids = {pair.id: str(new_uid()) for pair in pairs}
         sides: tuple[tuple[Side, Volume, SourceSeries], ...] = (

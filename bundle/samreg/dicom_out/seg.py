@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 Side = Literal["fixed", "moving"]
 
+MAX_SEGMENTS = 65535  # a segment number has 16 bits
+
 # Scanners round positions to 0.1 mm; a regular grid through them may be off by some such steps.
 MAX_OFFSET_MM = 0.3
 
@@ -62,7 +64,8 @@ def segmentation(
     """The regions of one side, one BINARY segment for each pair in order of the pairs' ids.
 
     Segments are numbered from 1 without gaps, as the standard asks: the number is the pair's id
-    wherever the ids are.
+    wherever the ids are. A region of a given label map names its label there, which may need more than the 16 bits
+    of a segment number.
 
     highdicom builds the object from which slices each region occupies, as images of one pixel, and the
     pixels are filled in afterwards: a stack of all masks would take gigabytes.
@@ -74,10 +77,16 @@ def segmentation(
         tracking_uids: UID of each pair by its id.
 
     Raises:
-        OutputInvalid: The series' slices are not where the volume's are.
+        OutputInvalid: The series' slices are not where the volume's are, or the volume's axes are not perpendicular.
     """
     import highdicom as hd
 
+    if volume.grid.is_sheared:
+        raise OutputInvalid(
+            f"a grid whose axes are not perpendicular (by {volume.grid.shear_mm:.2f} mm)",
+            "perpendicular axes, as every DICOM image has",
+            reason="segmentation-misplaced",
+        )
     rois = {n: getattr(pair, side) for n, pair in numbered(pairs).items()}
     headers = _one_pixel_headers(source)
     planes = slice_indices([p for h in headers for p in _positions(h)], volume.grid)
@@ -89,7 +98,7 @@ def segmentation(
         source_images=headers,
         pixel_array=occupied[planes],
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=_descriptions(pairs, stamp, tracking_uids),
+        segment_descriptions=_descriptions(pairs, side, stamp, tracking_uids),
         series_instance_uid=new_uid(),
         series_number=9003 if side == "fixed" else 9004,
         sop_instance_uid=new_uid(),
@@ -177,7 +186,9 @@ def _masks(frames: Sequence[tuple[int, int]], rois: Mapping[int, Roi], shape: tu
             yield mask
 
 
-def _descriptions(pairs: RoiPairs, stamp: Stamp, tracking_uids: Mapping[int, str]) -> list[SegmentDescription]:
+def _descriptions(
+    pairs: RoiPairs, side: Side, stamp: Stamp, tracking_uids: Mapping[int, str]
+) -> list[SegmentDescription]:
     import highdicom as hd
 
     algorithm = hd.AlgorithmIdentificationSequence(
@@ -189,7 +200,7 @@ def _descriptions(pairs: RoiPairs, stamp: Stamp, tracking_uids: Mapping[int, str
     return [
         hd.seg.SegmentDescription(
             segment_number=number,
-            segment_label=f"ROI {pair.id}",
+            segment_label=f"ROI {pair.id}" + (f", label {label}" if (label := getattr(pair, side).label) else ""),
             segmented_property_category=codes.SCT.Tissue,
             segmented_property_type=codes.SCT.Tissue,
             algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,

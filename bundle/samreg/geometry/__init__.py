@@ -1,7 +1,16 @@
 """Grids, volumes and interpolation in LPS millimetres."""
 
 from samreg.geometry.grid import Grid, finest_spacing_mm, transform_points
-from samreg.geometry.sampling import gaussian_smooth, grid_points, index_points, inside, resample, sample, sample_each
+from samreg.geometry.sampling import (
+    gaussian_smooth,
+    grid_points,
+    index_points,
+    inside,
+    resample,
+    sample,
+    sample_each,
+    sample_nearest,
+)
 from samreg.geometry.volume import SourceSeries, Volume
 
 __all__ = [
@@ -16,5 +25,6 @@ __all__ = [
     "resample",
     "sample",
     "sample_each",
+    "sample_nearest",
     "transform_points",
 ]

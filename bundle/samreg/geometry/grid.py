@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from samreg.errors import UsageError
 from samreg.types import Matrix4, Points, Points_ijk
 
+MAX_SHEAR_MM = 0.01  # a grid that leans by less counts as upright
+NEGLIGIBLE_VOX = 0.01  # so much of a field of view is worth no further voxel
+
 _CUBE = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 
 
@@ -103,6 +106,33 @@ class Grid:
     def active_axes(self) -> tuple[int, ...]:
         """Axes with more than one voxel."""
         return tuple(a for a in range(3) if self.shape[a] > 1)
+
+    @property
+    def shear_mm(self) -> float:
+        """How far a reader that knows perpendicular axes alone misplaces a voxel, at worst; 0 where they are that."""
+        u, _, vt = np.linalg.svd(self.direction)
+        reach = _CUBE * (np.asarray(self.shape) - 1) @ (self.affine[:3, :3] - u @ vt * self.spacing_mm).T
+        return float(np.linalg.norm(reach, axis=1).max())
+
+    @property
+    def is_sheared(self) -> bool:
+        """True where the axes are not perpendicular, by so much that it misplaces a voxel (`shear_mm`)."""
+        return self.shear_mm > MAX_SHEAR_MM
+
+    def upright(self) -> Grid:
+        """The grid of perpendicular axes that covers the field of view of a sheared one.
+
+        Axis i, the plane of i and j, and the size of a voxel are kept, so the slices of a tilted stack lie in the
+        same planes, and a single slice stays one.
+        """
+        direction, upper = np.linalg.qr(self.affine[:3, :3])
+        sign = np.sign(np.diag(upper))
+        direction, spacing = direction * sign, np.abs(np.diag(upper))
+        edge = np.where(np.asarray(self.shape) > 1, 0.5, 0.0)
+        reach = self.lps(_CUBE * (np.asarray(self.shape) - 1 + 2 * edge) - edge) @ direction
+        low, high = reach.min(0) + edge * spacing, reach.max(0) - edge * spacing
+        shape = np.ceil((high - low) / spacing - NEGLIGIBLE_VOX).astype(int) + 1
+        return Grid.from_axes(shape, spacing, (direction @ low).tolist(), direction)
 
     def lps(self, points_ijk: Points_ijk | NDArray[np.integer]) -> Points:
         """LPS mm of continuous indices [..., 3]."""

@@ -35,7 +35,7 @@ def sample(
     """Values of an image at continuous indices; differentiable in both.
 
     Args:
-        image: [c, i, j, k] floating point.
+        image: [c, i, j, k] floating point; with "nearest" of any dtype.
         points_ijk: [..., 3] in voxel indices of the image.
         mode: Linear or nearest; a point half way between two voxels belongs to the one of greater index, whatever
             the last digit says.
@@ -48,23 +48,55 @@ def sample(
     shape = image.shape[1:]
     flat = points_ijk.reshape(-1, 3)
     if mode == "nearest":
-        flat = flat + HALF_WAY_VOX
+        values = image.reshape(image.shape[0], -1)[:, nearest_voxels(flat, shape)]
+        return _with_outside(values.reshape(image.shape[0], *points_ijk.shape[:-1]), points_ijk, shape, outside)
     # The CPU kernel runs in parallel over the batch alone, so the points are folded into one.
     count = flat.shape[0]
     batch = max(1, min(torch.get_num_threads() if image.device.type == "cpu" else 1, count))
     each = -(-count // batch)
     if each * batch != count:
         flat = torch.cat([flat, flat[-1:].expand(each * batch - count, 3)])
-    values = sample_each(image[None].expand(batch, *image.shape), flat.reshape(batch, each, 3), mode=mode)
+    values = sample_each(image[None].expand(batch, *image.shape), flat.reshape(batch, each, 3))
     values = values.movedim(1, 0).reshape(image.shape[0], -1)[:, :count]
-    values = values.reshape(image.shape[0], *points_ijk.shape[:-1])
+    return _with_outside(values.reshape(image.shape[0], *points_ijk.shape[:-1]), points_ijk, shape, outside)
+
+
+def _with_outside(values: Tensor, points_ijk: Tensor, shape: Sequence[int], outside: float | None) -> Tensor:
+    """Values [c, ...], those beyond the field of view replaced."""
     if outside is None:
         return values
     return torch.where(inside(points_ijk, shape), values, torch.full_like(values, outside))
 
 
-def sample_each(images: Tensor, points_ijk: Tensor, *, mode: Interpolation = "linear") -> Tensor:
-    """Values of several images, each at its own points; the border repeats.
+def nearest_voxels(points_ijk: Tensor, shape: Sequence[int]) -> Tensor:
+    """Place in C order, int64 [...], of the voxel nearest to each index [..., 3]; beyond the grid that of its border.
+
+    A point half way between two voxels belongs to the one of greater index, whatever the last digit says.
+    """
+    ijk = torch.floor(points_ijk + (0.5 + HALF_WAY_VOX)).nan_to_num(-1.0)
+    i, j, k = (ijk[..., axis].clamp(0, n - 1).long() for axis, n in enumerate(shape))
+    return (i * shape[1] + j) * shape[2] + k
+
+
+def sample_nearest(voxels: np.ndarray, points_ijk: Tensor, *, outside: float = 0.0) -> np.ndarray:
+    """Voxels [i, j, k] of any dtype at continuous indices, by place: no value is ever computed with.
+
+    Args:
+        voxels: A label map, or an image.
+        points_ijk: [..., 3] in voxel indices, on any device.
+        outside: Value beyond the field of view (half a voxel of border included).
+
+    Returns:
+        [...] in the dtype of the voxels.
+    """
+    flat = np.ascontiguousarray(voxels).reshape(-1)
+    out = flat[nearest_voxels(points_ijk, voxels.shape).cpu().numpy()]
+    out[~inside(points_ijk, voxels.shape).cpu().numpy()] = outside
+    return out
+
+
+def sample_each(images: Tensor, points_ijk: Tensor) -> Tensor:
+    """Values of several images, each at its own points, interpolated linearly; the border repeats.
 
     Args:
         images: [b, c, i, j, k] floating point.
@@ -75,9 +107,7 @@ def sample_each(images: Tensor, points_ijk: Tensor, *, mode: Interpolation = "li
     """
     scale, offset = (t.to(points_ijk) for t in normalised_from_index(images.shape[2:]))
     where = (points_ijk * scale + offset).flip(-1).to(images.dtype)[:, :, None, None, :]
-    values = grid_sample(
-        images, where, mode="bilinear" if mode == "linear" else "nearest", padding_mode="border", align_corners=False
-    )
+    values = grid_sample(images, where, mode="bilinear", padding_mode="border", align_corners=False)
     return values[..., 0, 0]
 
 
@@ -117,15 +147,22 @@ def resample(
     Returns:
         float32 [i, j, k]; in nearest mode the dtype of the input.
     """
+    slabs = (
+        (where, torch.as_tensor(source.index(points), dtype=torch.float32, device=device))
+        for where, points in target.slabs()
+    )
+    if mode == "nearest":
+        found = np.empty(target.shape, voxels.dtype)
+        for where, ijk in slabs:
+            found[where] = sample_nearest(voxels, ijk, outside=outside)
+        return found
     image = torch.as_tensor(np.ascontiguousarray(voxels), device=device).float()[None]
-    if antialias and mode == "linear":
+    if antialias:
         image = _smooth_for(image, source, target)
     out = torch.empty(target.shape, dtype=torch.float32, device=device)
-    for where, points in target.slabs():
-        ijk = torch.as_tensor(source.index(points), dtype=torch.float32, device=device)
-        out[where] = sample(image, ijk, mode=mode, outside=outside)[0]
-    result = out.cpu().numpy()
-    return result.round().astype(voxels.dtype) if mode == "nearest" else result
+    for where, ijk in slabs:
+        out[where] = sample(image, ijk, outside=outside)[0]
+    return out.cpu().numpy()
 
 
 def _smooth_for(image: Tensor, source: Grid, target: Grid) -> Tensor:

@@ -37,10 +37,15 @@ def checked_grid(shape: tuple[int, ...], affine: Matrix4) -> Grid:
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-def volume_from_array(values: np.ndarray, affine: Matrix4, *, name: str, notes: Mapping[str, str]) -> Volume:
+def volume_from_array(
+    values: np.ndarray, affine: Matrix4, *, name: str, notes: Mapping[str, str], stored: bool = False
+) -> Volume:
     """A volume from values [i, j, k] or [i, j] and an affine (LPS mm).
 
     A single slice that lies along i or j is turned, so that k runs along the slices.
+
+    Args:
+        stored: Keep the values' own type, instead of float32.
 
     Raises:
         InputRefused: `no-orientation`, `non-finite-voxels`.
@@ -57,7 +62,8 @@ def volume_from_array(values: np.ndarray, affine: Matrix4, *, name: str, notes: 
     shear = np.abs(grid.direction.T @ grid.direction - np.eye(3)).max()
     if shear > SHEAR_NOTED:
         notes["shear"] = f"the voxel axes are not perpendicular (cosine {shear:.3f})"
-    voxels = np.ascontiguousarray(array, dtype=np.float32)
+    # Their own type, in the byte order of this machine.
+    voxels = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=") if stored else np.float32)
     refuse_if_not_finite(voxels)
     return Volume(voxels, grid, name=name, notes=notes)
 

@@ -109,12 +109,7 @@ def read_image(
     """
     source = find_source(path, series_uid, as_files=as_files)
     kind = image_format(source)
-    if pixel_spacing_mm is not None and kind != "picture":
-        raise UsageError(
-            f"a pixel spacing for an image of format {kind}",
-            "a picture (PNG, JPEG, TIFF)",
-            "Leave it out: this format states its own.",
-        )
+    _check_spacing(pixel_spacing_mm, kind)
     if isinstance(source, Series):
         return read_series(source, as_files=as_files)
     if kind == "NIfTI":
@@ -122,6 +117,44 @@ def read_image(
     if kind == "ITK":
         return read_itk(source)
     return read_picture(source, pixel_spacing_mm)
+
+
+def read_stored(path: Path | str, *, pixel_spacing_mm: Sequence[float] | None = None) -> Volume:
+    """An image file with its values in the type that it stores them in, as label numbers need them.
+
+    Args:
+        path: NIfTI, NRRD, MetaImage or picture.
+        pixel_spacing_mm: As for `read_image`.
+
+    Returns:
+        Voxels [i, j, k] of the file's own type; float64 where a NIfTI header scales them, float32 where a
+        picture is in colour.
+
+    Raises:
+        UsageError: A DICOM source, or an option that does not fit the format.
+        InputRefused: As `read_image`.
+    """
+    kind = image_format(path)
+    if kind == "DICOM":
+        raise UsageError("a DICOM source", "an image file", "Read it with `read_image`")
+    _check_spacing(pixel_spacing_mm, kind)
+    if kind == "picture":
+        return read_picture(Path(path), pixel_spacing_mm, stored=True)
+    return read_nifti(Path(path), stored=True) if kind == "NIfTI" else read_itk(Path(path), stored=True)
+
+
+def _check_spacing(pixel_spacing_mm: Sequence[float] | None, kind: Format) -> None:
+    """Refuse a spacing given for a format that states its own.
+
+    Raises:
+        UsageError: It is given, and the image is no picture.
+    """
+    if pixel_spacing_mm is not None and kind != "picture":
+        raise UsageError(
+            f"a pixel spacing for an image of format {kind}",
+            "a picture (PNG, JPEG, TIFF)",
+            "Leave it out: this format states its own.",
+        )
 
 
 def describe(

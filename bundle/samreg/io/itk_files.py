@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 MAX_HEADER_BYTES = 65536
 
 
-def read_itk(path: Path) -> Volume:
+def read_itk(path: Path, *, stored: bool = False) -> Volume:
     """A NRRD or MetaImage file (.nrrd, .nhdr, .mha, .mhd) of two or three dimensions.
+
+    Args:
+        stored: Keep the type of the values, instead of float32.
 
     Raises:
         InputRefused: `unreadable-file`, `no-orientation`, `no-spacing`, `4d`, `not-greyscale`,
@@ -35,8 +38,8 @@ def read_itk(path: Path) -> Volume:
     except RuntimeError as error:
         raise unreadable(path.name, _kind(path)) from error
     # ITK's array is [k, j, i].
-    values = np.asarray(values, np.float32).T.reshape(_three(shape))
-    return volume_from_array(values, _affine(reader), name=f"{_kind(path)} image", notes={})
+    values = np.asarray(values, None if stored else np.float32).T.reshape(_three(shape))
+    return volume_from_array(values, _affine(reader), name=f"{_kind(path)} image", notes={}, stored=stored)
 
 
 def describe_itk(path: Path) -> dict[str, Any]:

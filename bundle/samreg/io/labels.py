@@ -1,9 +1,10 @@
-"""Given label maps (Case 1): on the image's own grid, or refused."""
+"""Label maps: whole numbers that are never computed with, on the image's own grid, or refused."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy as np
 from samreg.errors import InputRefused
 from samreg.geometry import Grid, Volume
 from samreg.io.dicom_headers import DAMAGE, quiet, read_header, text
-from samreg.io.images import image_format, read_image
+from samreg.io.images import image_format, read_image, read_stored
 from samreg.types import Labels
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ logger = logging.getLogger(__name__)
 # Headers in float32 move a corner by a few hundredths of a voxel at most.
 TOLERANCE_VOXELS = 0.05
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
-# float32 holds whole numbers exactly up to here.
-MAX_LABEL = 2**24
 
 
 def read_labels(path: Path | str, reference: Volume | Grid, label: int | None = None) -> Labels:
@@ -41,11 +40,12 @@ def read_labels(path: Path | str, reference: Volume | Grid, label: int | None = 
             whole also where others lie over it. Other formats, and a SEG without it, are read as ever.
 
     Returns:
-        int32 [i, j, k] on the reference grid, 0 is background.
+        Whole numbers [i, j, k] on the reference grid, 0 is background: int32 where they fit, else int64 or uint64.
 
     Raises:
-        InputRefused: `other-grid`, `not-labels` (fractions, negative numbers), `no-labels` (all zero),
-            `other-frame-of-reference`, `unsupported-sop-class`, or as `read_image`.
+        InputRefused: `other-grid`, `not-labels` (fractions, negative numbers), `label-limit` (numbers that a
+            floating-point file cannot tell apart), `no-labels` (all zero), `other-frame-of-reference`,
+            `unsupported-sop-class`, or as `read_image`.
 
     Example:
         labels = read_labels("t1_organs.nii.gz", volume)
@@ -59,10 +59,73 @@ def read_labels(path: Path | str, reference: Volume | Grid, label: int | None = 
     else:
         # A picture has no place of its own: it takes the spacing of the picture that was segmented.
         spacing = grid.spacing_mm[:2].tolist() if kind == "picture" else None
-        volume = read_image(path, pixel_spacing_mm=spacing)
-        if "colour" in volume.notes:
-            raise _no_labels("the label picture is in colour")
-        labels = on_grid(_whole_numbers(volume.voxels), volume.grid, grid)
+        own = _label_volume(path, spacing)
+        labels = on_grid(own.voxels, own.grid, grid)
+    return _some(labels)
+
+
+def read_label_map(path: Path | str) -> Volume:
+    """A label map on the grid that its file states, as where nothing but labels is compared.
+
+    Args:
+        path: NIfTI, NRRD, MetaImage, or a picture that states its spacing.
+
+    Returns:
+        Whole numbers [i, j, k] as from `read_labels`.
+
+    Raises:
+        InputRefused: As `read_labels`.
+    """
+    path = Path(path)
+    if image_format(path) == "DICOM":  # a SEG needs the series that it belongs to
+        grid = read_image(path).grid
+        return Volume(read_labels(path, grid), grid)
+    own = _label_volume(path)
+    return replace(own, voxels=_some(own.voxels))
+
+
+def read_for_nearest(
+    path: Path | str, *, pixel_spacing_mm: Sequence[float] | None = None, as_files: bool = False
+) -> Volume:
+    """An image whose voxels are only ever picked, never mixed: whole numbers stay what they are.
+
+    Args:
+        path, pixel_spacing_mm, as_files: As for `read_image`.
+
+    Returns:
+        Integers in the type of the file; whole numbers that a file stores or scales as floating point in the
+        smallest integer type that holds them all, or float32 where that type cannot tell them apart; any other image
+        float32.
+
+    Raises:
+        UsageError, InputRefused: As `read_image`; `label-limit` for numbers that were rounded before they could be
+            read: beyond float32 in DICOM, beyond float64 where a NIfTI header scales integers.
+    """
+    if image_format(path) == "DICOM":
+        volume = read_image(path, pixel_spacing_mm=pixel_spacing_mm, as_files=as_files)
+    else:
+        volume = read_stored(path, pixel_spacing_mm=pixel_spacing_mm)
+    values = volume.voxels
+    if values.dtype.kind == "f":
+        if not np.array_equal(values, np.round(values)):
+            values = values.astype(np.float32, copy=False)
+        elif np.abs(values).max() < _distinct(values.dtype):
+            low, high = (np.min_scalar_type(int(v)) for v in (values.min(), values.max()))
+            values = values.astype(np.promote_types(low, high))
+        elif image_format(path) == "DICOM" or values.dtype != np.float32:
+            raise _beyond(values)
+    return replace(volume, voxels=values)
+
+
+def _label_volume(path: Path, pixel_spacing_mm: Sequence[float] | None = None) -> Volume:
+    volume = read_stored(path, pixel_spacing_mm=pixel_spacing_mm)
+    if "colour" in volume.notes:
+        raise _no_labels("the label picture is in colour")
+    return replace(volume, voxels=_whole_numbers(volume.voxels))
+
+
+def _some(labels: Labels) -> Labels:
+    """The labels, if there is one."""
     if not labels.any():
         raise InputRefused(
             "the label map is empty",
@@ -114,9 +177,29 @@ def _other_grid(source: Grid, target: Grid) -> InputRefused:
 
 
 def _whole_numbers(values: np.ndarray) -> Labels:
-    if values.min() < 0 or values.max() > MAX_LABEL or not np.array_equal(values, np.round(values)):
-        raise _no_labels(f"the label map holds values from {values.min():g} to {values.max():g} that are no labels")
-    return values.astype(np.int32)
+    """Values of any type as labels: int32 where they fit, else int64 or uint64."""
+    low, high = values.min(), values.max()
+    if low < 0 or (values.dtype.kind == "f" and not np.array_equal(values, np.round(values))):
+        raise _no_labels(f"the label map holds values from {low:g} to {high:g} that are no labels")
+    if values.dtype.kind == "f" and high >= _distinct(values.dtype):
+        raise _beyond(values)
+    fitting = (t for t in (np.int32, np.int64, np.uint64) if int(high) <= np.iinfo(t).max)
+    return values.astype(next(fitting), copy=False)
+
+
+def _distinct(dtype: np.dtype) -> int:
+    """From here on a floating-point type rounds some whole numbers to others."""
+    return int(2 ** (np.finfo(dtype).nmant + 1))
+
+
+def _beyond(values: np.ndarray) -> InputRefused:
+    limit = _distinct(values.dtype)
+    return InputRefused(
+        f"the label map holds {np.abs(values).max():.0f} as {values.dtype}, which cannot tell such numbers apart",
+        f"numbers below {limit} in this type, or an integer type",
+        "Write the label map with integers (int32, or int64 beyond 2147483647).",
+        reason="label-limit",
+    )
 
 
 def _no_labels(got: str) -> InputRefused:
@@ -178,7 +261,7 @@ def _merged(seg: hd.seg.Segmentation, numbers: Sequence[int], grid: Grid, frame_
         except (RuntimeError, ValueError) as error:
             found = Grid(volume.spatial_shape, volume.affine)
             raise _other_grid(found, grid) from error
-        mask = _whole_numbers(np.asarray(array, np.float32).reshape(grid.shape)) > 0
+        mask = _whole_numbers(np.asarray(array).reshape(grid.shape)) > 0
         overlap += int((mask & (out > 0)).sum())
         out[mask] = number
     if overlap:

@@ -21,10 +21,13 @@ LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
-def read_nifti(path: Path) -> Volume:
+def read_nifti(path: Path, *, stored: bool = False) -> Volume:
     """A NIfTI image (.nii, .nii.gz) of two or three dimensions.
 
     The sform is used, else the qform; a file with neither is refused.
+
+    Args:
+        stored: Keep the type of the values (float64 where the file scales them), instead of float32.
 
     Raises:
         InputRefused: `unreadable-file`, `no-orientation`, `4d`, `not-greyscale`, `size-limit`,
@@ -33,11 +36,11 @@ def read_nifti(path: Path) -> Volume:
     image = _open(path)
     affine, notes = _affine_lps(image)
     try:
-        values = np.asarray(image.dataobj, dtype=np.float32)
+        values = np.asarray(image.dataobj, dtype=None if stored else np.float32)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise unreadable(path.name, "NIfTI") from error
     shape = nifti_shape(image)
-    return volume_from_array(values.reshape(shape), affine, name="NIfTI image", notes=notes)
+    return volume_from_array(values.reshape(shape), affine, name="NIfTI image", notes=notes, stored=stored)
 
 
 def describe_nifti(path: Path) -> dict[str, Any]:

@@ -23,12 +23,13 @@ GREYSCALE = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B")
 COLOUR = ("RGB", "RGBA", "LA", "P", "PA", "CMYK", "YCbCr", "RGBX", "La", "RGBa")
 # What programs write when nobody measured anything: a screen's dots per inch.
 SCREEN_DPI = (72, 96)
+TIFF_SAMPLE_FORMAT = 339
 TIFF_X_RESOLUTION, TIFF_Y_RESOLUTION, TIFF_UNIT = 282, 283, 296
 MM_PER_TIFF_UNIT = {2: 25.4, 3: 10.0}
 EXIF_ORIENTATION = 274
 
 
-def read_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None) -> Volume:
+def read_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None, *, stored: bool = False) -> Volume:
     """A picture as a volume of one slice: i along x to the right, j along y down.
 
     Colour becomes luminance (ITU-R BT.601). Stored pixels are kept as they are: an EXIF
@@ -37,14 +38,18 @@ def read_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None) ->
     Args:
         path: PNG, JPEG or TIFF.
         pixel_spacing_mm: (along x, along y); None: the resolution that a PNG or TIFF states.
+        stored: Keep the type of greyscale values, instead of float32.
 
     Raises:
         UsageError: The given spacing is not two positive numbers.
         InputRefused: `no-spacing`, `unreadable-file`, `4d` for several pages, `not-greyscale`,
-            `size-limit`.
+            `size-limit`; `not-labels` for stored values of two or four bits.
     """
     with closing(_open(path)) as image:
         spacing, notes = _spacing(image, pixel_spacing_mm)
+        if stored:
+            _refuse_spread(image)
+        signed = _is_signed(image)
         try:
             image.load()
             if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
@@ -53,12 +58,13 @@ def read_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None) ->
                 values = np.asarray(image.convert("RGB"), np.float32) @ LUMINANCE
                 notes["colour"] = "converted to luminance"
             elif image.mode in GREYSCALE:
-                values = np.asarray(image, np.float32)
+                values = _pixels(image, signed=signed)
             else:
                 raise not_greyscale(f"of mode {image.mode}")
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             raise unreadable(path.name, "a picture") from error
-    return volume_from_array(values.T, np.diag([*spacing, 1.0, 1.0]), name="picture", notes=notes)
+    affine = np.diag([*spacing, 1.0, 1.0])
+    return volume_from_array(values.T, affine, name="picture", notes=notes, stored=stored)
 
 
 def describe_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None) -> dict[str, Any]:
@@ -94,6 +100,41 @@ def _open(path: Path) -> Image:
             f"the picture has {pages} pages", "one page", "Save the page to register on its own.", reason="4d"
         )
     return image
+
+
+def _is_signed(image: Image) -> bool | None:
+    """Whether a TIFF says that its integers are signed; None for other formats and for numbers that are no integers."""
+    tags = getattr(image, "tag_v2", None)
+    if image.format != "TIFF" or tags is None:
+        return None
+    return {1: False, 2: True}.get(tags.get(TIFF_SAMPLE_FORMAT, (1,))[0])
+
+
+def _pixels(image: Image, *, signed: bool | None) -> np.ndarray:
+    """Greyscale values [y, x]; Pillow has no type for signed bytes and for unsigned integers of 32 bits."""
+    values = np.asarray(image)
+    if image.mode == "L" and signed:
+        return values.view(np.int8)
+    if image.mode == "I" and signed is False:
+        return values.view(np.uint32)
+    return values.astype(np.uint8) if image.mode == "1" else values
+
+
+def _refuse_spread(image: Image) -> None:
+    """Refuse greys of two or four bits as numbers: Pillow spreads them over 0 to 255, as PNG asks.
+
+    Raises:
+        InputRefused: `not-labels`.
+    """
+    raw = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
+    bits = next((n for n in (2, 4) if f"L;{n}" in raw), None)
+    if bits is not None:
+        raise InputRefused(
+            f"the picture has greys of {bits} bits, which stand for shares of white and not for numbers",
+            "8 or 16 bits in each pixel",
+            "Write the labels as 8-bit greyscale.",
+            reason="not-labels",
+        )
 
 
 def _spacing(image: Image, given: Sequence[float] | None) -> tuple[tuple[float, float], dict[str, str]]:

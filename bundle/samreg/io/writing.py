@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from samreg.errors import UsageError
-from samreg.geometry import Grid
+from samreg.geometry import Grid, resample
 
-WRITTEN_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+WRITTEN_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")
 
 
 def check_image_name(path: Path) -> None:
@@ -22,24 +23,59 @@ def check_image_name(path: Path) -> None:
         raise UsageError(f"output image '{path.name}'", f"a name ending in one of {', '.join(WRITTEN_SUFFIXES)}")
 
 
+def writable_grid(grid: Grid, path: Path) -> Grid:
+    """The grid that an image on `grid` must be put on for a file of this name, so that every reader places it right.
+
+    That is the grid itself, unless its axes are not perpendicular and the file is NIfTI: there an sform alone can say
+    so, and programs built on ITK refuse it or put right angles in its place without a word. NRRD and MetaImage keep
+    such axes.
+
+    Returns:
+        The same grid, or the upright one that covers its field of view (`Grid.upright`).
+    """
+    return grid.upright() if _is_nifti(path) and grid.is_sheared else grid
+
+
 def write_image(voxels: np.ndarray, grid: Grid, path: Path) -> None:
-    """Write [i, j, k] voxels on their grid; the dtype is kept.
+    """Write [i, j, k] voxels on their grid; the dtype is kept, integers of 64 bits too.
+
+    Raises:
+        UsageError: The suffix is not one of `WRITTEN_SUFFIXES`, or the format cannot say where the voxels
+            lie (see `writable_grid`).
+    """
+    check_image_name(path)
+    if writable_grid(grid, path) is not grid:
+        raise UsageError(
+            f"axes that are not perpendicular for '{path.name}' (they misplace voxels by up to {grid.shear_mm:.2f} mm)",
+            "perpendicular axes in a NIfTI file",
+            "Resample the image to `writable_grid`, or write NRRD or MetaImage",
+        )
+    if _is_nifti(path):
+        _write_nifti(voxels, grid, path)
+    else:
+        _write_itk(voxels, grid, path)
+
+
+def write_labels(labels: np.ndarray, grid: Grid, path: Path) -> None:
+    """Write a label map [i, j, k], on the upright grid (nearest neighbour) where its own cannot be written.
 
     Raises:
         UsageError: The suffix is not one of `WRITTEN_SUFFIXES`.
     """
-    check_image_name(path)
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        _write_nifti(voxels, grid, path)
-    else:
-        _write_itk(voxels, grid, path)
+    target = writable_grid(grid, path)
+    write_image(labels if target is grid else resample(labels, grid, target, mode="nearest"), target, path)
+
+
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith(NIFTI_SUFFIXES)
 
 
 def _write_nifti(voxels: np.ndarray, grid: Grid, path: Path) -> None:
     import nibabel
 
     ras_from_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
-    image = nibabel.Nifti1Image(voxels, ras_from_lps @ grid.affine)
+    # nibabel asks for the dtype by name where it has 64 bits.
+    image = nibabel.Nifti1Image(voxels, ras_from_lps @ grid.affine, dtype=voxels.dtype)
     image.set_qform(image.affine, code=1)
     image.set_sform(image.affine, code=1)
     image.header.set_xyzt_units("mm")

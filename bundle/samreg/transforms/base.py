@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samreg.geometry import Grid, Volume, index_points, sample
+from samreg.geometry import Grid, Volume, index_points, sample, sample_nearest
 from samreg.types import Interpolation, Points
 
 
@@ -54,18 +54,24 @@ class Transform(ABC):
         Args:
             moving: Image or label map to pull through the transform.
             reference: Grid of the result, in the fixed image's space.
+            interpolation: "nearest" takes voxels as they are, labels of 64 bits too.
             outside: Value where the mapped point lies beyond the moving image.
 
         Returns:
             [i, j, k] on `reference`; float32, or the dtype of the input with "nearest".
         """
+        if interpolation == "nearest":
+            found = np.empty(reference.shape, moving.voxels.dtype)
+            for where, points in reference.slabs():
+                mapped = self.map_tensor(torch.as_tensor(points, device=device))
+                found[where] = sample_nearest(moving.voxels, index_points(moving.grid, mapped), outside=outside)
+            return found
         image = torch.as_tensor(np.ascontiguousarray(moving.voxels).astype(np.float32, copy=False), device=device)
         out = np.empty(reference.shape, np.float32)
         for where, points in reference.slabs():
             mapped = self.map_tensor(torch.as_tensor(points, device=device))
-            values = sample(image[None], index_points(moving.grid, mapped), mode=interpolation, outside=outside)
-            out[where] = values[0].cpu().numpy()
-        return out.astype(moving.voxels.dtype) if interpolation == "nearest" else out
+            out[where] = sample(image[None], index_points(moving.grid, mapped), outside=outside)[0].cpu().numpy()
+        return out
 
     def warp_labels(self, labels: np.ndarray, grid: Grid, reference: Grid) -> np.ndarray:
         """A label map on the fixed grid by arg-max of its linearly interpolated labels.

@@ -17,18 +17,17 @@ import numpy as np
 from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Grid
 from samreg.transforms.base import Transform
-from samreg.transforms.composite import Composite, compose
+from samreg.transforms.composite import Composite
 from samreg.transforms.field import DisplacementField, VelocityField
-from samreg.transforms.linear import Affine, Rigid, is_orthonormal
+from samreg.transforms.itk_files import ITK_SUFFIXES, read_itk
+from samreg.transforms.linear import Affine
 
 if TYPE_CHECKING:
     import SimpleITK
 
-ITK_SUFFIXES = (".h5", ".hdf5", ".tfm", ".txt", ".mat")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 RAS_INTENT, LPS_INTENT = 1006, 1007  # NIFTI_INTENT_DISPVECT as ITK ≥ 5.3 reads it; …_VECTOR, as ANTs writes it
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-PROBE_MM = 100.0  # distance of the points that read the matrix out of a linear ITK transform
 
 
 def write_transform(transform: Transform, path: str | Path, *, grid: Grid | None = None) -> None:
@@ -79,7 +78,7 @@ def write_displacement_nifti(transform: Transform, grid: Grid, path: str | Path)
     path = Path(path)
     if _suffix(path) not in NIFTI_SUFFIXES:
         raise UsageError(f"displacement file '{path.name}'", "a name that ends in .nii or .nii.gz")
-    if np.abs(grid.direction.T @ grid.direction - np.eye(3)).max() > 1e-4:
+    if grid.is_sheared or np.abs(grid.direction.T @ grid.direction - np.eye(3)).max() > 1e-4:
         raise UsageError("a grid whose axes are not perpendicular", "perpendicular axes for a NIfTI displacement field")
     image = _vector_image(grid, transform.displacement(grid))
     with _renamed_when_whole(path) as temporary:
@@ -100,8 +99,8 @@ def read_transform(path: str | Path) -> Transform:
         Rigid where a matrix is orthonormal to 1e-6, else Affine; DisplacementField; or a Composite.
 
     Raises:
-        InputRefused: The file is absent or unreadable, 2D, a B-spline or another kind without a
-            counterpart here, mirrors space, or holds no displacement field.
+        InputRefused: The file is absent, cut, damaged or unreadable, 2D, a list of several transforms, a B-spline or
+            another kind without a counterpart here, mirrors space, or holds no displacement field.
     """
     path = Path(path)
     suffix = _suffix(path)
@@ -114,26 +113,11 @@ def read_transform(path: str | Path) -> Transform:
     if not path.is_file():
         raise InputRefused(f"no transform file {path}", "an existing file", reason="transform-missing")
     try:
-        return _read_nifti(path) if suffix in NIFTI_SUFFIXES else _read_itk(path)
+        return _read_nifti(path) if suffix in NIFTI_SUFFIXES else read_itk(path)
     except UsageError as error:  # e.g. a matrix that mirrors, a vector that is not finite
         raise InputRefused(
             f"{path.name} holds {error.got}", error.expected, error.next_step, reason="transform-unsupported"
         ) from error
-
-
-def _read_itk(path: Path) -> Transform:
-    import SimpleITK
-
-    try:
-        transform = SimpleITK.ReadTransform(str(path))
-    except RuntimeError as error:
-        raise InputRefused(
-            f"{path.name} cannot be read as an ITK transform",
-            "a file written by ITK, SimpleITK, ANTs or 3D Slicer",
-            "An elastix parameter file must be exported as an ITK transform or a displacement field first.",
-            reason="transform-unreadable",
-        ) from error
-    return _from_itk(transform, path.name)
 
 
 def _read_nifti(path: Path) -> DisplacementField:
@@ -191,42 +175,6 @@ def _to_itk(part: Transform) -> SimpleITK.Transform:
     )
 
 
-def _from_itk(transform: SimpleITK.Transform, name: str) -> Transform:
-    import SimpleITK
-
-    if transform.GetDimension() != 3:
-        raise InputRefused(
-            f"{name} holds a {transform.GetDimension()}D transform",
-            "a 3D one (a picture is a 3D image of one slice)",
-            reason="transform-unsupported",
-        )
-    transform = transform.Downcast()
-    if isinstance(transform, SimpleITK.CompositeTransform):
-        count = transform.GetNumberOfTransforms()
-        return compose([_from_itk(transform.GetNthTransform(n), name) for n in reversed(range(count))])
-    if isinstance(transform, SimpleITK.DisplacementFieldTransform):
-        return _field_from(transform.GetDisplacementField())
-    if transform.IsLinear():
-        return _matrix_from(transform)
-    kind = transform.GetName()
-    raise InputRefused(
-        f"{name} holds a {kind}",
-        "matrices and displacement fields",
-        "Turn it into a displacement field (SimpleITK: TransformToDisplacementField; 3D Slicer: Transforms, convert).",
-        reason="transform-unsupported",
-    )
-
-
-def _matrix_from(transform: SimpleITK.Transform) -> Affine:
-    """Any linear ITK transform, whatever its parameters and centre, from where it takes four points."""
-    corner = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
-    ends = np.array([transform.TransformPoint(tuple(PROBE_MM * axis)) for axis in np.eye(3)])
-    matrix = np.eye(4)
-    matrix[:3, :3] = (ends - corner).T / PROBE_MM
-    matrix[:3, 3] = corner
-    return Rigid(matrix) if is_orthonormal(matrix[:3, :3]) else Affine(matrix)
-
-
 def _vector_image(grid: Grid, vectors: np.ndarray) -> SimpleITK.Image:
     """[i, j, k, 3] LPS mm as an ITK vector image (k, j, i)."""
     import SimpleITK
@@ -236,14 +184,6 @@ def _vector_image(grid: Grid, vectors: np.ndarray) -> SimpleITK.Image:
     image.SetSpacing(grid.spacing_mm.tolist())
     image.SetDirection(grid.direction.ravel().tolist())
     return image
-
-
-def _field_from(image: SimpleITK.Image) -> DisplacementField:
-    import SimpleITK
-
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    grid = Grid.from_axes(image.GetSize(), image.GetSpacing(), image.GetOrigin(), direction)
-    return DisplacementField(grid, SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0, 3))
 
 
 def _suffix(path: Path) -> str:

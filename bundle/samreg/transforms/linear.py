@@ -31,6 +31,7 @@ class Affine(Transform):
             raise UsageError(
                 f"a matrix with determinant {np.linalg.det(matrix[:3, :3]):.3g}",
                 "a positive determinant (anatomy is never mirrored)",
+                "Correct the image whose left and right are swapped, or whose axes are left-handed.",
             )
         matrix.setflags(write=False)
         self.moving_from_fixed = matrix
