@@ -178,11 +178,19 @@ def _job(call: Call, args: argparse.Namespace) -> workflow.Job:
             raise UsageError(f"'{key}' is {value!r}", "a SeriesInstanceUID")
     if "file" in settings:
         raise UsageError("unknown setting 'file'", "keys of the configuration")
+    config = config_from(args, settings)
+    if config.as_files:
+        raise UsageError(
+            "'as_files' is true, which leaves the DICOM objects out",
+            "DICOM objects, which platforms call the container for",
+            "Register such series with samreg register --as-files.",
+            reason="as-files",
+        )
     return workflow.Job(
         fixed=call.fixed,
         moving=call.moving,
         out=call.out,
-        config=config_from(args, settings),
+        config=config,
         allow_different_patients=bool(different),
         **named,
     )

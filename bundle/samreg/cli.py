@@ -97,6 +97,11 @@ def _add_register(commands: Any) -> None:
     p.add_argument(
         "--moving-rois", type=_path, metavar="FILE", help="label map on the moving grid; equal numbers are pairs"
     )
+    p.add_argument(
+        "--as-files",
+        action="store_true",
+        help="write everything but the DICOM objects; series without sound identifiers are registered too",
+    )
     p.add_argument("--dry-run", action="store_true", help="say from headers alone what would be done; write nothing")
     _add_talk(p)
 

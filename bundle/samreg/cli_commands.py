@@ -6,6 +6,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,12 @@ REFUSED = InputRefused.exit_code
 
 def register(args: Namespace) -> int:
     """Load, register and write; or say what would be done."""
+    config = config_from(args)
     job = workflow.Job(
         args.fixed,
         args.moving,
         args.out,
-        config_from(args),
+        replace(config, as_files=config.as_files or args.as_files),
         fixed_rois=args.fixed_rois,
         moving_rois=args.moving_rois,
         **_pair_options(args),
@@ -63,8 +65,9 @@ def apply(args: Namespace) -> int:
     transform = read_transform(args.transform)
     nearest = args.interpolation == "nearest"
     read = io.read_for_nearest if nearest else io.read_image
-    image = read(args.image, pixel_spacing_mm=spacings[0])
-    reference = io.read_image(args.reference, pixel_spacing_mm=spacings[1])
+    # An image is written, so nothing is asked of a series' identifiers.
+    image = read(args.image, pixel_spacing_mm=spacings[0], as_files=True)
+    reference = io.read_image(args.reference, pixel_spacing_mm=spacings[1], as_files=True)
     outside = 0.0 if nearest else min(0.0, float(image.voxels.min()))
     grid = writable_grid(reference.grid, args.out)
     if grid is not reference.grid:
@@ -139,7 +142,7 @@ def locate(args: Namespace) -> int:
     workflow.check_inputs(*inputs)
     workflow.check_config(config)
     with _output_folder(args.out, inputs, LOCATED) as output:
-        fixed, moving = io.read_pair(args.fixed, args.moving, **_pair_options(args))
+        fixed, moving = io.read_pair(args.fixed, args.moving, **_pair_options(args), as_files=True)
         with _progress(args) as on_progress:
             located = locate_region(fixed, moving, _prompt(args, fixed), config, on_progress=on_progress)
         if output is not None:

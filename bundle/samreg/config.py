@@ -241,6 +241,8 @@ class Config:
             regions are then the same on every processor, and float32 for others.
         threads: At most so many on a CPU; None: as many as there are processors for this process.
         cache, cache_gb: Folder that keeps what a model makes of a slice, and its size in 10⁹ bytes.
+        as_files: Write everything but the DICOM objects. Series whose identifiers no object could refer to are then
+            registered too.
 
     Raises (from `load`, `with_values`):
         UsageError: An unknown key, a wrong type, or a value out of range.
@@ -256,6 +258,7 @@ class Config:
     threads: int | None = None
     cache: str | None = None
     cache_gb: float = 20.0
+    as_files: bool = False
     seed: int = 0
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
@@ -270,8 +273,8 @@ class Config:
 
     @property
     def hash(self) -> str:
-        """Twelve hex digits of the SHA-256 of what decides the result: not device, threads, paths, cache and series."""
-        aside = ("device", "threads", "weights", "cache", "cache_gb", "series")
+        """Twelve hex digits of the SHA-256 of what decides the result: not device, threads, paths, files and series."""
+        aside = ("device", "threads", "weights", "cache", "cache_gb", "as_files", "series")
         values = {k: v for k, v in asdict(self).items() if k not in aside}
         return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 

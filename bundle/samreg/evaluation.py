@@ -112,7 +112,7 @@ def _landmark_scores(
     if images is None:
         return metrics.evaluate_landmarks(transform, *paired(*map(PointTable.read, landmarks)))
     spacings = picture_spacings(images, pixel_spacing_mm)
-    grids = [io.read_image(p, pixel_spacing_mm=s).grid for p, s in zip(images, spacings, strict=True)]
+    grids = [io.read_image(p, pixel_spacing_mm=s, as_files=True).grid for p, s in zip(images, spacings, strict=True)]
     tables = [PointTable.read_pixels(path, grid) for path, grid in zip(landmarks, grids, strict=True)]
     scores = metrics.evaluate_landmarks(transform, *paired(*tables), moving_grid=grids[1])
     return scores | {"left_out": max(len(t.points) for t in tables) - scores["count"]}

@@ -12,8 +12,10 @@ from samreg.geometry import Volume
 MIN_VOXELS = 8  # along two axes
 
 
-def read_if_paths(fixed: Volume | str | Path, moving: Volume | str | Path) -> tuple[Volume, Volume]:
-    """The two images, read if they are paths.
+def read_if_paths(
+    fixed: Volume | str | Path, moving: Volume | str | Path, *, as_files: bool = False
+) -> tuple[Volume, Volume]:
+    """The two images, read if they are paths (`as_files`: see `samreg.io.read_pair`).
 
     Raises:
         UsageError: One is a volume and one a path.
@@ -25,7 +27,7 @@ def read_if_paths(fixed: Volume | str | Path, moving: Volume | str | Path) -> tu
         raise UsageError("one image as a volume and one as a path", "two volumes or two paths")
     from samreg import io
 
-    return io.read_pair(fixed, moving)
+    return io.read_pair(fixed, moving, as_files=as_files)
 
 
 def check_images(fixed: Volume, moving: Volume) -> None:

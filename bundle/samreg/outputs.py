@@ -116,12 +116,17 @@ def write_dicom(result: RegistrationResult, folder: Path) -> tuple[dict[str, str
     A result that failed its gate gets segmentations alone: a registration object would be used.
 
     Returns:
-        What was written, {"reg": "dicom/reg.dcm", ...}, and a sentence for each object left out.
+        What was written, {"reg": "dicom/reg.dcm", ...}, and a sentence for each object left out. Nothing is written
+        for a configuration with `as_files`, or for images that are not both of a DICOM series.
 
     Raises:
         UsageError: There is a folder `dicom` already.
         OutputInvalid: An object does not reproduce the transform when read back.
     """
+    if result.config.as_files:
+        note = "No DICOM objects: registered as files (as_files)."
+        log.warning("%s", note)
+        return {}, [note]
     if result.fixed.source is None or result.moving.source is None:
         return {}, ["No DICOM objects: the input is not a pair of DICOM series."]
     from samreg.dicom_out import write_objects

@@ -98,7 +98,7 @@ def register(
     config = config or Config()
     if (fixed_labels is None) != (moving_labels is None):
         raise UsageError("a label map of one image alone", "label maps of both images, or of neither")
-    fixed, moving = read_if_paths(fixed, moving)
+    fixed, moving = read_if_paths(fixed, moving, as_files=config.as_files)
     labels = None if fixed_labels is None or moving_labels is None else (fixed_labels, moving_labels)
     config, notes = with_what_is_installed(config)
     registration = _Registration(fixed, moving, config, labels, on_progress or (lambda stage, share: None))

@@ -250,6 +250,7 @@ class _Sources:
 
 def _sources(job: Job) -> _Sources:
     options = {"allow_different_patients": job.allow_different_patients, "pixel_spacing_mm": job.pixel_spacing_mm}
+    options |= {"as_files": job.config.as_files}
     if roles := _roles(job):
         return _Sources(roles.fixed, roles.moving[0], options, roles.sentence, roles.decisions)
     uids = {"fixed_series": job.fixed_series, "moving_series": job.moving_series}
@@ -267,12 +268,12 @@ def _roles(job: Job) -> Roles | None:
     from samreg.io.images import image_format
 
     if job.moving is None:
-        return io.find_roles(job.fixed, job.rules)
+        return io.find_roles(job.fixed, job.rules, as_files=job.config.as_files)
     if job.config.series == SeriesConfig():
         return None
     if {image_format(path) for path in (job.fixed, job.moving)} != {"DICOM"}:
         raise UsageError("rules for series (series.…) of images that are not DICOM", "two DICOM folders, or no rules")
-    return io.roles_of(job.fixed, job.moving, job.rules)
+    return io.roles_of(job.fixed, job.moving, job.rules, as_files=job.config.as_files)
 
 
 def compute(inputs: Inputs, config: Config, on_progress: Progress | None = None) -> RegistrationResult:

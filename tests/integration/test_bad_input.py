@@ -263,7 +263,7 @@ class TestIncomplete:
         edit(files, **{keyword: ""})
         assert reason(read_image, folder) == slug
 
-    @pytest.mark.parametrize("value", [[0, 0], [-1.5, 1.5]], ids=["zero", "negative"])
+    @pytest.mark.parametrize("value", [[0, 0], [-1.5, 1.5], [1e-9, 1.5]], ids=["zero", "negative", "below atoms"])
     def test_spacing_that_is_none(self, files, folder, value):
         edit(files, PixelSpacing=value)
         assert reason(read_image, folder) == "no-spacing"

@@ -13,6 +13,7 @@ from samreg import cli, outputs, report
 from samreg.config import Config, QualityConfig
 from samreg.io import read_image
 from samreg.transforms.files import read_transform
+from tests.dicom_series import edit
 from tests.faults import mount_point
 from tests.instant import rotation
 
@@ -67,6 +68,45 @@ def test_the_written_transforms_are_the_result(study: Path, tmp_path: Path, inst
     assert warped.grid.same_as(fixed.grid)
     moving = read_image(study / "moving")
     np.testing.assert_allclose(warped.voxels, rotation(fixed).warp(moving, fixed.grid), atol=0.5)
+
+
+@pytest.fixture
+def nameless(study: Path, tmp_path: Path) -> Path:
+    """The study after an anonymisation that put a word in the place of every frame of reference."""
+    shutil.copytree(study, tmp_path / "nameless")
+    edit(sorted((tmp_path / "nameless").rglob("*.dcm")), FrameOfReferenceUID="anonymized")
+    return tmp_path / "nameless"
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_series_that_no_object_can_refer_to_are_registered_as_files(nameless: Path, tmp_path: Path, instant, capsys):
+    out = tmp_path / "out"
+    assert register(nameless, out) == 3
+    assert written(out) == {"report.json"}
+    assert report_in(out)["error"]["reason"] == "bad-uid"
+    assert "--as-files" in capsys.readouterr().err
+    assert register(nameless, out, "--dry-run") == 3
+    assert register(nameless, out, "--dry-run", "--as-files") == 0
+    capsys.readouterr()
+
+    assert register(nameless, out, "--as-files") == 0
+    assert written(out) == FILES
+    said = " ".join(report_in(out)["warnings"])
+    assert "registered as files" in said
+    assert "the FrameOfReferenceUID of 10 of 10 images is no UID" in said
+    assert "registered as files" in capsys.readouterr().err
+    image, warped = str(nameless / "moving"), str(tmp_path / "warped.nii.gz")
+    arguments = [str(out / "transform.h5"), image, "--reference", str(nameless / "fixed"), "-o", warped]
+    assert cli.main(["apply", *arguments]) == 0, "the image of a transform is read as the registration read it"
+
+
+def test_as_files_is_a_key_of_the_configuration(study: Path, tmp_path: Path, instant):
+    (tmp_path / "files.yaml").write_text("as_files: true\n")
+    assert register(study, tmp_path / "out", "--config", str(tmp_path / "files.yaml"), "--quiet") == 0
+    assert written(tmp_path / "out") == FILES
+    document = report_in(tmp_path / "out")
+    assert document["fixed"]["series_uid"], "identifiers that are sound are reported"
+    assert not any("dicom/" in path for path in document["objects"].values())
 
 
 def test_files_that_are_not_dicom_give_no_dicom(study: Path, tmp_path: Path, instant):

@@ -1,6 +1,7 @@
 """The semantic validator: a sound object has no finding, each fault has its own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,7 @@ REG_FAULTS: list[tuple[str, Callable[[Dataset], None]]] = [
     ("no-references", forget_other_study),
     ("no-references", forget_references),
     ("other-study", own_study_among_others),
+    ("bad-uid", lambda ds: setattr(ds, "StudyInstanceUID", "anonymized")),
     ("attribute-missing", lambda ds: delattr(ds, "ContentLabel")),
     ("attribute-missing", lambda ds: setattr(ds, "ContentLabel", "")),
     ("attribute-missing", lambda ds: delattr(ds, "PatientBirthDate")),
@@ -101,6 +103,15 @@ REG_FAULTS: list[tuple[str, Callable[[Dataset], None]]] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_a_word_for_the_frame_of_reference_is_found_though_the_image_has_it_too(files, images):
+    ds = dcmread(files["reg"])
+    moving_item(ds).FrameOfReferenceUID = "anonymized"
+    moving = replace(images[1], frame_of_reference_uid="anonymized")
+    assert ("error", "bad-uid") in rules(ds, (images[0], moving))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
 @pytest.mark.parametrize(("rule", "spoil"), REG_FAULTS)
 def test_each_fault_of_a_reg_is_found(files, images, rule, spoil):
     ds = dcmread(files["reg"])
@@ -164,11 +175,13 @@ SEG_FAULTS: list[tuple[str, Callable[[Dataset], None]]] = [
     ("frame-count", lambda ds: setattr(ds, "NumberOfFrames", 1)),
     ("pixel-length", lambda ds: setattr(ds, "PixelData", ds.PixelData[:-2])),
     ("frames", lambda ds: setattr(ds, "FrameOfReferenceUID", "1.2")),
+    ("bad-uid", lambda ds: setattr(ds.ReferencedSeriesSequence[0], "SeriesInstanceUID", "1.2." + "3" * 72)),
     ("no-references", lambda ds: delattr(ds, "ReferencedSeriesSequence")),
     ("no-references", another_image),
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
 @pytest.mark.parametrize(("rule", "spoil"), SEG_FAULTS)
 def test_each_fault_of_a_seg_is_found(files, images, rule, spoil):
     ds = dcmread(files["seg_moving"])

@@ -66,6 +66,7 @@ def test_slices_run_along_the_normal_and_files_follow_them(tmp_path):
 def test_highdicom_reads_the_same(tmp_path):
     files = write_dicom_series(small_volume(spacing=(0.7, 1.9, 3.0), direction=rotation()), tmp_path)
     edit(files[::2], RescaleSlope="2.5", RescaleIntercept="-7")
+    edit(files[1::2], RescaleSlope="0.5", RescaleIntercept="3")
     read = read_image(tmp_path)
     other = hd.get_volume_from_series([dcmread(f) for f in files], apply_presentation_lut=False)
     ijk = (np.linalg.inv(other.affine) @ np.append(read.grid.lps(np.array([3, 2, 5])), 1))[:3]

@@ -302,7 +302,12 @@ class TestNoPatientInMessages:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             roles = find_roles(tmp_path)
-            fixed, _ = read_pair(roles.fixed, roles.moving[0])
+            with pytest.raises(InputRefused) as refused:
+                read_pair(roles.fixed, roles.moving[0])
+            fixed, _ = read_pair(roles.fixed, roles.moving[0], as_files=True)
+        assert refused.value.reason == "bad-uid"
+        assert "Doe" not in refused.value.sentence
+        assert not any("Doe" in note for note in fixed.notes.values())
         assert [str(w.message) for w in caught if "Doe" in str(w.message)] == []
         assert fixed.modality is None
         assert "Doe" not in fixed.name

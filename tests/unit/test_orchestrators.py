@@ -266,7 +266,14 @@ def test_settings_that_cannot_be_followed_leave_the_reason(tmp_path, registered,
 
 @pytest.mark.parametrize(
     "settings",
-    ['{"fixed_series": 5}', '{"moving_series": ""}', '{"file": "x"}', '{"allow_different_patients": 1}', "{"],
+    [
+        '{"fixed_series": 5}',
+        '{"moving_series": ""}',
+        '{"file": "x"}',
+        '{"allow_different_patients": 1}',
+        '{"as_files": 1}',
+        "{",
+    ],
 )
 def test_settings_of_the_wrong_kind_replace_an_earlier_result_by_the_reason(tmp_path, registered, settings):
     (tmp_path / "in").mkdir()
@@ -278,6 +285,16 @@ def test_settings_of_the_wrong_kind_replace_an_earlier_result_by_the_reason(tmp_
     assert __main__.main(["-i", str(tmp_path / "in"), "-o", str(out)], environ, tmp_path) == 2
     assert not registered.jobs
     assert {path.name for path in out.iterdir()} == {"report.json", "result.json", "metadata.json"}
+
+
+def test_the_container_leaves_no_dicom_objects_out(tmp_path, registered):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "asked.yaml").write_text("as_files: true")
+    folders = ["-i", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    for options, settings in ([], '{"as_files": true}'), (["--config", str(tmp_path / "asked.yaml")], "{}"):
+        assert __main__.main([*folders, *options], {"SAMREG_SETTINGS": settings}, tmp_path) == 2
+        assert "samreg register --as-files" in json.loads((tmp_path / "out/report.json").read_text())["reasons"][0]
+    assert not registered.jobs
 
 
 def test_an_unexpected_failure_says_where_and_not_what(tmp_path, registered, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -164,7 +164,7 @@ class _Bench:
             case.fixed,
             case.moving,
             Path(),
-            config,
+            replace(config, as_files=True),  # tables alone are written
             fixed_rois=case.fixed_rois,
             moving_rois=case.moving_rois,
             pixel_spacing_mm=case.pixel_spacing_mm,

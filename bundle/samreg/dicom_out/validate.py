@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 from samreg.dicom_out.common import DEFORMABLE_REGISTRATION, SEGMENTATION, SPATIAL_REGISTRATION, matrix_type
 from samreg.dicom_out.completeness import missing_attributes
 from samreg.geometry import Grid, Volume
+from samreg.io.identifiers import is_uid
 
 # The types of matrix that a matrix of each true type may be called: every rotation is also affine.
 _TYPES_ALLOWED = {
@@ -213,6 +214,8 @@ def _frame(item: Dataset, volume: Volume | None, keyword: str, side: str) -> Ite
         yield _error("frames", f"{keyword} is missing")
     elif volume is not None and item.get(keyword) != volume.frame_of_reference_uid:
         yield _error("frames", f"{keyword} is not that of the {side} image")
+    elif not is_uid(str(item.get(keyword))):
+        yield _error("bad-uid", f"{keyword} is no UID")
 
 
 def _references(ds: Dataset, fixed: Volume | None, moving: Volume | None) -> Iterator[Finding]:
@@ -221,6 +224,10 @@ def _references(ds: Dataset, fixed: Volume | None, moving: Volume | None) -> Ite
     for study_uid, series in _listed_series(ds):
         for instance in series.ReferencedInstanceSequence:
             listed[instance.ReferencedSOPInstanceUID] = (study_uid, series.SeriesInstanceUID)
+    named = {ds.StudyInstanceUID, *listed, *(uid for home in listed.values() for uid in home)}
+    wrong_uids = sum(not is_uid(str(uid)) for uid in named)
+    if wrong_uids:
+        yield _error("bad-uid", f"{wrong_uids} of the studies, series and instances are named by no UID")
     if not listed:
         yield _error("no-references", "the Common Instance Reference module is missing")
     for study in ds.get("StudiesContainingOtherReferencedInstancesSequence") or ():

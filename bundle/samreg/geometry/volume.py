@@ -54,7 +54,7 @@ class Volume:
         name: For messages and the report; never patient data.
         modality: DICOM modality, or None.
         frame_of_reference_uid: DICOM frame of reference, or None.
-        source: The DICOM series, or None for other formats.
+        source: The DICOM series; None for other formats, and for a series that no DICOM object can refer to.
         notes: What the reader did or skipped, for the report ("skipped": "3 non-DICOM files").
         content_hash: SHA-256 of voxels and grid, for provenance.
     """

@@ -14,9 +14,12 @@ import numpy as np
 
 from samreg.errors import InputRefused
 from samreg.geometry import Grid
-from samreg.io.dicom_folder import MULTIFRAME, SUPPORTED, Series, count, is_localizer, localizer, no_uid, unsupported
+from samreg.io.arrays import MIN_SPACING_MM
+from samreg.io.dicom_folder import MULTIFRAME, SUPPORTED, Series, count, is_localizer, localizer, unsupported
 from samreg.io.dicom_frames import VARIANTS, Frame, frames_of
-from samreg.io.dicom_headers import number, numbers, quiet, text
+from samreg.io.dicom_headers import number, numbers, quiet, text, uid_name
+from samreg.io.dicom_values import EXPORT_AGAIN, bits_agree, check_one_contrast, check_values_alike, mixed
+from samreg.io.identifiers import frameless, invalid, missing, repeated
 from samreg.io.limits import refuse_if_too_large
 from samreg.io.patient import Patient
 
@@ -27,7 +30,6 @@ POSITION_TOLERANCE_MM = 0.1
 POSITION_TOLERANCE_SPACINGS = 0.1
 ORIENTATION_TOLERANCE = 5e-4
 SPACING_TOLERANCE = 1e-3
-EXPORT_AGAIN = "Export the whole original series again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,21 +53,28 @@ class Stack:
         return text(self.frames[0].header, "SOPClassUID") in MULTIFRAME
 
 
-def check_series(series: Series) -> Stack:
+def check_series(series: Series, *, as_files: bool = False) -> Stack:
     """The slices of a series in order, or the reason why it cannot be registered.
 
     Args:
         series: From `find_series`.
+        as_files: No DICOM object will refer to the images, so that nothing is asked of their identifiers.
 
     Raises:
-        InputRefused: With one of the reasons `unsupported-sop-class`, `localizer`, `no-uid`,
-            `several-multiframe`, `mixed-study`, `mixed-patient`, `no-frame-of-reference`,
-            `mixed-frame-of-reference`, `no-position`, `no-spacing`, `no-matrix`, `mixed-matrix`,
-            `mixed-orientation`, `bad-orientation`, `not-greyscale`, `bad-rescale`, `size-limit`, `4d`,
-            `duplicate-slices`, `too-few-slices`, `gantry-tilt`, `missing-slices`, `uneven-spacing`.
+        InputRefused: With one of the reasons `unsupported-sop-class`, `localizer`, `concatenation`,
+            `several-multiframe`, `mixed-sop-class`, `mixed-series`, `mixed-study`, `mixed-patient`,
+            `mixed-frame-of-reference`, `ambiguous-frames`, `no-position`, `no-spacing`, `no-matrix`, `mixed-matrix`,
+            `mixed-orientation`, `bad-orientation`, `not-greyscale`, `bad-rescale`, `mixed-rescale`,
+            `contradictory-pixels`, `size-limit`, `4d`, `duplicate-slices`, `mixed-contrast`, `too-few-slices`,
+            `gantry-tilt`, `missing-slices`, `uneven-spacing`; unless `as_files`, also `no-uid`,
+            `no-frame-of-reference`, `bad-uid`, `duplicate-uid`.
     """
     with quiet():
+        if not as_files:
+            _raise(missing(series.headers, series.files))
         _check_objects(series)
+        if not as_files:
+            _raise(frameless(series.headers) or invalid(series.headers))
         frames = frames_of(series)
         _check_complete(frames)
         _check_alike(frames)
@@ -75,24 +84,25 @@ def check_series(series: Series) -> Stack:
         normal = _normal(frames[0])
         frames.sort(key=lambda f: float(f.position @ normal))  # type: ignore[operator]
         _check_repeats(frames, normal)
+        check_one_contrast(frames)
         _check_count(frames)
         _check_tilt(frames, normal)
         spacing = _check_spacing(frames, normal)
         _check_with_highdicom(frames)
+        if not as_files:
+            _raise(repeated(series.headers))
     return Stack(series, tuple(frames), _grid(frames, columns, rows, normal, spacing))
 
 
 def _check_objects(series: Series) -> None:
     headers = series.headers
-    for header, file in zip(headers, series.files, strict=True):
-        for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
-            if not text(header, keyword):
-                raise no_uid(file, keyword)
     if any(uid not in SUPPORTED for uid in series.sop_classes):
         raise unsupported([uid for uid in series.sop_classes if uid not in SUPPORTED])
     localizers = sum(is_localizer(h) for h in headers)
     if localizers:
         raise localizer(localizers)
+    _check_concatenation(series)
+    _check_one_series(series)
     if len(headers) > 1 and any(uid in MULTIFRAME for uid in series.sop_classes):
         raise InputRefused(
             f"the series holds {len(headers)} objects, some of them multi-frame",
@@ -100,6 +110,9 @@ def _check_objects(series: Series) -> None:
             "Give a folder with the one object to register.",
             reason="several-multiframe",
         )
+    if len(series.sop_classes) > 1:
+        names = " and ".join(uid_name(uid) for uid in series.sop_classes)
+        raise mixed("mixed-sop-class", names, "images of one kind")
     if any(text(h, "StudyInstanceUID") != text(headers[0], "StudyInstanceUID") for h in headers):
         raise InputRefused(
             "the images of the series are from several studies", "one study", EXPORT_AGAIN, reason="mixed-study"
@@ -110,6 +123,30 @@ def _check_objects(series: Series) -> None:
         )
 
 
+def _check_one_series(series: Series) -> None:
+    """Two series under one identifier, or none, may lie between each other like one with stripes."""
+    for keyword, what in (("Modality", "modalities"), ("SeriesNumber", "series numbers")):
+        values = {text(h, keyword) for h in series.headers} - {""}
+        if len(values) > 1:
+            raise mixed("mixed-series", f"images of {len(values)} {what}", "the images of one series")
+
+
+def _check_concatenation(series: Series) -> None:
+    """One object may be stored in parts (PS3.3 C.7.6.16.2.2.4), each of which looks whole."""
+    marks = ("ConcatenationUID", "InConcatenationNumber", "SOPInstanceUIDOfConcatenationSource")
+    parts = [h for h in series.headers if any(text(h, m) for m in marks) or number(h, "ConcatenationFrameOffsetNumber")]
+    if not parts or all(number(h, "InConcatenationTotalNumber") == 1 for h in parts):
+        return
+    total = number(parts[0], "InConcatenationTotalNumber")
+    raise InputRefused(
+        f"the series holds {count(len(parts), 'part')} of a concatenation of {f'{total:.0f}' if total else 'unknown'} "
+        f"{'parts' if total else 'size'}",
+        "one whole multi-frame object",
+        "Export it as one object, or as one object for each slice.",
+        reason="concatenation",
+    )
+
+
 def _check_complete(frames: Sequence[Frame]) -> None:
     if not frames:
         raise InputRefused(
@@ -118,13 +155,13 @@ def _check_complete(frames: Sequence[Frame]) -> None:
             EXPORT_AGAIN,
             reason="no-position",
         )
-    _refuse_without(
-        frames, lambda f: text(f.header, "FrameOfReferenceUID"), "no-frame-of-reference", "frame of reference"
-    )
     _refuse_without(frames, lambda f: f.position is not None, "no-position", "position (ImagePositionPatient)")
     _refuse_without(frames, lambda f: f.orientation is not None, "no-position", "orientation (ImageOrientationPatient)")
     _refuse_without(
-        frames, lambda f: f.spacing is not None and (f.spacing > 0).all(), "no-spacing", "pixel spacing (PixelSpacing)"
+        frames,
+        lambda f: f.spacing is not None and (f.spacing > MIN_SPACING_MM).all(),
+        "no-spacing",
+        "pixel spacing (PixelSpacing)",
     )
     _refuse_without(
         frames, lambda f: (number(f.header, "Rows") or 0) >= 1 and (number(f.header, "Columns") or 0) >= 1,
@@ -136,8 +173,9 @@ def _check_complete(frames: Sequence[Frame]) -> None:
     )  # fmt: skip
     _refuse_without(
         frames, lambda f: np.isfinite([f.slope, f.intercept]).all() and f.slope != 0 and not _has_lut(f),
-        "bad-rescale", "linear rescale of its values",
+        "bad-rescale", "linear rescale of its values (Rescale Slope and Intercept)",
     )  # fmt: skip
+    _refuse_without(frames, bits_agree, "contradictory-pixels", "place of its bits (High Bit, Bits Stored)")
 
 
 def _has_lut(frame: Frame) -> bool:
@@ -158,18 +196,17 @@ def _refuse_without(frames: Sequence[Frame], has: Callable[[Frame], object], rea
 def _check_alike(frames: Sequence[Frame]) -> None:
     uids = {text(f.header, "FrameOfReferenceUID") for f in frames}
     if len(uids) > 1:
-        raise _mixed("mixed-frame-of-reference", f"{len(uids)} frames of reference", "one frame of reference")
+        raise mixed("mixed-frame-of-reference", f"{len(uids)} frames of reference", "one frame of reference")
     sizes = sorted({(int(number(f.header, "Columns") or 0), int(number(f.header, "Rows") or 0)) for f in frames})
     if len(sizes) > 1:
-        raise _mixed(
-            "mixed-matrix", f"images of {' and '.join(f'{c}x{r}' for c, r in sizes)} pixels", "one matrix size"
-        )
+        raise mixed("mixed-matrix", f"images of {' and '.join(f'{c}x{r}' for c, r in sizes)} pixels", "one matrix size")
     spacings = np.array([f.spacing for f in frames])
     if (np.ptp(spacings, axis=0) > SPACING_TOLERANCE * spacings.min(0)).any():
         low, high = spacings.min(), spacings.max()
-        raise _mixed("mixed-matrix", f"pixel spacings from {low:g} to {high:g} mm", "one pixel spacing")
+        raise mixed("mixed-matrix", f"pixel spacings from {low:g} to {high:g} mm", "one pixel spacing")
     if len({text(f.header, "PhotometricInterpretation") for f in frames}) > 1:
-        raise _mixed("mixed-matrix", "MONOCHROME1 and MONOCHROME2 images", "one photometric interpretation")
+        raise mixed("mixed-matrix", "MONOCHROME1 and MONOCHROME2 images", "one photometric interpretation")
+    check_values_alike(frames)
     orientations = np.array([f.orientation for f in frames]).reshape(-1, 2, 3)
     off = np.abs(orientations @ orientations.transpose(0, 2, 1) - np.eye(2)).max()
     if off > ORIENTATION_TOLERANCE:
@@ -182,13 +219,12 @@ def _check_alike(frames: Sequence[Frame]) -> None:
     spread = np.ptp(orientations, axis=0).max()
     if spread > ORIENTATION_TOLERANCE:
         groups = len({tuple(np.round(o, 2).ravel() + 0.0) for o in orientations})
-        raise _mixed("mixed-orientation", f"slices in {max(2, groups)} orientations", "parallel slices")
+        raise mixed("mixed-orientation", f"slices in {max(2, groups)} orientations", "parallel slices")
 
 
-def _mixed(reason: str, got: str, expected: str) -> InputRefused:
-    return InputRefused(
-        f"the series mixes {got}", expected, "Split the series, or give the one with the volume alone.", reason=reason
-    )
+def _raise(refusal: InputRefused | None) -> None:
+    if refusal is not None:
+        raise refusal
 
 
 def _check_repeats(frames: Sequence[Frame], normal: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from samreg.errors import InputRefused
 from samreg.io.dicom_headers import (
     DAMAGE,
     is_dicom,
+    lacks_prefix,
     number,
     quiet,
     read_header,
@@ -25,6 +26,7 @@ from samreg.io.dicom_headers import (
     texts,
     uid_name,
 )
+from samreg.io.identifiers import no_uid
 
 MAX_FILES = 100_000
 
@@ -153,7 +155,9 @@ def lies_within(place: str, pattern: str) -> bool:
     return any(fnmatch.fnmatch(str(part), pattern) for part in (PurePosixPath(place), *PurePosixPath(place).parents))
 
 
-def find_series(folder: Path | str, *, within: str | None = None, root: Path | None = None) -> Folder:
+def find_series(
+    folder: Path | str, *, within: str | None = None, root: Path | None = None, as_files: bool = False
+) -> Folder:
     """The DICOM series in a folder and its sub-folders, from headers alone.
 
     Files without the DICOM prefix are counted and skipped; symbolic links inside the folder are
@@ -166,11 +170,13 @@ def find_series(folder: Path | str, *, within: str | None = None, root: Path | N
             looked at, as if they were not there (a folder that may not be read is refused wherever it is: what lies
             in it is unknown).
         root: What `within` is relative to; default: `folder`.
+        as_files: No DICOM object will refer to the images. Those without a SeriesInstanceUID are then one series,
+            and where the SOP class is missing it is that of the file meta information.
 
     Raises:
-        InputRefused: `no-such-path`; `no-permission`; `unreadable-file` if a DICOM file's header is damaged or a
-            file is empty; `no-uid` if a DICOM file has no SeriesInstanceUID; `size-limit` if there are
-            more than `MAX_FILES` files.
+        InputRefused: `no-such-path`; `no-permission`; `unreadable-file` if a DICOM file's header is damaged, a
+            file is empty, or one among others lacks the DICOM prefix; `no-uid` if a DICOM file has no
+            SeriesInstanceUID; `size-limit` if there are more than `MAX_FILES` files.
     """
     folder = Path(folder)
     root = folder if root is None else root
@@ -180,6 +186,7 @@ def find_series(folder: Path | str, *, within: str | None = None, root: Path | N
         )
     groups: dict[str, list[tuple[Dataset, Path]]] = {}
     skipped = links = 0
+    headless: Path | None = None
     paths = _walk(folder) if folder.is_dir() else iter([folder])
     if within is not None:
         paths = (path for path in paths if lies_within(place(path, root), within))
@@ -195,20 +202,29 @@ def find_series(folder: Path | str, *, within: str | None = None, root: Path | N
             links += 1
         elif not path.is_file() or not _readable(path):
             skipped += 1
+            headless = path if headless is None and path.is_file() and lacks_prefix(path) else headless
         else:
             header, stored_as = _header(path)
             if stored_as == MediaStorageDirectoryStorage:
                 skipped += 1
-            elif not text(header, "SeriesInstanceUID"):
-                # Every image has one. Elements come in order of their tags: without later ones the file was cut.
-                cut = max(header.keys(), default=0) < (tag_for_keyword("SeriesInstanceUID") or 0)
-                raise _unreadable(path) if cut else no_uid(path, "SeriesInstanceUID")
+            elif not text(header, "SeriesInstanceUID") and not (as_files and not _cut(header)):
+                raise _unreadable(path) if _cut(header) else no_uid(path, "SeriesInstanceUID")
             else:
+                if as_files and stored_as and not text(header, "SOPClassUID"):
+                    header.SOPClassUID = stored_as
                 groups.setdefault(text(header, "SeriesInstanceUID"), []).append((header, path))
+    if groups and headless is not None:
+        # One image among many, stripped of its prefix: at the end of a stack nobody would miss it.
+        raise _unreadable(headless, "looks like a DICOM image, but lacks the prefix DICM of a DICOM file")
     found = Folder(folder, (), skipped, links, within)
     notes = {"skipped": found.skipped_sentence} if found.skipped_sentence else {}
     series = tuple(Series(tuple(h for h, _ in g), tuple(p for _, p in g), notes) for g in groups.values())
     return replace(found, series=series)
+
+
+def _cut(header: Dataset) -> bool:
+    """True if the header ends before its SeriesInstanceUID: elements come in order of their tags."""
+    return max(header.keys(), default=0) < (tag_for_keyword("SeriesInstanceUID") or 0)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -253,16 +269,6 @@ def _header(path: Path) -> tuple[Dataset, str]:
             return header, str(header.file_meta.get("MediaStorageSOPClassUID", ""))
     except DAMAGE as error:
         raise _unreadable(path) from error
-
-
-def no_uid(path: Path, keyword: str) -> InputRefused:
-    """An image that DICOM objects cannot refer to."""
-    return InputRefused(
-        f"'{path.name}' has no {keyword}",
-        f"a {keyword} in each image, so that DICOM objects can refer to it",
-        "Anonymise again with new UIDs instead of empty ones, or convert the series to NIfTI.",
-        reason="no-uid",
-    )
 
 
 def forbidden(path: Path) -> InputRefused:

@@ -28,6 +28,7 @@ DAMAGE = (
     NotImplementedError,
     OSError,
     RuntimeError,
+    StopIteration,
     TypeError,
     ValueError,
     struct.error,
@@ -67,6 +68,14 @@ def is_dicom(path: Path) -> bool:
     """True if the file has the DICOM prefix (files without it are never forced)."""
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def lacks_prefix(path: Path) -> bool:
+    """True if the file begins with a data element of DICOM, where its preamble and prefix should stand."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    # File meta information, or group 0008 of a data set: tag, then a value representation or a short length.
+    return re.match(rb"[\x02\x08]\x00.\x00([A-Z]{2}|[\x02-\x40]\x00\x00\x00)", start, re.DOTALL) is not None
 
 
 def read_header(path: Path) -> Dataset:
@@ -141,3 +150,12 @@ def item(header: Dataset, keyword: str) -> Dataset:
         return sequence[0] if sequence else Dataset()
     except DAMAGE:
         return Dataset()
+
+
+def item_count(header: Dataset, keyword: str) -> int:
+    """How many items a sequence has; 0 if it is missing or damaged."""
+    try:
+        with quiet():
+            return len(header.get(keyword) or ())
+    except DAMAGE:
+        return 0

@@ -15,12 +15,14 @@ from samreg.io.dicom_check import Stack, check_series
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_frames import Frame
 from samreg.io.dicom_headers import DAMAGE, MODALITIES, number, quiet, text, uid_name
+from samreg.io.dicom_pixels import refuse_other_size, refuse_surplus, within_stored_bits
+from samreg.io.identifiers import objection
 from samreg.io.limits import refuse_if_not_finite
 
 END_OF_IMAGE = b"\xff\xd9"
 
 
-def read_series(series: Series) -> Volume:
+def read_series(series: Series, *, as_files: bool = False) -> Volume:
     """The volume of a DICOM series.
 
     The modality rescale of each slice is applied; MONOCHROME1 keeps its values (no inversion for
@@ -28,28 +30,35 @@ def read_series(series: Series) -> Volume:
 
     Args:
         series: From `find_series`.
+        as_files: No DICOM object will refer to the images, so that nothing is asked of their identifiers.
 
     Returns:
         Volume with i along a row, j along a column, k along the slice normal (right-handed), LPS mm.
         Its `source` lists one instance and one file for each slice in order of k. An enhanced
         multi-frame series is one instance and one file; `source.frames` then holds the frame number
         of each slice. Either way `[dcmread(f) for f in source.files]` is what
-        `highdicom.seg.Segmentation(source_images=...)` takes.
+        `highdicom.seg.Segmentation(source_images=...)` takes. Where nothing can refer to the images (see
+        `samreg.io.identifiers`; with `as_files`), it is None like the frame of reference, and a note says why.
 
     Raises:
-        InputRefused: As `check_series`, and `undecodable-pixels`, `non-finite-voxels`.
+        InputRefused: As `check_series`, and `undecodable-pixels`, `contradictory-pixels`, `non-finite-voxels`.
     """
-    stack = check_series(series)
+    stack = check_series(series, as_files=as_files)
     with quiet():
         voxels = _voxels(stack)
     refuse_if_not_finite(voxels)
     header = stack.frames[0].header
     frames = stack.frames[:1] if stack.is_multiframe else stack.frames
-    source = SourceSeries(
-        header=header,
-        instances=tuple((text(f.header, "SOPClassUID"), text(f.header, "SOPInstanceUID")) for f in frames),
-        files=tuple(f.file for f in frames),
-        frames=tuple(f.index + 1 for f in stack.frames) if stack.is_multiframe else (),
+    nameless = objection(series.headers, series.files)
+    source = (
+        None
+        if nameless
+        else SourceSeries(
+            header=header,
+            instances=tuple((text(f.header, "SOPClassUID"), text(f.header, "SOPInstanceUID")) for f in frames),
+            files=tuple(f.file for f in frames),
+            frames=tuple(f.index + 1 for f in stack.frames) if stack.is_multiframe else (),
+        )
     )
     modality = series.modality if series.modality in MODALITIES else None
     return Volume(
@@ -57,10 +66,20 @@ def read_series(series: Series) -> Volume:
         stack.grid,
         name=f"{modality or 'DICOM'} series, {stack.grid.shape[2]} slices",
         modality=modality,
-        frame_of_reference_uid=text(header, "FrameOfReferenceUID"),
+        frame_of_reference_uid=text(header, "FrameOfReferenceUID") if source else None,
         source=source,
-        notes=dict(series.notes),
+        notes=_notes(stack, nameless),
     )
+
+
+def _notes(stack: Stack, nameless: InputRefused | None) -> dict[str, str]:
+    notes = dict(stack.series.notes)
+    if nameless is not None:
+        why = "images lack a UID" if nameless.reason == "no-uid" else nameless.got  # which would name a file
+        notes["identifiers"] = f"no DICOM object can refer to it: {why}"
+    if stack.series.modality in ("CT", "PT") and not any(f.rescaled for f in stack.frames):
+        notes["rescale"] = "no Rescale Slope and Intercept, so its stored values are taken as they are"
+    return notes
 
 
 def _voxels(stack: Stack) -> np.ndarray:
@@ -80,9 +99,15 @@ def _stored_values(frame: Frame, k: int, stack: Stack) -> np.ndarray:
     try:
         dataset = dcmread(frame.file)
         _refuse_truncated(dataset)
-        values = pixel_array(dataset)
+        refuse_surplus(dataset)
+        refuse_other_size(dataset)
+        values = within_stored_bits(pixel_array(dataset, correct_unused_bits=False), dataset)
     except DAMAGE as error:
         raise _undecodable(k, stack, type(error).__name__) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of a decoder written in Rust; it is no Exception
+            raise
+        raise _undecodable(k, stack, "the decoder broke off") from error
     values = values if values.ndim == 3 else values[None]
     frames = len(stack.frames) if stack.is_multiframe else 1
     if values.shape != (frames, stack.grid.shape[1], stack.grid.shape[0]):

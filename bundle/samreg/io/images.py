@@ -65,7 +65,7 @@ def image_format(source: Source) -> Format:
     )
 
 
-def find_source(source: Source, series_uid: str | None = None) -> Path | Series:
+def find_source(source: Source, series_uid: str | None = None, *, as_files: bool = False) -> Path | Series:
     """The DICOM series that a path means, or the path itself for other formats; from headers alone.
 
     Raises:
@@ -73,14 +73,20 @@ def find_source(source: Source, series_uid: str | None = None) -> Path | Series:
         InputRefused: As `image_format`, `find_series` and `choose_series`.
     """
     if image_format(source) == "DICOM":
-        return source if isinstance(source, Series) else choose_series(find_series(source), series_uid)
+        return (
+            source if isinstance(source, Series) else choose_series(find_series(source, as_files=as_files), series_uid)
+        )
     if series_uid:
         raise UsageError("a series UID for an image that is not DICOM", "a DICOM folder", "Leave the series UID out.")
     return Path(source)  # type: ignore[arg-type]
 
 
 def read_image(
-    path: Source, *, series_uid: str | None = None, pixel_spacing_mm: Sequence[float] | None = None
+    path: Source,
+    *,
+    series_uid: str | None = None,
+    pixel_spacing_mm: Sequence[float] | None = None,
+    as_files: bool = False,
 ) -> Volume:
     """An image of any supported format as a volume in LPS mm.
 
@@ -89,6 +95,7 @@ def read_image(
             picture (.png, .jpg, .tif), or a series from `find_series` or `find_pair`.
         series_uid: Which series of a DICOM folder; needed where there are several.
         pixel_spacing_mm: Of a picture, (along x, along y); needed unless a PNG or TIFF states it.
+        as_files: No DICOM object will refer to the image, so that nothing is asked of a series' identifiers.
 
     Returns:
         Voxels float32 [i, j, k]; `notes` says what was skipped or converted.
@@ -100,11 +107,11 @@ def read_image(
     Example:
         volume = read_image("study/t1")
     """
-    source = find_source(path, series_uid)
+    source = find_source(path, series_uid, as_files=as_files)
     kind = image_format(source)
     _check_spacing(pixel_spacing_mm, kind)
     if isinstance(source, Series):
-        return read_series(source)
+        return read_series(source, as_files=as_files)
     if kind == "NIfTI":
         return read_nifti(source)
     if kind == "ITK":
@@ -151,12 +158,16 @@ def _check_spacing(pixel_spacing_mm: Sequence[float] | None, kind: Format) -> No
 
 
 def describe(
-    path: Source, *, series_uid: str | None = None, pixel_spacing_mm: Sequence[float] | None = None
+    path: Source,
+    *,
+    series_uid: str | None = None,
+    pixel_spacing_mm: Sequence[float] | None = None,
+    as_files: bool = False,
 ) -> dict[str, Any]:
     """What an image is, from its headers alone, for a dry run. Holds no patient data.
 
     Args:
-        path, series_uid, pixel_spacing_mm: As for `read_image`.
+        path, series_uid, pixel_spacing_mm, as_files: As for `read_image`.
 
     Returns:
         `format`, `size` [3], `spacing_mm` [3], `slices`, `modality`, `notes` (None or empty where unknown), and
@@ -171,11 +182,11 @@ def describe(
     try:
         kind = image_format(path)
         out["format"] = kind
-        source = find_source(path, series_uid)
+        source = find_source(path, series_uid, as_files=as_files)
         if isinstance(source, Series):
             modality = source.modality if source.modality in MODALITIES else None
             out |= {"modality": modality, "notes": dict(source.notes)}
-            grid = check_series(source).grid
+            grid = check_series(source, as_files=as_files).grid
             out |= {"size": list(grid.shape), "spacing_mm": grid.spacing_mm}
         elif kind == "NIfTI":
             out |= describe_nifti(source)

@@ -84,12 +84,13 @@ def read_label_map(path: Path | str) -> Volume:
     return replace(own, voxels=_some(own.voxels))
 
 
-def read_for_nearest(path: Path | str, *, pixel_spacing_mm: Sequence[float] | None = None) -> Volume:
+def read_for_nearest(
+    path: Path | str, *, pixel_spacing_mm: Sequence[float] | None = None, as_files: bool = False
+) -> Volume:
     """An image whose voxels are only ever picked, never mixed: whole numbers stay what they are.
 
     Args:
-        path: As for `read_image`.
-        pixel_spacing_mm: As for `read_image`.
+        path, pixel_spacing_mm, as_files: As for `read_image`.
 
     Returns:
         Integers in the type of the file; whole numbers that a file stores or scales as floating point in the
@@ -101,7 +102,7 @@ def read_for_nearest(path: Path | str, *, pixel_spacing_mm: Sequence[float] | No
             read: beyond float32 in DICOM, beyond float64 where a NIfTI header scales integers.
     """
     if image_format(path) == "DICOM":
-        volume = read_image(path, pixel_spacing_mm=pixel_spacing_mm)
+        volume = read_image(path, pixel_spacing_mm=pixel_spacing_mm, as_files=as_files)
     else:
         volume = read_stored(path, pixel_spacing_mm=pixel_spacing_mm)
     values = volume.voxels

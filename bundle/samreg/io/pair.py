@@ -14,10 +14,13 @@ from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Volume
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_headers import quiet, text
+from samreg.io.identifiers import AS_FILES, invalid, repeated
 from samreg.io.images import Source, describe, find_source, image_format, read_image
 from samreg.io.patient import patient_objection
 
 logger = logging.getLogger(__name__)
+
+_BY_CHANCE = f"; if only their identifiers are the same, anonymise again with new UIDs, {AS_FILES}"
 
 
 def read_pair(
@@ -28,6 +31,7 @@ def read_pair(
     moving_series: str | None = None,
     allow_different_patients: bool = False,
     pixel_spacing_mm: Sequence[float] | None = None,
+    as_files: bool = False,
 ) -> tuple[Volume, Volume]:
     """The two images of a registration, after checking that they belong together.
 
@@ -37,6 +41,8 @@ def read_pair(
         allow_different_patients: Register although the patients differ or have no ID. This is
             logged as a warning and noted in both volumes, without any value.
         pixel_spacing_mm: (along x, along y) of the pictures among the two.
+        as_files: No DICOM object will refer to the images, so that nothing is asked of their identifiers; series
+            that share some are then the same if they hold the same voxels. So too where one is not DICOM.
 
     Returns:
         The fixed and the moving volume. `notes` holds `patient_check` where it was overridden or
@@ -50,18 +56,22 @@ def read_pair(
     Example:
         fixed, moving = read_pair("study/2020/t1", "study/2024/t1")
     """
-    a, b = find_source(fixed, fixed_series), find_source(moving, moving_series)
-    _refuse_same(a, b)
+    as_files = as_files or _one_is_a_file(fixed, moving)
+    a, b = (find_source(s, u, as_files=as_files) for s, u in ((fixed, fixed_series), (moving, moving_series)))
+    alike = _refuse_same(a, b, as_files)
     note = _patient_note(a, b, allow_different_patients)
     pictures = [image_format(s) == "picture" for s in (a, b)]
     if pixel_spacing_mm is not None and not any(pictures):
         raise UsageError("a pixel spacing", "a picture among the two images", "Leave it out.")
     volumes = [
-        read_image(s, pixel_spacing_mm=pixel_spacing_mm if p else None) for s, p in zip((a, b), pictures, strict=True)
+        read_image(s, pixel_spacing_mm=pixel_spacing_mm if p else None, as_files=as_files)
+        for s, p in zip((a, b), pictures, strict=True)
     ]
     if volumes[0].grid.is_2d != volumes[1].grid.is_2d:
         raise _mixed_dimensions(*(("2D" if v.grid.is_2d else "3D") for v in volumes))
     if np.array_equal(volumes[0].voxels, volumes[1].voxels):
+        if alike:
+            raise same_series("as fixed and as moving image, or a copy of it")
         note = note | {"identical": "Both images hold the same voxels: is one a copy of the other?"}
     first, second = (replace(v, notes={**v.notes, **note}) for v in volumes)
     return first, second
@@ -75,6 +85,7 @@ def describe_pair(
     moving_series: str | None = None,
     allow_different_patients: bool = False,
     pixel_spacing_mm: Sequence[float] | None = None,
+    as_files: bool = False,
 ) -> dict[str, Any]:
     """Both images from their headers alone, for a dry run. Holds no patient data.
 
@@ -85,15 +96,16 @@ def describe_pair(
         `fixed` and `moving` as from `describe`, and `refused`: None, or the first reason why the
         pair would be refused.
     """
+    as_files = as_files or _one_is_a_file(fixed, moving)
     sides = [(fixed, fixed_series), (moving, moving_series)]
     out: dict[str, Any] = {}
     for name, (source, uid) in zip(("fixed", "moving"), sides, strict=True):
-        out[name] = describe(source, series_uid=uid, pixel_spacing_mm=pixel_spacing_mm)
+        out[name] = describe(source, series_uid=uid, pixel_spacing_mm=pixel_spacing_mm, as_files=as_files)
     out["refused"] = out["fixed"]["refused"] or out["moving"]["refused"]
     if out["refused"] is None:
         try:
-            a, b = (find_source(source, uid) for source, uid in sides)
-            _refuse_same(a, b)
+            a, b = (find_source(source, uid, as_files=as_files) for source, uid in sides)
+            _refuse_same(a, b, as_files)
             _patient_note(a, b, allow_different_patients)
             dimensions = ["2D" if out[name]["slices"] == 1 else "3D" for name in ("fixed", "moving")]
             if dimensions[0] != dimensions[1]:
@@ -103,23 +115,38 @@ def describe_pair(
     return out
 
 
-def _refuse_same(fixed: Path | Series, moving: Path | Series) -> None:
+def _one_is_a_file(*sources: Source) -> bool:
+    """Whether an image is not DICOM, so that no DICOM object can come of the pair."""
+    try:
+        return any(image_format(source) != "DICOM" for source in sources)
+    except InputRefused:
+        return False  # told when it is read
+
+
+def _refuse_same(fixed: Path | Series, moving: Path | Series, as_files: bool) -> bool:
+    """Refuse one image in both roles; whether two series share identifiers that prove nothing (`as_files`)."""
     if isinstance(fixed, Series) and isinstance(moving, Series):
         with quiet():
             ours, theirs = ({text(h, "SOPInstanceUID") for h in s.headers} - {""} for s in (fixed, moving))
-        shared = ours & theirs
-        if (fixed.series_uid and fixed.series_uid == moving.series_uid) or shared:
-            raise same_series("as fixed and as moving image, or a copy of it")
-    elif isinstance(fixed, Path) and isinstance(moving, Path) and fixed.samefile(moving):
+        alike = bool((fixed.series_uid and fixed.series_uid == moving.series_uid) or ours & theirs)
+        files = {file.resolve() for file in fixed.files}
+        if (alike and not as_files) or any(file.resolve() in files for file in moving.files):
+            for series in () if as_files else (fixed, moving):
+                if unsound := invalid(series.headers) or repeated(series.headers):
+                    raise unsound  # what two series share by chance does not make them one
+            raise same_series("as fixed and as moving image, or a copy of it", _BY_CHANCE if alike else "")
+        return alike
+    if isinstance(fixed, Path) and isinstance(moving, Path) and fixed.samefile(moving):
         raise same_series("as fixed and as moving image")
+    return False
 
 
-def same_series(how: str) -> InputRefused:
-    """One image in both roles."""
+def same_series(how: str, otherwise: str = "") -> InputRefused:
+    """One image in both roles; `otherwise` adds another way out."""
     return InputRefused(
         f"the same image is given twice ({how})",
         "two different images",
-        "Give the other image as fixed or moving.",
+        f"Give the other image as fixed or moving{otherwise}.",
         reason="same-series",
     )
 

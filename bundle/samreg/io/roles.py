@@ -52,7 +52,7 @@ class Roles:
     decisions: tuple[str, ...]
 
 
-def find_roles(folder: Path | str, rules: SeriesConfig | None = None) -> Roles:
+def find_roles(folder: Path | str, rules: SeriesConfig | None = None, *, as_files: bool = False) -> Roles:
     """The fixed and the moving series in a folder, from headers alone.
 
     One folder `fixed` and one `moving`, in any letter case and anywhere below, say what is what (see `role_folders`).
@@ -64,6 +64,7 @@ def find_roles(folder: Path | str, rules: SeriesConfig | None = None) -> Roles:
     Args:
         folder: With the sub-folders, or with the series anywhere below.
         rules: What a series must be to take a role; default: anything.
+        as_files: As for `find_series`.
 
     Raises:
         InputRefused: `role-folders`, `several-series`, `too-few-series`, `no-series-for-role`, `no-acquisition-time`,
@@ -76,13 +77,15 @@ def find_roles(folder: Path | str, rules: SeriesConfig | None = None) -> Roles:
     _refuse_one_uid(rules)
     parts = role_folders(folder, within=rules.within, rules_decide=SeriesRule() not in (rules.fixed, rules.moving))
     if parts:
-        a, b = (find_series(part, within=rules.within, root=folder) for part in parts)
+        a, b = (find_series(part, within=rules.within, root=folder, as_files=as_files) for part in parts)
         return _Choice((folder, folder), a, b, rules).roles("Roles by the sub-folders fixed and moving.")
-    found = find_series(folder, within=rules.within)
+    found = find_series(folder, within=rules.within, as_files=as_files)
     return _Choice((folder, folder), found, found, rules).roles()
 
 
-def roles_of(fixed: Path | str, moving: Path | str, rules: SeriesConfig | None = None) -> Roles:
+def roles_of(
+    fixed: Path | str, moving: Path | str, rules: SeriesConfig | None = None, *, as_files: bool = False
+) -> Roles:
     """The fixed series of one folder and the moving series of another, from headers alone.
 
     As `find_roles` where sub-folders say what is what: each series must satisfy its role's rule, and what is still
@@ -91,6 +94,7 @@ def roles_of(fixed: Path | str, moving: Path | str, rules: SeriesConfig | None =
     Args:
         fixed, moving: Folders with DICOM series, or DICOM files.
         rules: What a series must be to take its role; default: anything.
+        as_files: As for `find_series`.
 
     Returns:
         With the sentence "as given", and what else decided.
@@ -103,7 +107,7 @@ def roles_of(fixed: Path | str, moving: Path | str, rules: SeriesConfig | None =
     """
     fixed, moving, rules = Path(fixed), Path(moving), rules or SeriesConfig()
     _refuse_one_uid(rules)
-    a, b = (find_series(folder, within=rules.within) for folder in (fixed, moving))
+    a, b = (find_series(folder, within=rules.within, as_files=as_files) for folder in (fixed, moving))
     return _Choice((fixed, moving), a, b, rules).roles(_given(rules))
 
 
@@ -113,13 +117,18 @@ def _refuse_one_uid(rules: SeriesConfig) -> None:
 
 
 def find_pair(
-    folder: Path | str, *, fixed_series: str | None = None, moving_series: str | None = None
+    folder: Path | str,
+    *,
+    fixed_series: str | None = None,
+    moving_series: str | None = None,
+    as_files: bool = False,
 ) -> tuple[Series, Series, str]:
     """The fixed and the moving series in a folder that holds one of each (see `find_roles`).
 
     Args:
         folder: With folders `fixed` and `moving`, or with two series, anywhere below.
         fixed_series, moving_series: SeriesInstanceUIDs; one of them is enough where there are two series.
+        as_files: As for `find_series`.
 
     Returns:
         The fixed series, the moving series, and one sentence that says which rule decided.
@@ -128,7 +137,7 @@ def find_pair(
         fixed, moving, roles = find_pair("study")
     """
     rules = SeriesConfig(SeriesRule(series_uid=fixed_series), SeriesRule(series_uid=moving_series))
-    roles = find_roles(folder, rules)
+    roles = find_roles(folder, rules, as_files=as_files)
     return roles.fixed, roles.moving[0], roles.sentence
 
 
@@ -227,10 +236,10 @@ class _Choice:
         return known[:10] + ([f"and {len(known) - 10} more"] if len(known) > 10 else [])
 
     def _decisions(self, fixed: Series, moving: Sequence[Series], sentence: str) -> tuple[str, ...]:
-        taken = {fixed.series_uid: "fixed", **{series.series_uid: "moving" for series in moving}}
+        taken = {_key(fixed): "fixed", **{_key(series): "moving" for series in moving}}
         out = []
-        for series in {s.series_uid: s for pool in self.pools.values() for s in pool.series}.values():
-            role = taken.get(series.series_uid)
+        for key, series in {_key(s): s for pool in self.pools.values() for s in pool.series}.items():
+            role = taken.get(key)
             if role:
                 why = _conditions(getattr(self.rules, role)) or sentence.rstrip(".")
                 out.append(f"taken as {role}: {series.line}: {why}")
@@ -238,6 +247,11 @@ class _Choice:
             reasons = {f"not {r}: {why}": None for (r, uid), why in self.why.items() if uid == series.series_uid}
             out.append(f"left: {series.line}: {', '.join(reasons) or 'not asked for'}")
         return tuple(out)
+
+
+def _key(series: Series) -> tuple[str, Path]:
+    """One for each series, also of folders that overlap, and of series that share a UID which is none."""
+    return series.series_uid, series.files[0].resolve()
 
 
 def _misfit(series: Series, rule: SeriesRule, root: Path) -> str:

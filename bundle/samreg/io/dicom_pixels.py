@@ -1,0 +1,96 @@
+"""Are the pixels of a file what its header says of them?"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.uid import JPEGTransferSyntaxes
+
+from samreg.errors import InputRefused
+from samreg.io.dicom_headers import number
+from samreg.io.dicom_streams import stated_by
+
+
+def refuse_surplus(dataset: Dataset) -> None:
+    """More uncompressed pixels than the header has room for: a decoder leaves them out, and may cut rows amiss.
+
+    Raises:
+        InputRefused: `contradictory-pixels`.
+    """
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    rows, columns, frames = int(dataset.Rows), int(dataset.Columns), int(number(dataset, "NumberOfFrames") or 1)
+    bits = int(dataset.BitsAllocated)
+    surplus = len(dataset.PixelData) - rows * columns * frames * bits // 8
+    if surplus >= min(rows, columns) * bits // 8:  # less than a row or a column too many is padding
+        raise _contradictory(
+            f"the pixels of an image are {surplus} bytes more than {columns} x {rows} of {bits} bits",
+            "as many as Rows, Columns and Bits Allocated say",
+        )
+
+
+def refuse_other_size(dataset: Dataset) -> None:
+    """Decoders fill the rows and columns of the header with whatever the streams hold, if only the number fits.
+
+    Raises:
+        InputRefused: `contradictory-pixels`.
+    """
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    frames = int(number(dataset, "NumberOfFrames") or 1)
+    for stream in generate_frames(dataset.PixelData, number_of_frames=frames):
+        stated = stated_by(stream)
+        if stated is None:
+            continue
+        fits = stated.columns == dataset.Columns and stated.rows in (0, dataset.Rows)
+        if not fits or stated.bits > dataset.BitsAllocated:
+            raise _contradictory(
+                f"a compressed image of {stated.columns} x {stated.rows} pixels of {stated.bits} bits",
+                f"{dataset.Columns} x {dataset.Rows} of at most {dataset.BitsAllocated} bits, as its header says",
+            )
+
+
+def within_stored_bits(values: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Values as Bits Stored has them, if what stands in the bits above contradicts none of them.
+
+    Those bits repeat the sign, or hold the overlay that old images declare there (PS3.5 8.1.1). Anything else may be a
+    value that needs more bits than the header states, which cutting it off would change. A sign that stands in its own
+    bit alone is such a case too, for which readers differ; but decoders of JPEG give negative values so.
+
+    Args:
+        values: Decoded, any shape and integer type, the unused bits as they are stored.
+        dataset: Their header.
+
+    Raises:
+        InputRefused: `contradictory-pixels`.
+    """
+    unused = int(dataset.BitsAllocated) - int(dataset.BitsStored)
+    if unused <= 0 or values.dtype.kind not in "iu":
+        return values
+    kept = np.right_shift(np.left_shift(values, unused), unused)
+    odd = kept != values
+    if not odd.any() or _has_embedded_overlay(dataset):
+        return kept
+    positive = (values >= 0).all() and values.max() < 2 ** int(dataset.BitsStored)
+    if values.dtype.kind == "i" and positive and dataset.file_meta.TransferSyntaxUID in JPEGTransferSyntaxes:
+        return kept
+    raise _contradictory(
+        f"{int(odd.sum())} stored values of an image need more bits than its header states",
+        f"values within {int(dataset.BitsStored)} bits (Bits Stored)",
+    )
+
+
+def _contradictory(got: str, expected: str) -> InputRefused:
+    return InputRefused(
+        got,
+        expected,
+        "Export the series again, or convert it with a tool that you trust and give NIfTI.",
+        reason="contradictory-pixels",
+    )
+
+
+def _has_embedded_overlay(dataset: Dataset) -> bool:
+    """True if an Overlay Bit Position, in the groups 6000 to 601E, is not that of an overlay with data of its own."""
+    tags = [group << 16 | 0x0102 for group in range(0x6000, 0x6020, 2)]
+    return any(dataset[tag].value for tag in tags if tag in dataset)
