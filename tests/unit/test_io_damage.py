@@ -187,11 +187,12 @@ class TestDataBesideAndWithinHeaders:
         ("encoding", "data"),
         [
             ("raw", RAW),
-            ("gzip", gzip.compress(RAW)),
-            ("gz", gzip.compress(RAW)),
+            ("gzip", gzip.compress(RAW, mtime=0)),
+            ("gz", gzip.compress(RAW, mtime=0)),
             ("ascii", " ".join(map(str, VOXELS.ravel("F"))).encode()),
             ("hex", RAW.hex().encode()),
         ],
+        ids=["raw", "gzip", "gz", "ascii", "hex"],
     )
     def test_encodings_of_nrrd(self, tmp_path, encoding, data):
         self.nrrd(tmp_path / "a.nrrd", data, f"encoding: {encoding}")
