@@ -19,7 +19,7 @@ help:
 	@echo "make bench                       time and memory; FIXED=dir MOVING=dir for your own"
 	@echo "make map                         the container image and its bill of materials, into build/map"
 	@echo "make map-run                     run the image in a sandbox; FIXED=dir MOVING=dir OUT=dir"
-	@echo "make docs                        write the generated tables of docs/reference.md anew"
+	@echo "make docs                        write the generated tables of docs/ anew"
 
 demo: $(VENV)/.installed
 	$(PY) tools/demo.py $(if $(FIXED),--fixed "$(FIXED)") $(if $(MOVING),--moving "$(MOVING)") --out "$(OUT)"

@@ -69,7 +69,7 @@ class _Parser(argparse.ArgumentParser):
     """Wrong options are an error like all others, whose reason the output folder gets."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, "the options that --help lists", reason="wrong-options")
+        raise UsageError(message, reason="wrong-options")
 
 
 def _where() -> _Parser:

@@ -237,10 +237,7 @@ def _unpack(archive: Path, target: Path) -> None:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise _no_room(total, free) from error
         raise InputRefused(
-            f"an archive cannot be unpacked ({type(error).__name__})",
-            "whole ZIP archives without a password",
-            "Send it again.",
-            reason="unreadable-archive",
+            f"an archive cannot be unpacked ({type(error).__name__})", reason="unreadable-archive"
         ) from error
 
 

@@ -146,7 +146,7 @@ def _run_operators(job: workflow.Job, folder: Path) -> dict[str, Any]:
     application.run()
     if application.report is None:
         # Holoscan ends without an error when an operator never ran.
-        raise OutputInvalid("the operators ended without a report", "one report", reason="no-report")
+        raise OutputInvalid("the operators ended without a report", reason="no-report")
     return application.report
 
 
@@ -180,12 +180,7 @@ def _job(call: Call, args: argparse.Namespace) -> workflow.Job:
         raise UsageError("unknown setting 'file'", "keys of the configuration")
     config = config_from(args, settings)
     if config.as_files:
-        raise UsageError(
-            "'as_files' is true, which leaves the DICOM objects out",
-            "DICOM objects, which platforms call the container for",
-            "Register such series with samreg register --as-files.",
-            reason="as-files",
-        )
+        raise UsageError("'as_files' is true, which leaves the DICOM objects out", reason="as-files")
     return workflow.Job(
         fixed=call.fixed,
         moving=call.moving,

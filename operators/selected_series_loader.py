@@ -117,12 +117,7 @@ def _files(series: DICOMSeries, name: str) -> list[Path]:
     names = [getattr(image.get_native_sop_instance(), "filename", None) for image in series.get_sop_instances()]
     files = [Path(file).absolute() for file in names if isinstance(file, str | os.PathLike)]
     if not files or len(files) < len(names) or not all(file.is_file() for file in files):
-        raise InputRefused(
-            f"the series selected as '{name}' has no files",
-            "images that were read from files which are still there",
-            "Load it with DICOMDataLoaderOperator from a folder that stays until the end.",
-            reason="no-files",
-        )
+        raise InputRefused(f"the series selected as '{name}' has no files", reason="no-files")
     return files
 
 
@@ -130,10 +125,5 @@ def _common(files: Sequence[Path]) -> Path:
     """The folder that holds all files; of what the SDK's loader read, it is never above the input folder."""
     folder = Path(os.path.commonpath([file.parent for file in files]))
     if folder == Path(folder.anchor):
-        raise InputRefused(
-            "the selected series have no folder in common",
-            "both below one input folder",
-            "Copy them below one folder.",
-            reason="no-common-folder",
-        )
+        raise InputRefused("the selected series have no folder in common", reason="no-common-folder")
     return folder

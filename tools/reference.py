@@ -1,7 +1,7 @@
-"""The tables of docs/reference.md that the code itself knows: options, configuration, report fields.
+"""The tables of the documents that the code itself knows: options, configuration, report fields, refusals.
 
-python tools/reference.py --write    # put them into the document
-python tools/reference.py            # exit 1 if the document has other ones
+python tools/reference.py --write    # put them into docs/reference.md and docs/refusals.md
+python tools/reference.py            # exit 1 if a document has other ones
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ from typing import Any
 
 from samreg import config, registry, report
 from samreg.cli import build_parser
+from samreg.refusals import GROUPS
 from samreg.sam.family import FAMILY
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "reference.md"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
-def tables() -> dict[str, str]:
-    """Each generated part of the document, by the name in its marker."""
-    return {
+def tables() -> dict[str, dict[str, str]]:
+    """Each generated part of each document, by the name in its marker."""
+    reference = {
         "options": options(),
         "configuration": configuration(),
         "registry": registry_rows(),
         "family": family_rows(),
         "report": report_fields(),
     }
+    return {"reference.md": reference, "refusals.md": {"refusals": refusals()}}
 
 
 def options() -> str:
@@ -179,26 +181,42 @@ def report_fields() -> str:
     return "\n".join(rows)
 
 
-def rewritten(text: str) -> str:
-    """The document with its generated parts made anew."""
-    for name, table in tables().items():
+def refusals() -> str:
+    """Every reason for which samreg does not go on, by groups."""
+    parts = []
+    for group in GROUPS:
+        rows = [f"### {group.title}", "", "| reason | what it means | expected | what to do |", "|---|---|---|---|"]
+        for row in group.refusals:
+            cells = [text.replace("|", "\\|") or "see the message" for text in (row.got, row.expected, row.next_step)]
+            rows.append(f"| `{row.reason}` | {' | '.join(cells)} |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)
+
+
+def rewritten(document: Path, tables: dict[str, str]) -> str:
+    """The text of a document with its generated parts made anew."""
+    text = document.read_text(encoding="utf-8")
+    for name, table in tables.items():
         start, end = f"<!-- generated: {name} -->", "<!-- end -->"
         pattern = re.compile(re.escape(start) + r".*?" + re.escape(end), re.DOTALL)
         if not pattern.search(text):
-            raise SystemExit(f"docs/reference.md lacks the marker {start}")
+            raise SystemExit(f"docs/{document.name} lacks the marker {start}")
         text = pattern.sub(lambda _, s=start, t=table, e=end: f"{s}\n{t}\n{e}", text, count=1)
     return text
 
 
 def main() -> int:
-    """Write the document, or say that it is out of date."""
+    """Write the documents, or say which are out of date."""
     write = sys.argv[1:] == ["--write"]
-    old = DOCUMENT.read_text(encoding="utf-8")
-    new = rewritten(old)
-    if write:
-        DOCUMENT.write_text(new, encoding="utf-8")
-    elif new != old:
-        print("docs/reference.md is out of date: run `make docs`")
+    stale = []
+    for name, parts in tables().items():
+        new = rewritten(DOCS / name, parts)
+        if new != (DOCS / name).read_text(encoding="utf-8"):
+            stale.append(f"docs/{name}")
+            if write:
+                (DOCS / name).write_text(new, encoding="utf-8")
+    if stale and not write:
+        print(f"{' and '.join(stale)} out of date: run `make docs`")
         return 1
     return 0
 

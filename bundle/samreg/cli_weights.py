@@ -50,7 +50,7 @@ def verify(args: Namespace) -> int:
     from samreg.sam.loading import load_sam
 
     if not args.path.exists():
-        raise UsageError(f"weights '{args.path}' do not exist", "a file or folder", reason="weights-missing")
+        raise UsageError(f"weights '{args.path}' do not exist", reason="weights-missing")
     try:
         digest = checkpoints.hash_of(checkpoints.weights_files(args.path))
         claimed, by = identify.claimed(args.path, digest, args.variant)
@@ -58,7 +58,6 @@ def verify(args: Namespace) -> int:
             raise InputRefused(
                 f"weights '{args.path.name}' have the SHA-256 {digest}",
                 f"{' or '.join(claimed.hashes)}, published for {claimed.name}",
-                "Fetch them again. If they are trained further, rename them, and give --variant to the registration.",
                 reason="weights-changed",
             )
         loaded = load_sam(args.path, args.variant)

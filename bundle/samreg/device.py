@@ -33,10 +33,7 @@ def find_device(name: str) -> str:
 
 def out_of_memory(load: str) -> UsageError:
     """The error that tells a user what to do where the device's memory does not hold this."""
-    return UsageError(
-        f"the device's memory does not hold {load}", "a device with more free memory",
-        "Close other programs on it, choose a smaller model, or give --device cpu.", reason="out-of-memory",
-    )  # fmt: skip
+    return UsageError(f"the device's memory does not hold {load}", reason="out-of-memory")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The one error family of samreg.
 
 Every error says what was got, what was expected and what to do next, and carries the
-exit code of the command line (see `docs/reference.md`).
+exit code of the command line (see `docs/reference.md`). Its reason stands in `samreg.refusals`.
 """
 
 from __future__ import annotations
@@ -10,24 +10,33 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from samreg.refusals import REFUSALS
+
 
 class SamregError(Exception):
     """Base of all errors raised on purpose.
 
     Args:
         got: What was found, as a clause without a full stop ("the series has 2 gaps").
-        expected: What would have been accepted ("evenly spaced slices").
-        next_step: What the user can do, as a sentence.
-        reason: Stable identifier for machines ("missing-slices").
+        expected: What would have been accepted ("evenly spaced slices"); empty: as the table says.
+        next_step: What the user can do, as a sentence; empty: as the table says.
+        reason: Stable identifier for machines ("missing-slices"), a row of `samreg.refusals.REFUSALS`; empty: that
+            of the class.
+
+    Raises:
+        ValueError: The table has no such reason.
     """
 
     exit_code = 1
 
     def __init__(self, got: str, expected: str = "", next_step: str = "", *, reason: str = "") -> None:
-        self.got = got
-        self.expected = expected
-        self.next_step = next_step
         self.reason = reason or _slug(type(self).__name__)
+        row = REFUSALS.get(self.reason)
+        if row is None:
+            raise ValueError(f"'{self.reason}' is no reason of samreg.refusals")
+        self.got = got
+        self.expected = expected or row.expected
+        self.next_step = next_step or row.next_step
         super().__init__(self.sentence)
 
     @property

@@ -37,15 +37,13 @@ def check_images(fixed: Volume, moving: Volume) -> None:
         InputRefused: `mixed-dimensions`, `too-small` or `constant-image`.
     """
     if fixed.grid.is_2d != moving.grid.is_2d:
-        raise InputRefused("a single picture and a volume", "two pictures or two volumes", reason="mixed-dimensions")
+        raise InputRefused("a single picture and a volume", reason="mixed-dimensions")
     for role, image in (("fixed", fixed), ("moving", moving)):
         if sum(n >= MIN_VOXELS for n in image.grid.shape) < 2:
             raise InputRefused(
                 f"the {role} image has {' x '.join(map(str, image.grid.shape))} voxels",
-                f"at least {MIN_VOXELS} along two axes", "Give the whole image.", reason="too-small",
-            )  # fmt: skip
+                f"at least {MIN_VOXELS} along two axes",
+                reason="too-small",
+            )
         if not np.ptp(image.voxels) > 0:
-            raise InputRefused(
-                f"the {role} image has the same value everywhere", "an image that shows something",
-                "Check the export of this series.", reason="constant-image",
-            )  # fmt: skip
+            raise InputRefused(f"the {role} image has the same value everywhere", reason="constant-image")

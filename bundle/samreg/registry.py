@@ -118,7 +118,7 @@ def find_encoder(name: str, weights: object = None) -> Entry:
     entry = find(ENCODERS, name, "encoder")
     if entry.needs_weights and weights is None:
         raise UsageError(
-            f"encoder '{name}' without weights", "a file or folder", "Give it with --weights.", reason="weights-missing"
+            f"encoder '{name}' without weights", next_step="Give it with --weights.", reason="weights-missing"
         )
     if weights is not None and "weights" not in entry.options:
         others = " or ".join(f"'{e.name}'" for e in ENCODERS.values() if "weights" in e.options)

@@ -96,8 +96,6 @@ class PointTable:
             raise InputRefused(
                 f"the landmark ({point}) of '{path.name}' lies outside the image's {grid.shape[0]} x {grid.shape[1]} "
                 "pixels",
-                "positions in pixels of the image that was registered",
-                "Scale the landmarks to this image, or give the image that they were set on.",
                 reason="landmark-outside",
             )
         return replace(table, points=grid.lps(ijk))
@@ -205,9 +203,4 @@ def paired(fixed: PointTable, moving: PointTable) -> tuple[Points, Points]:
 
 
 def _refuse_names(got: str) -> NoReturn:
-    raise InputRefused(
-        got,
-        "the same names in both files, each once",
-        "Correct the names, or leave their column out to match by order",
-        reason="landmark-names",
-    )
+    raise InputRefused(got, reason="landmark-names")

@@ -174,7 +174,7 @@ def check_config(config: Config, *, labelled: bool = False) -> None:
     """
     entry = find_encoder(config.encoder, config.weights)
     if config.weights is not None and not (config.weights and Path(config.weights).exists()):
-        raise UsageError(f"weights '{config.weights}' do not exist", "a file or folder", reason="weights-missing")
+        raise UsageError(f"weights '{config.weights}' do not exist", reason="weights-missing")
     if config.variant is not None:
         family_row(config.variant)
         if "variant" not in entry.options:

@@ -122,7 +122,7 @@ def test_an_interrupted_ablation_goes_on(pairs: Path, tmp_path: Path, instant, c
 def test_refused_and_broken_runs_are_rows(pairs: Path, tmp_path: Path, instant):
     def trouble() -> None:
         if instant.calls == 1:
-            raise InputRefused("nothing is seen", "an image")
+            raise InputRefused("nothing is seen", "an image", reason="constant-image")
         if instant.calls == 2:
             raise RuntimeError("out of\nmemory")
 
@@ -139,7 +139,7 @@ def test_refused_and_broken_runs_are_rows(pairs: Path, tmp_path: Path, instant):
 def test_a_run_that_broke_off_runs_again_and_a_refused_one_does_not(pairs: Path, tmp_path: Path, instant):
     def trouble() -> None:
         if instant.calls == 1:
-            raise InputRefused("nothing is seen", "an image")
+            raise InputRefused("nothing is seen", "an image", reason="constant-image")
         if instant.calls == 2:
             raise MemoryError
 

@@ -14,7 +14,7 @@ LIBRARY = ROOT / "bundle" / "samreg"
 
 # A module imports only from rooms above its own (or its own).
 ROOMS = (
-    ("errors", "types", "shipped", "metadata"),
+    ("errors", "refusals", "types", "shipped", "metadata"),
     ("threads", "whole_data"),
     ("output_folder",),
     ("geometry",),

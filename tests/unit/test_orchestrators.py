@@ -312,7 +312,7 @@ def test_an_unexpected_failure_says_where_and_not_what(tmp_path, registered, cap
 
 def test_names_of_files_stay_where_they_are(tmp_path, registered, capsys):
     def refuse(job, folder):
-        raise InputRefused("'DOE_JANE.dcm' is empty", "a whole file")
+        raise InputRefused("'DOE_JANE.dcm' is empty", "a whole file", reason="unreadable-file")
 
     registered.answer = refuse
     (tmp_path / "in").mkdir()

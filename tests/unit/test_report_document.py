@@ -145,12 +145,14 @@ def test_refusal_keeps_the_exit_code_of_the_error():
 @pytest.mark.parametrize("context", [{"colour": "red"}, {"status": "PASS"}])
 def test_refusal_takes_no_other_context(context):
     with pytest.raises(UsageError):
-        refusal_json(InputRefused("an empty folder"), **context)
+        refusal_json(InputRefused("an empty folder", reason="empty-folder"), **context)
 
 
 def test_file_is_strict_json_and_nothing_is_left_beside_it(tmp_path):
     path = tmp_path / "report.json"
-    document = refusal_json(InputRefused("the folder 'größe' is empty")) | {"provenance": {"share": float("nan")}}
+    document = refusal_json(InputRefused("the folder 'größe' is empty", reason="empty-folder")) | {
+        "provenance": {"share": float("nan")}
+    }
     write_json(document, path)
 
     def refuse(word):

@@ -210,10 +210,5 @@ def _identifiers(ds: Dataset) -> Dataset:
 
 def _source(volume: Volume, side: str) -> SourceSeries:
     if volume.source is None:
-        raise UsageError(
-            f"the {side} image does not come from a DICOM series",
-            "two DICOM series",
-            "Other formats get transform.h5 instead of DICOM objects",
-            reason="no-dicom-source",
-        )
+        raise UsageError(f"the {side} image does not come from a DICOM series", reason="no-dicom-source")
     return volume.source

@@ -38,7 +38,6 @@ def read_registration(source: str | Path | Dataset) -> Affine:
         raise InputRefused(
             f"the object relates {len(moving)} frames of reference to its own",
             "exactly one, by one matrix registration",
-            "Export one moving series at a time",
             reason="registration-items",
         )
     fixed_from_moving = np.eye(4)
@@ -60,10 +59,7 @@ def read_deformable(source: str | Path | Dataset) -> Transform:
     items = [i for i in ds.DeformableRegistrationSequence if i.get("DeformableRegistrationGridSequence")]
     if len(items) != 1 or len(items[0].DeformableRegistrationGridSequence) != 1:
         raise InputRefused(
-            f"the object holds {len(items)} items with a deformation grid",
-            "exactly one",
-            "Export one moving series at a time",
-            reason="registration-items",
+            f"the object holds {len(items)} items with a deformation grid", "exactly one", reason="registration-items"
         )
     (item,) = items
     grid, vectors = _grid(item.DeformableRegistrationGridSequence[0])
@@ -122,7 +118,6 @@ def verify_registration(
         raise OutputInvalid(
             f"{Path(path).name} read back misses the transform by {error:.3g} mm",
             f"at most {tolerance_mm:.3g} mm",
-            "Please report this",
             reason="dicom-not-reproducing",
         )
     return error
@@ -164,18 +159,13 @@ def _sound(path: Path, fixed: Volume, moving: Volume) -> Dataset:
     ds = dcmread(path)
     broken = errors_of(ds, fixed, moving)
     if broken:
-        raise OutputInvalid(
-            f"{path.name}: {'; '.join(broken)}", "a valid object", "Please report this", reason="dicom-invalid"
-        )
+        raise OutputInvalid(f"{path.name}: {'; '.join(broken)}", reason="dicom-invalid")
     return ds
 
 
 def _differs(name: str, number: int, k: int) -> OutputInvalid:
     return OutputInvalid(
-        f"{name} read back differs from region {number} in slice {k}",
-        "the same mask",
-        "Please report this",
-        reason="dicom-not-reproducing",
+        f"{name} read back differs from region {number} in slice {k}", "the same mask", reason="dicom-not-reproducing"
     )
 
 

@@ -73,26 +73,17 @@ def several_volumes(shape: tuple[int, ...]) -> InputRefused:
     """A file with more than one volume."""
     return InputRefused(
         f"the file holds several volumes (size {' x '.join(str(n) for n in shape)})",
-        "one volume of at most three dimensions",
-        "Write one of them to its own file.",
+        next_step="Write one of them to its own file.",
         reason="4d",
     )
 
 
 def not_greyscale(what: str) -> InputRefused:
     """Colour, vector or complex voxels."""
-    return InputRefused(
-        f"the voxels are {what}", "one real number in each voxel", "Convert the image to greyscale.",
-        reason="not-greyscale",
-    )  # fmt: skip
+    return InputRefused(f"the voxels are {what}", reason="not-greyscale")
 
 
 def unreadable(name: str, kind: str, error: Exception | None = None) -> InputRefused:
     """A damaged file; says how it is damaged where the error is a `DamagedDataError`."""
     why = f": {error}" if isinstance(error, DamagedDataError) else ""
-    return InputRefused(
-        f"'{name}' cannot be read as {kind}{why}",
-        "a whole file",
-        "Write or copy the file again.",
-        reason="unreadable-file",
-    )
+    return InputRefused(f"'{name}' cannot be read as {kind}{why}", reason="unreadable-file")

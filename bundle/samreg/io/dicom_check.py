@@ -18,10 +18,11 @@ from samreg.io.arrays import MIN_SPACING_MM
 from samreg.io.dicom_folder import MULTIFRAME, SUPPORTED, Series, count, is_localizer, localizer, unsupported
 from samreg.io.dicom_frames import VARIANTS, Frame, frames_of
 from samreg.io.dicom_headers import number, numbers, quiet, text, uid_name
-from samreg.io.dicom_values import EXPORT_AGAIN, bits_agree, check_one_contrast, check_values_alike, mixed
+from samreg.io.dicom_values import bits_agree, check_one_contrast, check_values_alike, mixed
 from samreg.io.identifiers import frameless, invalid, missing, repeated
 from samreg.io.limits import refuse_if_too_large
 from samreg.io.patient import Patient
+from samreg.refusals.series import CONVERT, EXPORT_AGAIN
 
 # Two slices cannot show that they are evenly spaced.
 MIN_SLICES = 3
@@ -105,22 +106,15 @@ def _check_objects(series: Series) -> None:
     _check_one_series(series)
     if len(headers) > 1 and any(uid in MULTIFRAME for uid in series.sop_classes):
         raise InputRefused(
-            f"the series holds {len(headers)} objects, some of them multi-frame",
-            "one multi-frame object, or one object per slice",
-            "Give a folder with the one object to register.",
-            reason="several-multiframe",
+            f"the series holds {len(headers)} objects, some of them multi-frame", reason="several-multiframe"
         )
     if len(series.sop_classes) > 1:
         names = " and ".join(uid_name(uid) for uid in series.sop_classes)
-        raise mixed("mixed-sop-class", names, "images of one kind")
+        raise mixed("mixed-sop-class", names)
     if any(text(h, "StudyInstanceUID") != text(headers[0], "StudyInstanceUID") for h in headers):
-        raise InputRefused(
-            "the images of the series are from several studies", "one study", EXPORT_AGAIN, reason="mixed-study"
-        )
+        raise InputRefused("the images of the series are from several studies", reason="mixed-study")
     if any(Patient.of(h) != Patient.of(headers[0]) for h in headers[1:]):
-        raise InputRefused(
-            "the images of the series name several patients", "one patient", EXPORT_AGAIN, reason="mixed-patient"
-        )
+        raise InputRefused("the images of the series name several patients", reason="mixed-patient")
 
 
 def _check_one_series(series: Series) -> None:
@@ -128,7 +122,7 @@ def _check_one_series(series: Series) -> None:
     for keyword, what in (("Modality", "modalities"), ("SeriesNumber", "series numbers")):
         values = {text(h, keyword) for h in series.headers} - {""}
         if len(values) > 1:
-            raise mixed("mixed-series", f"images of {len(values)} {what}", "the images of one series")
+            raise mixed("mixed-series", f"images of {len(values)} {what}")
 
 
 def _check_concatenation(series: Series) -> None:
@@ -141,8 +135,6 @@ def _check_concatenation(series: Series) -> None:
     raise InputRefused(
         f"the series holds {count(len(parts), 'part')} of a concatenation of {f'{total:.0f}' if total else 'unknown'} "
         f"{'parts' if total else 'size'}",
-        "one whole multi-frame object",
-        "Export it as one object, or as one object for each slice.",
         reason="concatenation",
     )
 
@@ -188,7 +180,7 @@ def _refuse_without(frames: Sequence[Frame], has: Callable[[Frame], object], rea
         raise InputRefused(
             f"{lacking} of {count(len(frames), 'image')} without a valid {what}",
             "one in each image",
-            f"{EXPORT_AGAIN[:-1]}, or convert it with a tool that you trust and give NIfTI.",
+            CONVERT,
             reason=reason,
         )
 
@@ -196,7 +188,7 @@ def _refuse_without(frames: Sequence[Frame], has: Callable[[Frame], object], rea
 def _check_alike(frames: Sequence[Frame]) -> None:
     uids = {text(f.header, "FrameOfReferenceUID") for f in frames}
     if len(uids) > 1:
-        raise mixed("mixed-frame-of-reference", f"{len(uids)} frames of reference", "one frame of reference")
+        raise mixed("mixed-frame-of-reference", f"{len(uids)} frames of reference")
     sizes = sorted({(int(number(f.header, "Columns") or 0), int(number(f.header, "Rows") or 0)) for f in frames})
     if len(sizes) > 1:
         raise mixed("mixed-matrix", f"images of {' and '.join(f'{c}x{r}' for c, r in sizes)} pixels", "one matrix size")
@@ -213,13 +205,12 @@ def _check_alike(frames: Sequence[Frame]) -> None:
         raise InputRefused(
             f"the image orientation is not two perpendicular unit vectors (off by {off:.2g})",
             f"at most {ORIENTATION_TOLERANCE:g}",
-            EXPORT_AGAIN,
             reason="bad-orientation",
         )
     spread = np.ptp(orientations, axis=0).max()
     if spread > ORIENTATION_TOLERANCE:
         groups = len({tuple(np.round(o, 2).ravel() + 0.0) for o in orientations})
-        raise mixed("mixed-orientation", f"slices in {max(2, groups)} orientations", "parallel slices")
+        raise mixed("mixed-orientation", f"slices in {max(2, groups)} orientations")
 
 
 def _raise(refusal: InputRefused | None) -> None:
@@ -250,8 +241,6 @@ def _check_repeats(frames: Sequence[Frame], normal: np.ndarray) -> None:
         )
     raise InputRefused(
         f"{count(len(repeated), 'slice position')} of {len(repeats)} hold more than one image",
-        "one image at each position",
-        "Remove the copies, or export the series again.",
         reason="duplicate-slices",
     )
 
@@ -266,7 +255,6 @@ def _check_count(frames: Sequence[Frame]) -> None:
         raise InputRefused(
             f"the series holds {count(len(frames), 'slice')}",
             f"a volume of at least {MIN_SLICES} slices",
-            "Give the folder with all slices; a single picture can be given as PNG or TIFF with a pixel spacing.",
             reason="too-few-slices",
         )
 
@@ -290,12 +278,7 @@ def _check_tilt(frames: Sequence[Frame], normal: np.ndarray) -> None:
 
 
 def _tilted(got: str) -> InputRefused:
-    return InputRefused(
-        got,
-        "slices stacked along their normal",
-        "Resample the series to a regular volume (a tilt correction) and give that.",
-        reason="gantry-tilt",
-    )
+    return InputRefused(got, reason="gantry-tilt")
 
 
 def _check_spacing(frames: Sequence[Frame], normal: np.ndarray) -> float:
@@ -314,8 +297,6 @@ def _check_spacing(frames: Sequence[Frame], normal: np.ndarray) -> float:
             raise _missing(int((multiples - 1).sum()), one)
         raise InputRefused(
             f"the distance between slices varies from {steps.min():.3g} to {steps.max():.3g} mm",
-            "evenly spaced slices",
-            "Resample the series to a regular volume and give that.",
             reason="uneven-spacing",
         )
     declared = numbers(frames[0].header, "SpacingBetweenSlices")
@@ -328,10 +309,7 @@ def _check_spacing(frames: Sequence[Frame], normal: np.ndarray) -> float:
 
 def _missing(n: int, spacing: float) -> InputRefused:
     return InputRefused(
-        f"{count(n, 'slice')} missing from a stack with {spacing:.3g} mm between slices",
-        "a stack without gaps",
-        EXPORT_AGAIN,
-        reason="missing-slices",
+        f"{count(n, 'slice')} missing from a stack with {spacing:.3g} mm between slices", reason="missing-slices"
     )
 
 

@@ -181,9 +181,7 @@ def find_series(
     folder = Path(folder)
     root = folder if root is None else root
     if not folder.exists():
-        raise InputRefused(
-            f"'{folder.name}' does not exist", "a file or a folder", "Check the path.", reason="no-such-path"
-        )
+        raise InputRefused(f"'{folder.name}' does not exist", reason="no-such-path")
     groups: dict[str, list[tuple[Dataset, Path]]] = {}
     skipped = links = 0
     headless: Path | None = None
@@ -273,12 +271,7 @@ def _header(path: Path) -> tuple[Dataset, str]:
 
 def forbidden(path: Path) -> InputRefused:
     """What the user of this process has no right to read."""
-    return InputRefused(
-        f"'{path.name}' may not be read by the user with uid {os.geteuid()}",
-        "files and folders that this user may read",
-        "Change their permissions, or run as another user.",
-        reason="no-permission",
-    )
+    return InputRefused(f"'{path.name}' may not be read by the user with uid {os.geteuid()}", reason="no-permission")
 
 
 def _unreadable(path: Path, why: str = "cannot be read") -> InputRefused:
@@ -305,20 +298,13 @@ def choose_series(folder: Folder, series_uid: str | None = None) -> Series:
     if not folder.series:
         skipped = f" ({folder.skipped_sentence})" if folder.skipped_sentence else ""
         where = f" in folders like '{folder.within}'" if folder.within is not None else ""
-        raise InputRefused(
-            f"the folder holds no DICOM images{where}{skipped}",
-            "one series of CT, MR or PET images",
-            "Give the folder that holds the series (or the file itself, if the image is not DICOM).",
-            reason="empty-folder",
-        )
+        raise InputRefused(f"the folder holds no DICOM images{where}{skipped}", reason="empty-folder")
     if series_uid:
         for series in folder.series:
             if series.series_uid == series_uid:
                 return series
         raise InputRefused(
             f"the folder holds no series {shown_uid(series_uid)}; it holds {listing(folder.series)}",
-            "a SeriesInstanceUID that is there",
-            "Choose one from the list.",
             reason="no-such-series",
         )
     candidates = folder.candidates
@@ -340,10 +326,7 @@ def listing(series: Sequence[Series]) -> str:
 def several_series(candidates: Sequence[Series], expected: str) -> InputRefused:
     """More candidates than asked for."""
     return InputRefused(
-        f"the folder holds {count(len(candidates), 'series')}: {listing(candidates)}",
-        expected,
-        "Choose with --fixed-series UID and --moving-series UID.",
-        reason="several-series",
+        f"the folder holds {count(len(candidates), 'series')}: {listing(candidates)}", expected, reason="several-series"
     )
 
 
@@ -360,12 +343,7 @@ def unsupported(sop_classes: Sequence[str]) -> InputRefused:
 
 def localizer(n: int) -> InputRefused:
     """Localizer images in the place of a volume, or inside it."""
-    return InputRefused(
-        f"the series holds {count(n, 'localizer image')}",
-        "slices of one volume only",
-        "Remove the localizers, or give another series.",
-        reason="localizer",
-    )
+    return InputRefused(f"the series holds {count(n, 'localizer image')}", reason="localizer")
 
 
 def with_note(series: Series, folder: Folder) -> Series:

@@ -153,12 +153,7 @@ def _multiframe(header: Dataset, file: Path) -> list[Frame]:
 def _refuse_several_items(header: Dataset, keyword: str) -> None:
     """Each functional group says one thing of a frame; of two items nobody knows which holds."""
     if item_count(header, keyword) > 1:
-        raise InputRefused(
-            f"{keyword} of a multi-frame object has several items",
-            "one item, as each functional group has",
-            "Export the series again, or convert it with a tool that you trust and give NIfTI.",
-            reason="ambiguous-frames",
-        )
+        raise InputRefused(f"{keyword} of a multi-frame object has several items", reason="ambiguous-frames")
 
 
 def _rescale(header: Dataset) -> tuple[float, float, bool]:

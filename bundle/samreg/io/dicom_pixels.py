@@ -82,12 +82,7 @@ def within_stored_bits(values: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _contradictory(got: str, expected: str) -> InputRefused:
-    return InputRefused(
-        got,
-        expected,
-        "Export the series again, or convert it with a tool that you trust and give NIfTI.",
-        reason="contradictory-pixels",
-    )
+    return InputRefused(got, expected, reason="contradictory-pixels")
 
 
 def _has_embedded_overlay(dataset: Dataset) -> bool:

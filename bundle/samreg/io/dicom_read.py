@@ -133,9 +133,4 @@ def _undecodable(k: int, stack: Stack, why: str) -> InputRefused:
     syntax = text(stack.frames[k].header.file_meta, "TransferSyntaxUID")
     name = uid_name(syntax) if syntax else "unknown"
     which = f"the pixels of slice {k + 1} of {total}" if not stack.is_multiframe else "the pixels of the object"
-    return InputRefused(
-        f"{which} cannot be decoded ({name}: {why})",
-        "whole pixels in a transfer syntax that can be decoded",
-        "Export the series again, uncompressed if possible.",
-        reason="undecodable-pixels",
-    )
+    return InputRefused(f"{which} cannot be decoded ({name}: {why})", reason="undecodable-pixels")

@@ -8,9 +8,8 @@ from samreg.errors import InputRefused
 from samreg.io.dicom_folder import count
 from samreg.io.dicom_frames import VARIANTS, Frame
 from samreg.io.dicom_headers import number
+from samreg.refusals.series import SPLIT
 
-EXPORT_AGAIN = "Export the whole original series again."
-SPLIT = "Split the series, or give the one with the volume alone."
 # Words of ImageType and of ComplexImageComponent, before any "_" ("P_FFE").
 COMPLEX = {
     **dict.fromkeys(("M", "MAGNITUDE"), "magnitude"),
@@ -32,11 +31,10 @@ def check_values_alike(frames: Sequence[Frame]) -> None:
             "mixed-rescale",
             f"{count(len(frames) - without, 'image')} with and {count(without, 'image')} without a rescale of values",
             "a Rescale Slope and Intercept in each image, or in none",
-            EXPORT_AGAIN,
         )
     units = sorted({f.units for f in frames} - {""})
     if len(units) > 1:
-        raise mixed("mixed-rescale", f"values in {len(units)} units (Rescale Type, Units)", "one unit of values")
+        raise mixed("mixed-rescale", f"values in {len(units)} units (Rescale Type, Units)", "one unit of values", SPLIT)
 
 
 def check_one_contrast(frames: Sequence[Frame]) -> None:
@@ -68,6 +66,6 @@ def bits_agree(frame: Frame) -> bool:
     return stored is None or high is None or high == stored - 1
 
 
-def mixed(reason: str, got: str, expected: str, next_step: str = SPLIT) -> InputRefused:
+def mixed(reason: str, got: str, expected: str = "", next_step: str = "") -> InputRefused:
     """Images in one series that are not of one volume."""
     return InputRefused(f"the series mixes {got}", expected, next_step, reason=reason)

@@ -20,8 +20,6 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _MAX_LENGTH = 64
 
 KEYWORDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-AS_FILES = "or register without DICOM objects (samreg register --as-files)"
-_RENEW = f"Anonymise again with new UIDs, {AS_FILES}."
 
 
 def is_uid(value: str) -> bool:
@@ -52,7 +50,6 @@ def no_uid(path: Path, keyword: str) -> InputRefused:
     return InputRefused(
         f"'{path.name}' has no {keyword}",
         f"a {keyword} in each image, so that DICOM objects can refer to it",
-        f"Anonymise again with new UIDs instead of empty ones, {AS_FILES}.",
         reason="no-uid",
     )
 
@@ -64,8 +61,6 @@ def frameless(headers: tuple[Dataset, ...]) -> InputRefused | None:
         return None
     return InputRefused(
         f"{lacking} of {_images(len(headers))} without a frame of reference (FrameOfReferenceUID)",
-        "one in each image, so that DICOM objects can refer to it",
-        f"Export the whole original series again, {AS_FILES}.",
         reason="no-frame-of-reference",
     )
 
@@ -80,7 +75,6 @@ def invalid(headers: tuple[Dataset, ...]) -> InputRefused | None:
                 f"the {keyword} of {len(wrong)} of {_images(len(headers))} is no UID "
                 f"({max(map(len, wrong))} characters)",
                 f"digits and dots, at most {_MAX_LENGTH} characters (PS3.5 9.1), so that DICOM objects can refer to it",
-                _RENEW,
                 reason="bad-uid",
             )
     return None
@@ -93,10 +87,7 @@ def repeated(headers: tuple[Dataset, ...]) -> InputRefused | None:
     if not shared:
         return None
     return InputRefused(
-        f"{shared} of {_images(len(headers))} have the SOPInstanceUID of another one",
-        "one of its own in each image, so that DICOM objects can refer to it",
-        _RENEW,
-        reason="duplicate-uid",
+        f"{shared} of {_images(len(headers))} have the SOPInstanceUID of another one", reason="duplicate-uid"
     )
 
 

@@ -46,9 +46,7 @@ def image_format(source: Source) -> Format:
         return "DICOM"
     path = Path(source)
     if not path.exists():
-        raise InputRefused(
-            f"'{path.name}' does not exist", "a file or a folder", "Check the path.", reason="no-such-path"
-        )
+        raise InputRefused(f"'{path.name}' does not exist", reason="no-such-path")
     if path.is_dir():
         return "DICOM"
     name = path.name.lower()
@@ -60,7 +58,6 @@ def image_format(source: Source) -> Format:
     raise InputRefused(
         f"'{path.name}' is of no known format",
         f"a DICOM folder or file, or one of {' '.join(_SUFFIXES)}",
-        "Convert it to one of them.",
         reason="unknown-format",
     )
 

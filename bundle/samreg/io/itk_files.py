@@ -14,6 +14,7 @@ from samreg.io.arrays import not_greyscale, several_volumes, unreadable, volume_
 from samreg.io.itk_headers import BYTE_ORDER, TextHeader, read_stored_voxels, read_text_header
 from samreg.io.limits import refuse_if_too_large
 from samreg.io.units import mm_per_unit
+from samreg.refusals.files import NO_ORIENTATION
 from samreg.types import Matrix4
 from samreg.whole_data import DAMAGE, DamagedDataError
 
@@ -28,7 +29,6 @@ DTYPES = {
 # What ITK calls a space that it has turned into LPS; it leaves all others as they are, without a word.
 LPS = "left-posterior-superior"
 UNKNOWN_UNITS = ("", "?", "??", "???", "unknown")
-NO_ORIENTATION = "Write the file again with a tool that keeps orientation and spacing (3D Slicer, SimpleITK)."
 
 
 def read_itk(path: Path, *, stored: bool = False) -> Volume:
@@ -114,10 +114,7 @@ def _refuse_what_itk_fills_in(header: TextHeader) -> None:
     if header.kind == "NRRD":
         if not header.value("space"):
             raise InputRefused(
-                "the NRRD file states no space",
-                "'space' and 'space directions' in its header",
-                NO_ORIENTATION,
-                reason="no-orientation",
+                "the NRRD file states no space", "'space' and 'space directions' in its header", reason="no-orientation"
             )
         if "(" not in header.value("space directions"):
             raise InputRefused(
@@ -138,7 +135,6 @@ def _refuse_what_itk_fills_in(header: TextHeader) -> None:
         raise InputRefused(
             f"the MetaImage file states the orientation {orientation} without the matrix that readers go by",
             "'TransformMatrix' in its header",
-            NO_ORIENTATION,
             reason="no-orientation",
         )
 

@@ -104,12 +104,7 @@ def read_text_header(path: Path) -> TextHeader:
     except (OSError, ValueError) as error:
         raise unreadable(path.name, kind, error) from error
     if any(_leaves_folder(name) for name in names):
-        raise InputRefused(
-            "the header points at a data file outside its folder",
-            "the data beside the header",
-            "Put both files into one folder and name the data without a path.",
-            reason="outside-folder",
-        )
+        raise InputRefused("the header points at a data file outside its folder", reason="outside-folder")
     return TextHeader(path, kind, fields, tuple(names), data_at)
 
 

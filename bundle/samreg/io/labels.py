@@ -127,12 +127,7 @@ def _label_volume(path: Path, pixel_spacing_mm: Sequence[float] | None = None) -
 def _some(labels: Labels) -> Labels:
     """The labels, if there is one."""
     if not labels.any():
-        raise InputRefused(
-            "the label map is empty",
-            "at least one label above 0",
-            "Check that the right file was given.",
-            reason="no-labels",
-        )
+        raise InputRefused("the label map is empty", reason="no-labels")
     return labels
 
 
@@ -170,8 +165,6 @@ def _other_grid(source: Grid, target: Grid) -> InputRefused:
     return InputRefused(
         f"the label map lies on another grid than its image ({words(source)})",
         f"the image's grid ({words(target)})",
-        "Resample the labels to the image with nearest-neighbour interpolation (3D Slicer: Resample "
-        "Image (BRAINS); SimpleITK: Resample(labels, image, interpolator=sitkNearestNeighbor)).",
         reason="other-grid",
     )
 
@@ -197,18 +190,12 @@ def _beyond(values: np.ndarray) -> InputRefused:
     return InputRefused(
         f"the label map holds {np.abs(values).max():.0f} as {values.dtype}, which cannot tell such numbers apart",
         f"numbers below {limit} in this type, or an integer type",
-        "Write the label map with integers (int32, or int64 beyond 2147483647).",
         reason="label-limit",
     )
 
 
 def _no_labels(got: str) -> InputRefused:
-    return InputRefused(
-        got,
-        "whole numbers from 0",
-        "Threshold probabilities first, and write the labels as integers in greyscale.",
-        reason="not-labels",
-    )
+    return InputRefused(got, reason="not-labels")
 
 
 def _read_seg(path: Path, grid: Grid, frame_of_reference: str | None, label: int | None) -> Labels:
@@ -233,8 +220,6 @@ def _read_seg(path: Path, grid: Grid, frame_of_reference: str | None, label: int
             "the segmentation is in another frame of reference than the image"
             if frame_of_reference
             else "a DICOM SEG is given for an image without a frame of reference",
-            "the frame of reference of the image",
-            "Give the segmentation of this series, or labels as NIfTI on its grid.",
             reason="other-frame-of-reference",
         )
     numbers = [number for number in seg.segment_numbers if number != 0]  # 0: the background of a LABELMAP
@@ -274,16 +259,11 @@ def _only_file(path: Path) -> Path:
         return path
     files = [p for p in sorted(path.iterdir()) if p.is_file() and not p.is_symlink()]
     if len(files) != 1:
-        raise InputRefused(
-            f"the folder of the label map holds {len(files)} files",
-            "one DICOM SEG",
-            "Give the file itself.",
-            reason="several-files",
-        )
+        raise InputRefused(f"the folder of the label map holds {len(files)} files", reason="several-files")
     return files[0]
 
 
 def _damaged() -> InputRefused:
     return InputRefused(
-        "the DICOM SEG cannot be read", "a whole file", "Export the segmentation again.", reason="unreadable-file"
+        "the DICOM SEG cannot be read", next_step="Export the segmentation again.", reason="unreadable-file"
     )

@@ -36,9 +36,4 @@ def refuse_if_not_finite(voxels: np.ndarray) -> None:
     """
     bad = voxels.size - int(np.count_nonzero(np.isfinite(voxels)))
     if bad:
-        raise InputRefused(
-            f"{bad} voxels are not finite (NaN or infinite)",
-            "a number in each voxel",
-            "Replace them with the background's value.",
-            reason="non-finite-voxels",
-        )
+        raise InputRefused(f"{bad} voxels are not finite (NaN or infinite)", reason="non-finite-voxels")

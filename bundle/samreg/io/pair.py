@@ -14,9 +14,10 @@ from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Volume
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_headers import quiet, text
-from samreg.io.identifiers import AS_FILES, invalid, repeated
+from samreg.io.identifiers import invalid, repeated
 from samreg.io.images import Source, describe, find_source, image_format, read_image
 from samreg.io.patient import patient_objection
+from samreg.refusals.series import AS_FILES
 
 logger = logging.getLogger(__name__)
 
@@ -145,19 +146,13 @@ def same_series(how: str, otherwise: str = "") -> InputRefused:
     """One image in both roles; `otherwise` adds another way out."""
     return InputRefused(
         f"the same image is given twice ({how})",
-        "two different images",
-        f"Give the other image as fixed or moving{otherwise}.",
+        next_step=f"Give the other image as fixed or moving{otherwise}.",
         reason="same-series",
     )
 
 
 def _mixed_dimensions(fixed: str, moving: str) -> InputRefused:
-    return InputRefused(
-        f"the fixed image is {fixed} and the moving image is {moving}",
-        "two volumes or two pictures",
-        "Give the whole volume, or a slice of it as a picture.",
-        reason="mixed-dimensions",
-    )
+    return InputRefused(f"the fixed image is {fixed} and the moving image is {moving}", reason="mixed-dimensions")
 
 
 def _patient_note(fixed: Path | Series, moving: Path | Series, allow_different: bool) -> dict[str, str]:

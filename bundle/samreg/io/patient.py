@@ -64,20 +64,9 @@ def patient_objection(fixed: Dataset, moving: Dataset) -> InputRefused | None:
     a, b = Patient.of(fixed), Patient.of(moving)
     different = a.differences(b)
     if different:
-        return InputRefused(
-            f"the two series differ in {_listed(different)}",
-            "two series of one patient",
-            "Check that the right series were given; to register them all the same, say so with "
-            "--allow-different-patients.",
-            reason="different-patients",
-        )
+        return InputRefused(f"the two series differ in {_listed(different)}", reason="different-patients")
     if not a.id:
-        return InputRefused(
-            "neither series has a patient ID",
-            "the same patient ID in both",
-            "Fill in the patient ID; to register them all the same, say so with --allow-different-patients.",
-            reason="no-patient-id",
-        )
+        return InputRefused("neither series has a patient ID", reason="no-patient-id")
     return None
 
 

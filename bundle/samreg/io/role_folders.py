@@ -42,13 +42,7 @@ def role_folders(folder: Path, *, within: str | None = None, rules_decide: bool 
         return found["fixed"][0], found["moving"][0]
     if rules_decide:
         return None
-    raise InputRefused(
-        objection,
-        "one folder named fixed and one named moving, or none of these names",
-        "Name the two folders so, rename the others, or say which series is what with --fixed-series UID and "
-        "--moving-series UID or with rules for both (series.fixed and series.moving in the configuration).",
-        reason="role-folders",
-    )
+    raise InputRefused(objection, reason="role-folders")
 
 
 def _objection(found: dict[str, list[Path]]) -> str:

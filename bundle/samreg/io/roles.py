@@ -298,8 +298,6 @@ def _given(rules: SeriesConfig) -> str:
 def _too_few(found: Folder) -> InputRefused:
     return InputRefused(
         f"the folder holds {count(len(found.candidates), 'series')} that can be registered: {listing(found.series)}",
-        "two series, the fixed and the moving one",
-        "Put both series below the folder.",
         reason="too-few-series",
     )
 
@@ -325,10 +323,7 @@ def _comparable(some: Sequence[Series]) -> tuple[str, list[datetime]]:
 
 def _no_time(some: Sequence[Series]) -> InputRefused:
     return InputRefused(
-        f"the series have no acquisition times that tell which is later: {listing(some)}",
-        "different acquisition times",
-        "Choose with --fixed-series UID and --moving-series UID, or use sub-folders fixed and moving.",
-        reason="no-acquisition-time",
+        f"the series have no acquisition times that tell which is later: {listing(some)}", reason="no-acquisition-time"
     )
 
 

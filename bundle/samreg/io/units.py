@@ -31,10 +31,5 @@ def mm_per_unit(unit: str, source: str) -> float:
     """
     known = MM_PER_UNIT.get(unit.strip().lower())
     if known is None:
-        raise InputRefused(
-            f"{source} states its lengths in '{unit}'",
-            "a unit of length (nm, um, mm, cm, m, in)",
-            "Write the file again in mm, or correct the unit in its header.",
-            reason="unknown-unit",
-        )
+        raise InputRefused(f"{source} states its lengths in '{unit}'", reason="unknown-unit")
     return known

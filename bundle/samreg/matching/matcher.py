@@ -55,8 +55,6 @@ def match_labels(fixed: RoiSet, moving: RoiSet) -> RoiPairs:
     if not common:
         raise InputRefused(
             f"the label maps share no label (fixed: {sorted(r.label for r in fixed)}, moving: {sorted(by_label)})",
-            "the same number for the same structure in both",
-            "Renumber one of the label maps.",
             reason="no-common-label",
         )
     pairs = tuple(RoiPair(i + 1, roi, by_label[roi.label], 1.0, 1.0) for i, roi in enumerate(common))

@@ -36,12 +36,7 @@ class Point:
             InputRefused: The point is outside (`point-outside`).
         """
         if not grid.contains(self.lps_mm[None])[0]:
-            raise InputRefused(
-                f"point {self.lps_mm.tolist()} lies outside the fixed image",
-                "LPS millimetres within its field of view",
-                "Check the coordinates (RAS values need the signs of x and y changed).",
-                reason="point-outside",
-            )
+            raise InputRefused(f"point {self.lps_mm.tolist()} lies outside the fixed image", reason="point-outside")
         return grid.index(self.lps_mm[None])[0]
 
     def voxel(self, grid: Grid) -> np.ndarray:
@@ -83,17 +78,9 @@ class Box:
         low, high = corners.min(0), corners.max(0)
         last = np.asarray(grid.shape) - 0.5
         if not ((high >= -0.5) & (low <= last)).all():
-            raise InputRefused(
-                f"box {self.corners_lps_mm.tolist()} lies outside the fixed image",
-                "LPS millimetres within its field of view",
-                "Check the coordinates (RAS values need the signs of x and y changed).",
-                reason="box-outside",
-            )
+            raise InputRefused(f"box {self.corners_lps_mm.tolist()} lies outside the fixed image", reason="box-outside")
         if (high - low)[:2].min() < 1:
-            raise InputRefused(
-                f"box {self.corners_lps_mm.tolist()} is thinner than a voxel", "two opposite corners",
-                "Give corners that differ along both axes of the slices.", reason="box-flat",
-            )  # fmt: skip
+            raise InputRefused(f"box {self.corners_lps_mm.tolist()} is thinner than a voxel", reason="box-flat")
         return np.maximum(low, -0.5), np.minimum(high, last)
 
     def roi(self, grid: Grid) -> Roi:
@@ -141,7 +128,7 @@ class GivenRoi:
         known = [int(n) for n in np.unique(labels) if n != 0]
         held = f"labels {', '.join(map(str, known))}" if len(known) > 1 else f"label {', '.join(map(str, known))}"
         if label is None and len(known) != 1:
-            raise UsageError(f"the label map holds {held}", "one of them", "Choose it with --label N", reason="label")
+            raise UsageError(f"the label map holds {held}", reason="label")
         if label is not None and label not in known:
             raise UsageError(f"label {label} is not in the label map", held, "Choose one of these", reason="label")
         chosen = known[0] if label is None else label

@@ -192,10 +192,7 @@ def _mostly_within(roi: Roi, box: Roi) -> bool:
 
 
 def _nothing(got: str, expected: str) -> InputRefused:
-    return InputRefused(
-        got, expected, "Move the prompt, draw a box around the structure, or give the region itself with --roi.",
-        reason="nothing-at-prompt",
-    )  # fmt: skip
+    return InputRefused(got, expected, reason="nothing-at-prompt")
 
 
 def _shift(fixed: Volume, moving: Volume) -> tuple[np.ndarray, str]:
@@ -221,7 +218,6 @@ def _reachable(moving: Volume, point_lps: np.ndarray, range_mm: float) -> list[i
         raise InputRefused(
             f"the nearest slice of the moving image lies {apart_mm.min():.0f} mm from the region's place",
             f"a slice within {range_mm:g} mm (matching.slice_range_mm)",
-            "Give a moving image that covers this place, or a larger range with --config.",
             reason="no-slice-in-range",
         )
     return [int(k) for k in near]
@@ -245,7 +241,6 @@ def _chosen(
             "no region of the moving image looks like the one at the prompt",
             f"a similarity above {threshold:g} (matching.similarity_threshold) and an area "
             f"within a factor of {MAX_AREA_RATIO:g}",
-            "Register the images and map the place with `samreg apply-points`, or lower the threshold with --config.",
             reason="no-counterpart",
         )
     led_back = [replace(c, cycle_iou=_cycle_iou(here, sought, c.region, threshold)) for c in distinct]

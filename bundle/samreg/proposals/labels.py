@@ -30,7 +30,7 @@ class GivenLabels:
         """
         rois = RoiSet.from_labels(self.labels, volume.grid)
         if not rois.rois:
-            raise UsageError("a label map without labels", "at least one label that is not 0", reason="empty-labels")
+            raise UsageError("a label map without labels", reason="empty-labels")
         if on_progress:
             on_progress(1.0)
         return rois

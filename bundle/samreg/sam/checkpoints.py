@@ -75,12 +75,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def refused(path: Path, what: str) -> UsageError:
     """The one error about weights; it names the file or folder without its path."""
-    return UsageError(
-        f"weights '{path.name}' {what}",
-        "a model of the SAM family: a Hugging Face folder (config.json, model.safetensors) or an original checkpoint",
-        "Fetch it again (samreg weights fetch), or give another one with --weights.",
-        reason="weights-unreadable",
-    )
+    return UsageError(f"weights '{path.name}' {what}", reason="weights-unreadable")
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -56,9 +56,10 @@ def fetch(variant: Variant, folder: Path, *, url: str | None = None, on_progress
     """
     if variant.page and url is None:
         raise UsageError(
-            f"weights of {variant.name} cannot be fetched", "a download by hand",
-            f"Get them from {variant.page}, and give the file or folder with --weights.", reason="weights-by-hand",
-        )  # fmt: skip
+            f"weights of {variant.name} cannot be fetched",
+            next_step=f"Get them from {variant.page}, and give the file or folder with --weights.",
+            reason="weights-by-hand",
+        )
     address = url or variant.source
     if not variant.file and url is None:
         address += "/resolve/main"
@@ -123,12 +124,7 @@ def _scheme(address: str) -> str:
 
 
 def _failed(address: str, why: str) -> SamregError:
-    return SamregError(
-        f"download of {address} failed ({why})",
-        "a connection to that address",
-        "Try again, give another address with --url, or carry the file here and use it with --weights.",
-        reason="download-failed",
-    )
+    return SamregError(f"download of {address} failed ({why})", reason="download-failed")
 
 
 def _changed(variant: Variant, digest: str, expected: str) -> InputRefused:

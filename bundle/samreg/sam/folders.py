@@ -119,8 +119,5 @@ def _check_parts(folder: Path, values: Any) -> None:
 def _check_timm(folder: Path) -> None:
     if importlib.util.find_spec("timm") is None:
         raise UsageError(
-            f"weights '{folder.name}' need the package timm, which is not installed",
-            "timm, for the encoder of EdgeTAM",
-            "Install it with: pip install timm torchvision",
-            reason="timm-missing",
+            f"weights '{folder.name}' need the package timm, which is not installed", reason="timm-missing"
         )

@@ -93,8 +93,5 @@ def confirmed(
 
 def _contradicted(path: Path, row: Variant, what: str) -> UsageError:
     return UsageError(
-        f"weights '{path.name}' are {what}, not {row.name}",
-        f"weights of {row.name}",
-        "Give the variant that they are with --variant, or leave it out.",
-        reason="variant-contradicted",
+        f"weights '{path.name}' are {what}, not {row.name}", f"weights of {row.name}", reason="variant-contradicted"
     )

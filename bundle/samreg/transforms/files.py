@@ -111,7 +111,7 @@ def read_transform(path: str | Path) -> Transform:
             reason="transform-unsupported",
         )
     if not path.is_file():
-        raise InputRefused(f"no transform file {path}", "an existing file", reason="transform-missing")
+        raise InputRefused(f"no transform file {path}", reason="transform-missing")
     try:
         return _read_nifti(path) if suffix in NIFTI_SUFFIXES else read_itk(path)
     except UsageError as error:  # e.g. a matrix that mirrors, a vector that is not finite
@@ -167,10 +167,7 @@ def _read_nifti(path: Path) -> DisplacementField:
 def _damaged(path: Path, error: Exception) -> InputRefused:
     why = f": {error}" if isinstance(error, DamagedDataError) else ""
     return InputRefused(
-        f"{path.name} cannot be read{why}",
-        "a whole NIfTI displacement field",
-        "Write or copy the file again.",
-        reason="transform-unreadable",
+        f"{path.name} cannot be read{why}", "a whole NIfTI displacement field", reason="transform-unreadable"
     )
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from samreg.transforms.itk_classes import AS_COMPOSITE, COMPOSITE, Block, class_of, unreadable, unsupported
+from samreg.refusals.results import AS_COMPOSITE
+from samreg.transforms.itk_classes import COMPOSITE, Block, class_of, unreadable, unsupported
 
 MATLAB_HEADER = 5 * 4  # bytes: type, rows, columns, imaginary, length of the name
 AS_ITK = "A parameter file of elastix or of another tool must be exported as an ITK transform or a displacement field."

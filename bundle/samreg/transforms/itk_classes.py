@@ -16,6 +16,7 @@ import numpy as np
 
 from samreg.errors import InputRefused
 from samreg.geometry import Grid
+from samreg.refusals.results import AS_COMPOSITE
 from samreg.transforms.base import Transform
 from samreg.transforms.field import DisplacementField
 from samreg.transforms.linear import Affine, Rigid, is_orthonormal
@@ -58,10 +59,6 @@ PROBE_MM = 100.0  # distance of the points that read the matrix out of a linear 
 AS_FIELD = (
     "Turn it into a displacement field (SimpleITK: TransformToDisplacementField; 3D Slicer: Transforms, convert)."
 )
-AS_COMPOSITE = (
-    "If they are parts of one transform, write them as one CompositeTransform, the part applied first last; "
-    "otherwise write each into a file of its own."
-)
 PICTURE = "A picture is a 3D image of one slice here; write its transform as a 3D one."
 WRITE_AGAIN = "Write the file again; it may be cut or damaged."
 
@@ -99,12 +96,7 @@ def parts_of(path: Path, kinds: Sequence[str]) -> range:
     if not composite and len(kinds) > 1:
         # One transform for each volume of a series (fMRIPrep), parts of a chain (ANTs), or a B-spline and what is
         # added to it (ITK 3): only who wrote the list knows.
-        raise InputRefused(
-            f"{path.name} holds a list of {len(kinds)} transforms",
-            "one transform",
-            AS_COMPOSITE,
-            reason="transform-list",
-        )
+        raise InputRefused(f"{path.name} holds a list of {len(kinds)} transforms", reason="transform-list")
     return parts
 
 
