@@ -157,7 +157,7 @@ SERIES = Group(
         ),
         Refusal(
             "too-few-slices",
-            "fewer slices than make a volume",
+            "too few slices for a volume",
             "a volume of at least 3 slices",
             "Give the folder with all slices; a single picture can be given as PNG or TIFF with a pixel spacing.",
         ),
