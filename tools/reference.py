@@ -142,7 +142,8 @@ REPORT = {
     "created": "Date and time, UTC.",
     "status": "PASS, REVIEW, FAIL or REFUSED.",
     "reasons": "Why not PASS, one sentence each.",
-    "error": "Of a refusal: `reason` (a stable identifier, [all of them](refusals.md#what-is-refused)), `got`, `expected`, `next_step`; else null.",
+    "error": "Of a refusal: `reason` (a stable identifier, [all of them](refusals.md#what-is-refused)), `got`, "
+    "`expected`, `next_step`; else null.",
     "exit_code": "Of a refusal; else null.",
     "asked": "The transform asked for.",
     "kind": "The transform reached: deformable, affine, rigid or identity.",

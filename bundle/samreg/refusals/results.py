@@ -130,20 +130,20 @@ WEIGHTS = Group(
     (
         Refusal(
             "unknown-encoder",
-            "an encoder of that name does not exist",
+            "a name that no encoder has",
             "one of the registered names",
             "Choose one that `samreg info` lists.",
         ),
         Refusal(
             "unknown-proposer",
-            "a proposer of that name does not exist",
+            "a name that no proposer has",
             "one of the registered names",
             "Choose one that `samreg info` lists.",
         ),
         Refusal(
             "unknown-variant",
-            "a variant of that name does not exist",
-            "one of the SAM family",
+            "a name that no variant of the SAM family has",
+            "one of its rows",
             "Choose one that `samreg weights list` shows.",
         ),
         Refusal(
@@ -204,7 +204,7 @@ RUN = Group(
         ),
         Refusal(
             "out-of-memory",
-            "a device whose memory does not hold the model or one slice",
+            "a device whose memory does not hold the least that the method needs",
             "a device with more free memory",
             "Close other programs on it, choose a smaller model, or give --device cpu.",
         ),
