@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+MAX_LENGTH = 2000  # of each part of a message
+
 
 class SamregError(Exception):
     """Base of all errors raised on purpose.
@@ -24,9 +26,9 @@ class SamregError(Exception):
     exit_code = 1
 
     def __init__(self, got: str, expected: str = "", next_step: str = "", *, reason: str = "") -> None:
-        self.got = got
-        self.expected = expected
-        self.next_step = next_step
+        self.got = _on_one_line(got)
+        self.expected = _on_one_line(expected)
+        self.next_step = _on_one_line(next_step)
         self.reason = reason or _slug(type(self).__name__)
         super().__init__(self.sentence)
 
@@ -64,6 +66,15 @@ class InputRefused(SamregError):  # noqa: N818
 
 class OutputInvalid(SamregError):  # noqa: N818
     """A written object does not reproduce the result when read back (exit code 1)."""
+
+
+def _on_one_line(text: str) -> str:
+    """Without control characters and halves of characters, which damaged files and names of files may hold, and short.
+
+    They would break lines of a log, command a terminal, or not go into JSON.
+    """
+    kept = "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return kept if len(kept) <= MAX_LENGTH else f"{kept[:MAX_LENGTH]}…"
 
 
 def _slug(name: str) -> str:
