@@ -179,7 +179,7 @@ def _segmentation(path: Path) -> None:
     ).save_as(path)
 
 
-def _field():  # noqa: ANN202
+def _field():
     from samreg.geometry import Grid
     from samreg.transforms import DisplacementField
 
