@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from hunt_seeds import Seed, seeds_of, write_seeds
@@ -76,7 +76,8 @@ def read_labels(path: Path, reference: Path | None) -> Answer:
     """Digest of the labels."""
     from samreg.io import read_image, read_labels
 
-    assert reference is not None
+    if reference is None:
+        raise SystemExit("a label map needs the image that it belongs to")
     return {"numbers": [], "digest": _digest(read_labels(path, read_image(reference))), "notes": []}
 
 
@@ -191,13 +192,12 @@ class Worker:
     def read(self, seed: Seed, path: Path) -> Answer:
         """As `read`; or `hang`, `crash` or `memory`, with what the process said."""
         process = self._process or self._start()
-        assert process.stdin is not None
-        assert process.stdout is not None
+        jobs, answers = cast("tuple[IO[str], IO[str]]", (process.stdin, process.stdout))
         job = {"reads": seed.reads, "path": str(path), "reference": seed.reference and str(seed.reference)}
-        process.stdin.write(json.dumps(job) + "\n")
-        process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], self._timeout_s)
-        line = process.stdout.readline() if ready else ""
+        jobs.write(json.dumps(job) + "\n")
+        jobs.flush()
+        ready, _, _ = select.select([answers], [], [], self._timeout_s)
+        line = answers.readline() if ready else ""
         if line:
             answer: Answer = json.loads(line)
             if answer.get("memory"):
@@ -215,8 +215,7 @@ class Worker:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environ
             )
-        assert self._process.stdout is not None
-        if not self._process.stdout.readline():
+        if not cast("IO[str]", self._process.stdout).readline():
             raise RuntimeError(f"the reading process does not start: {self._log.read_text(encoding='utf-8')}")
         return self._process
 

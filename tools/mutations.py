@@ -233,7 +233,8 @@ def _dicom_element(data: bytes, rng: np.random.Generator) -> bytes:
     from pydicom.errors import BytesLengthException
 
     def sets(dataset: Dataset) -> list[Dataset]:
-        inner = [item for tag in dataset.keys() if dataset.get_item(tag).VR == "SQ" for item in dataset[tag].value]
+        tags = list(dataset.keys())
+        inner = [item for tag in tags if dataset.get_item(tag).VR == "SQ" for item in dataset[tag].value]
         return [dataset, *(found for item in inner for found in sets(item))]
 
     whole = dcmread(io.BytesIO(data))

@@ -43,8 +43,8 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
 
 
 _GREATEST = 2**63 - 1  # whole number; beyond, generators of random numbers break off in the middle of a run
-# What reading a file of YAML raises: the library leaves to Python what stands for no number, no date, or is nested deeper
-# than Python recurses.
+# What reading a file of YAML raises: the library leaves to Python what stands for no number or no date, and what is
+# nested deeper than Python recurses.
 _NOT_YAML = (OSError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
 
 

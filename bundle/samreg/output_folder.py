@@ -202,7 +202,7 @@ class OutputFolder:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A file of the same name in a temporary folder beside `path`; it takes its place if the block ends without an error.
+    """A file of the same name in a temporary folder beside `path`; takes its place if the block ends without an error.
 
     Several processes may write the same file: none meets what another has not finished, and the last one wins as a
     whole. Temporary folders that killed processes left are removed.
