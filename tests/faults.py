@@ -1,4 +1,4 @@
-"""What a machine does to a program now and then: a mount point, a full disk, what happens in the middle of a renaming."""
+"""What a machine does to a program: a mount point, a full disk, and what happens in the middle of a renaming."""
 
 from __future__ import annotations
 
