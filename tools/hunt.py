@@ -259,9 +259,17 @@ def work(memory_gb: float) -> int:
 
 
 def hunt(
-    seeds: Sequence[Seed], count: int, seed: int, out: Path, *, jobs: int, timeout_s: float, memory_gb: float
+    seeds: Sequence[Seed],
+    count: int,
+    seed: int,
+    out: Path,
+    *,
+    jobs: int,
+    timeout_s: float,
+    memory_gb: float,
+    keep: Sequence[str] = FAULTS,
 ) -> Iterator[tuple[Seed, int, str]]:
-    """Each input's seed, number and outcome, as they come; inputs that show a fault are kept in `out`."""
+    """Each input's seed, number and outcome, as they come; inputs with one of the outcomes `keep` are kept in `out`."""
     local = threading.local()
     workers: list[Worker] = []
     out.mkdir(parents=True, exist_ok=True)
@@ -281,7 +289,7 @@ def hunt(
             answer = worker().read(chosen, place / chosen.entry)
             plain = {"flip", "zero", "noise", "cut", "append", "delete", "duplicate", "number"}
             got = outcome(answer, sound[chosen.format], sealed=chosen.sealed and done in plain)
-            if got in FAULTS:
+            if got in keep:
                 kept = out / f"{got}-{chosen.format.replace(' ', '-')}-{number}"
                 shutil.rmtree(kept, ignore_errors=True)
                 shutil.copytree(place, kept)
@@ -322,6 +330,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes that read side by side (default 1)")
     parser.add_argument("--timeout", type=float, default=20.0, help="seconds for one input (default 20)")
     parser.add_argument("--memory", type=float, default=1.0, help="GB for one input (default 1)")
+    parser.add_argument("--keep", nargs="+", choices=OUTCOMES, default=(), help="keep inputs with these outcomes too")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "build" / "hunt", help="where faults are kept")
     parser.add_argument("--worker", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -332,7 +341,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         seeds = seeds_of(args.paths) if args.paths else write_seeds(Path(folder), args.only)
         counts: dict[str, Counter[str]] = {s.format: Counter() for s in seeds}
         shown = time.monotonic()
-        limits = {"jobs": args.jobs, "timeout_s": args.timeout, "memory_gb": args.memory}
+        limits: dict[str, Any] = {
+            "jobs": args.jobs,
+            "timeout_s": args.timeout,
+            "memory_gb": args.memory,
+            "keep": (*FAULTS, *args.keep),
+        }
         for chosen, number, got in hunt(seeds, args.count, args.seed, args.out, **limits):
             counts[chosen.format][got] += 1
             if got in FAULTS:

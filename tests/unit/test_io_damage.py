@@ -16,6 +16,7 @@ import SimpleITK
 from samreg.errors import InputRefused
 from samreg.io import describe, read_image
 from samreg.transforms import read_transform
+from tests.dicom_series import write_small
 from tests.unit.test_io_units import SHAPE, VOXELS, write_meta, write_nrrd
 
 RAW = VOXELS.tobytes("F")
@@ -332,6 +333,16 @@ class TestPictures:
             (tmp_path / name).write_bytes(bytes(damaged))
             assert reason(tmp_path / name, pixel_spacing_mm=(1, 1)) == "unreadable-file"
 
+    def test_pixels_of_a_png_that_were_damaged_before_their_chunk_was_closed(self, tmp_path):
+        whole = self.save(tmp_path / "a.png")
+        at = whole.index(b"IDAT")
+        length = int.from_bytes(whole[at - 4 : at], "big")
+        for pixels in (whole[at + 4 : at + length] + b"\1\1\1\1", whole[at + 4 : at + length + 2]):
+            chunk = b"IDAT" + pixels  # with a checksum of its own that is right
+            chunk = len(pixels).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+            (tmp_path / "a.png").write_bytes(whole[: at - 4] + chunk + whole[at + length + 8 :])
+            assert reason(tmp_path / "a.png", pixel_spacing_mm=(1, 1)) == "unreadable-file"
+
 
 class TestDisplacementFields:
     def save(self, path) -> bytes:
@@ -369,3 +380,29 @@ class TestDisplacementFields:
         whole = self.save(tmp_path / "field.nii")
         (tmp_path / "field.nii").write_bytes(whole[:123] + bytes([code]) + whole[124:])
         assert self.reason(tmp_path / "field.nii") in ("transform-unsupported", "transform-unreadable")
+
+
+class TestDicom:
+    """Bytes that were put in anywhere in front shift the pixels: a stack with a sheared slice, or one that jumps."""
+
+    @pytest.fixture
+    def files(self, tmp_path):
+        return write_small(tmp_path / "series")
+
+    @pytest.mark.parametrize("count", [1, 2, 6, 40, 64, 500])
+    def test_bytes_put_in_among_the_pixels(self, files, count):
+        whole = files[3].read_bytes()
+        files[3].write_bytes(whole[:-60] + whole[-60 - count : -60] + whole[-60:])
+        assert reason(files[0].parent) == "contradictory-pixels"
+
+    def test_a_transfer_as_text(self, files):
+        files[3].write_bytes(files[3].read_bytes()[:-240] + b"\n" + b"\r\n" * 60 + b"\1" * 150)
+        assert reason(files[0].parent) == "contradictory-pixels"
+
+    @pytest.mark.parametrize(
+        "rest", [b"", b"\0" * 8, b"\xfc\xff\xfc\xffOB\0\0\4\0\0\0\0\0\0\0"], ids=["", "zeros", "padding"]
+    )
+    def test_what_may_stand_behind_the_pixels(self, files, rest):
+        for file in files:
+            file.write_bytes(file.read_bytes() + rest)
+        assert read_image(files[0].parent).grid.shape[2] == len(files)

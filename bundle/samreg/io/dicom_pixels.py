@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import JPEGTransferSyntaxes
@@ -10,6 +13,10 @@ from pydicom.uid import JPEGTransferSyntaxes
 from samreg.errors import InputRefused
 from samreg.io.dicom_headers import number
 from samreg.io.dicom_streams import stated_by
+
+PIXEL_DATA = 0x7FE00010
+UNDEFINED_LENGTH = 0xFFFFFFFF
+LOOKED_AT = 4096  # bytes behind the pixels
 
 
 def refuse_surplus(dataset: Dataset) -> None:
@@ -27,6 +34,33 @@ def refuse_surplus(dataset: Dataset) -> None:
         raise _contradictory(
             f"the pixels of an image are {surplus} bytes more than {columns} x {rows} of {bits} bits",
             "as many as Rows, Columns and Bits Allocated say",
+        )
+
+
+def refuse_rest(dataset: Dataset, file: Path) -> None:
+    """What stands behind the pixels and does not belong there: bytes were put in before, as by a transfer as text.
+
+    Args:
+        dataset: As it was read, its pixels not yet looked at.
+        file: Where it was read from.
+
+    Raises:
+        InputRefused: `contradictory-pixels`.
+    """
+    tags = list(dataset.keys())  # in order of the file
+    behind = tags[tags.index(PIXEL_DATA) + 1 :] if PIXEL_DATA in tags else []
+    misplaced = [tag for tag in behind if tag < PIXEL_DATA and (tag or dataset[tag].value)]  # zeros are padding
+    pixels = dataset.get_item(PIXEL_DATA) if PIXEL_DATA in tags else None
+    rest = b""
+    known = isinstance(pixels, RawDataElement) and pixels.length != UNDEFINED_LENGTH
+    if known and not behind and not dataset.file_meta.TransferSyntaxUID.is_deflated:
+        with file.open("rb") as opened:
+            opened.seek(pixels.value_tell + pixels.length)
+            rest = opened.read(LOOKED_AT).strip(b"\0")
+    if misplaced or rest:
+        raise _contradictory(
+            "the file of an image goes on behind its pixels with what is no element of DICOM",
+            "a file that ends with its pixels",
         )
 
 

@@ -6,7 +6,7 @@ import html
 import re
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ TIFF_COMPRESSION, TIFF_DEFLATE = 259, (8, 32946)
 TIFF_PARTS = ((273, 279), (324, 325))  # offsets and byte counts of strips, of tiles
 MM_PER_TIFF_UNIT = {2: 25.4, 3: 10.0}
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+PNG_HEADER = 8
 EXIF_ORIENTATION = 274
 
 
@@ -242,7 +243,7 @@ def _positive(x: float, y: float) -> tuple[float, float] | None:
 
 
 def _refuse_hidden_damage(image: Image, path: Path) -> None:
-    """Check the checksums that decoders leave out: PNG's chunks, and the zlib streams in a TIFF.
+    """Check the checksums that decoders leave out: PNG's chunks, and the zlib streams in PNG and TIFF.
 
     Raises:
         DamagedDataError, OSError, SyntaxError, zlib.error: The file is damaged or cut.
@@ -252,8 +253,10 @@ def _refuse_hidden_damage(image: Image, path: Path) -> None:
     if image.format == "PNG":
         with PIL.Image.open(path, formats=("PNG",)) as again:
             again.verify()
-        if PNG_END not in path.read_bytes():
+        data = path.read_bytes()
+        if PNG_END not in data:
             raise DamagedDataError("it has no end")
+        _inflate(memoryview(b"".join(_png_pixels(data))))
     tags = getattr(image, "tag_v2", None)
     if image.format == "TIFF" and tags is not None:
         raw = memoryview(path.read_bytes())
@@ -263,6 +266,16 @@ def _refuse_hidden_damage(image: Image, path: Path) -> None:
                     raise DamagedDataError(f"its pixels end after {len(raw)} of {offset + count} bytes")
                 if tags.get(TIFF_COMPRESSION) in TIFF_DEFLATE:
                     _inflate(raw[offset : offset + count])
+
+
+def _png_pixels(data: bytes) -> Iterator[bytes]:
+    """The parts of the compressed pixels of a PNG, whose chunks are sound."""
+    at = PNG_HEADER
+    while at + 8 <= len(data):
+        length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if name == b"IDAT":
+            yield data[at + 8 : at + 8 + length]
+        at += length + 12
 
 
 def _inflate(data: memoryview) -> None:
