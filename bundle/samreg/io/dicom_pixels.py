@@ -50,10 +50,9 @@ def refuse_rest(dataset: Dataset, file: Path) -> None:
     tags = list(dataset.keys())  # in order of the file
     behind = tags[tags.index(PIXEL_DATA) + 1 :] if PIXEL_DATA in tags else []
     misplaced = [tag for tag in behind if tag < PIXEL_DATA and (tag or dataset[tag].value)]  # zeros are padding
-    pixels = dataset.get_item(PIXEL_DATA) if PIXEL_DATA in tags else None
+    pixels = dataset.get_item(PIXEL_DATA) if tags[-1:] == [PIXEL_DATA] else None
     rest = b""
-    known = isinstance(pixels, RawDataElement) and pixels.length != UNDEFINED_LENGTH
-    if known and not behind and not dataset.file_meta.TransferSyntaxUID.is_deflated:
+    if isinstance(pixels, RawDataElement) and _has_place(pixels, dataset):
         with file.open("rb") as opened:
             opened.seek(pixels.value_tell + pixels.length)
             rest = opened.read(LOOKED_AT).strip(b"\0")
@@ -62,6 +61,10 @@ def refuse_rest(dataset: Dataset, file: Path) -> None:
             "the file of an image goes on behind its pixels with what is no element of DICOM",
             "a file that ends with its pixels",
         )
+
+
+def _has_place(pixels: RawDataElement, dataset: Dataset) -> bool:
+    return pixels.length != UNDEFINED_LENGTH and not dataset.file_meta.TransferSyntaxUID.is_deflated
 
 
 def refuse_other_size(dataset: Dataset) -> None:
