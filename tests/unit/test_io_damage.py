@@ -12,11 +12,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import SimpleITK
+from pydicom.uid import UID
 
 from samreg.errors import InputRefused
 from samreg.io import describe, read_image
 from samreg.transforms import read_transform
-from tests.dicom_series import write_small
+from tests.dicom_series import edit, write_small
 from tests.unit.test_io_units import SHAPE, VOXELS, write_meta, write_nrrd
 
 RAW = VOXELS.tobytes("F")
@@ -291,6 +292,12 @@ class TestHeadersThatEndTheProcessInITK:
         write_meta(tmp_path / "a.mha", NDims=n)
         assert reason(tmp_path / "a.mha") == "unreadable-file"
 
+    @pytest.mark.parametrize("name", ["Offset", "ElementSpacing", "TransformMatrix", "DimSize", "CenterOfRotation"])
+    @pytest.mark.parametrize("count", [1, 2, 4, 8, 10])
+    def test_too_few_or_too_many_numbers_of_metaimage(self, tmp_path, name, count):
+        write_meta(tmp_path / "a.mha", **{name: " ".join(["4", "3", "2", *["1"] * 9][:count])})
+        assert reason(tmp_path / "a.mha") == "unreadable-file"
+
     def test_a_field_stated_twice(self, tmp_path):
         write_meta(tmp_path / "a.mha")
         whole = (tmp_path / "a.mha").read_bytes()
@@ -382,6 +389,9 @@ class TestDisplacementFields:
         assert self.reason(tmp_path / "field.nii") in ("transform-unsupported", "transform-unreadable")
 
 
+PADDING = b"\xfc\xff\xfc\xffOB\0\0\4" + bytes(7)  # an element that may stand behind the pixels
+
+
 class TestDicom:
     """Bytes that were put in anywhere in front shift the pixels: a stack with a sheared slice, or one that jumps."""
 
@@ -394,6 +404,15 @@ class TestDicom:
         whole = files[3].read_bytes()
         files[3].write_bytes(whole[:-60] + whole[-60 - count : -60] + whole[-60:])
         assert reason(files[0].parent) == "contradictory-pixels"
+
+    @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80"], ids=["RLE", "JPEG-LS"])
+    @pytest.mark.parametrize("change", [-15, -2, 2, 30])
+    def test_compressed_pixels_that_lost_or_won_bytes(self, files, syntax, change):
+        edit(files, lambda dataset: dataset.compress(UID(syntax), generate_instance_uid=False))
+        assert read_image(files[0].parent).grid.shape[2] == len(files)
+        whole = files[3].read_bytes()
+        files[3].write_bytes(whole[: -60 - max(-change, 0)] + whole[-60 - max(change, 0) :])
+        assert reason(files[0].parent) in ("undecodable-pixels", "contradictory-pixels")
 
     def test_a_transfer_as_text(self, files):
         files[3].write_bytes(files[3].read_bytes()[:-240] + b"\n" + b"\r\n" * 60 + b"\1" * 150)

@@ -13,8 +13,10 @@ from pydicom.uid import JPEGTransferSyntaxes
 from samreg.errors import InputRefused
 from samreg.io.dicom_headers import number
 from samreg.io.dicom_streams import stated_by
+from samreg.whole_data import DamagedDataError
 
 PIXEL_DATA = 0x7FE00010
+ITEM = b"\xfe\xff\x00\xe0"
 UNDEFINED_LENGTH = 0xFFFFFFFF
 LOOKED_AT = 4096  # bytes behind the pixels
 
@@ -47,7 +49,7 @@ def refuse_rest(dataset: Dataset, file: Path) -> None:
     Raises:
         InputRefused: `contradictory-pixels`.
     """
-    tags = list(dataset.keys())  # in order of the file
+    tags = [int(tag) for tag in dataset.keys()]  # noqa: SIM118 (in order of the file)
     behind = tags[tags.index(PIXEL_DATA) + 1 :] if PIXEL_DATA in tags else []
     misplaced = [tag for tag in behind if tag < PIXEL_DATA and (tag or dataset[tag].value)]  # zeros are padding
     pixels = dataset.get_item(PIXEL_DATA) if tags[-1:] == [PIXEL_DATA] else None
@@ -65,6 +67,21 @@ def refuse_rest(dataset: Dataset, file: Path) -> None:
 
 def _has_place(pixels: RawDataElement, dataset: Dataset) -> bool:
     return pixels.length != UNDEFINED_LENGTH and not dataset.file_meta.TransferSyntaxUID.is_deflated
+
+
+def refuse_torn(dataset: Dataset) -> None:
+    """Parts of compressed pixels that are not as long as they say: bytes were lost or put in, which decoders may miss.
+
+    Raises:
+        DamagedDataError: They do not follow each other to the end.
+    """
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    data, at = dataset.PixelData, 0
+    while data[at : at + 4] == ITEM and at + 8 <= len(data):
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+    if at > len(data) or data[at:].strip(b"\0"):
+        raise DamagedDataError("its compressed pixels are torn")
 
 
 def refuse_other_size(dataset: Dataset) -> None:
