@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 import tracemalloc
 import zlib
 from typing import ClassVar
@@ -349,6 +350,26 @@ class TestPictures:
             chunk = len(pixels).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
             (tmp_path / "a.png").write_bytes(whole[: at - 4] + chunk + whole[at + length + 8 :])
             assert reason(tmp_path / "a.png", pixel_spacing_mm=(1, 1)) == "unreadable-file"
+
+    @pytest.mark.parametrize("name", ["raw.tif", "deflate.tif"])
+    @pytest.mark.parametrize(
+        ("tag", "number"), [(256, 2), (256, 49), (256, 51), (257, 2), (257, 38), (257, 4000), (258, 16)]
+    )
+    def test_a_size_of_a_tiff_that_its_pixels_contradict(self, tmp_path, name, tag, number):
+        whole = bytearray(self.save(tmp_path / name))
+        (start,) = struct.unpack_from("<I", whole, 4)
+        entry = next(at for at in range(start + 2, len(whole), 12) if struct.unpack_from("<H", whole, at) == (tag,))
+        struct.pack_into("<HII", whole, entry + 2, 4, 1, number)
+        (tmp_path / name).write_bytes(bytes(whole))
+        assert reason(tmp_path / name, pixel_spacing_mm=(1, 1)) in ("unreadable-file", "size-limit")
+
+    @pytest.mark.parametrize("mode", ["1", "L", "I;16", "F", "RGB", "RGBA", "P", "LA", "CMYK"])
+    @pytest.mark.parametrize("compression", [None, "tiff_adobe_deflate", "tiff_lzw", "packbits"])
+    def test_tiffs_of_every_kind_are_whole(self, tmp_path, mode, compression):
+        noise = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (701, 333)).astype(np.uint8))
+        picture = noise.convert("I;16") if mode == "I;16" else noise.convert(mode)
+        picture.save(tmp_path / "a.tif", compression=compression)
+        assert read_image(tmp_path / "a.tif", pixel_spacing_mm=(1, 1)).grid.shape == (333, 701, 1)
 
 
 class TestDisplacementFields:

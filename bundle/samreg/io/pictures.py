@@ -34,6 +34,8 @@ PRINT_TOLERANCE_DPI = 0.02  # PNG states whole pixels per metre
 TIFF_SAMPLE_FORMAT = 339
 TIFF_X_RESOLUTION, TIFF_Y_RESOLUTION, TIFF_UNIT, TIFF_DESCRIPTION = 282, 283, 296, 270
 TIFF_COMPRESSION, TIFF_DEFLATE = 259, (8, 32946)
+TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_STRIPS, TIFF_SAMPLES, TIFF_ROWS, TIFF_PLANAR = 258, 262, 273, 277, 278, 284
+TIFF_YCBCR, TIFF_SEPARATE = 6, 2
 TIFF_PARTS = ((273, 279), (324, 325))  # offsets and byte counts of strips, of tiles
 MM_PER_TIFF_UNIT = {2: 25.4, 3: 10.0}
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -260,12 +262,15 @@ def _refuse_hidden_damage(image: Image, path: Path) -> None:
     tags = getattr(image, "tag_v2", None)
     if image.format == "TIFF" and tags is not None:
         raw = memoryview(path.read_bytes())
+        found = 0
         for offsets, counts in TIFF_PARTS:
             for offset, count in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False):
                 if offset + count > len(raw):
                     raise DamagedDataError(f"its pixels end after {len(raw)} of {offset + count} bytes")
-                if tags.get(TIFF_COMPRESSION) in TIFF_DEFLATE:
-                    _inflate(raw[offset : offset + count])
+                packed = tags.get(TIFF_COMPRESSION) in TIFF_DEFLATE
+                found += _inflate(raw[offset : offset + count]) if packed else count
+        if tags.get(TIFF_COMPRESSION, 1) in (1, *TIFF_DEFLATE):
+            _refuse_other_count(image.size, tags, found)
 
 
 def _png_pixels(data: bytes) -> Iterator[bytes]:
@@ -278,11 +283,33 @@ def _png_pixels(data: bytes) -> Iterator[bytes]:
         at += length + 12
 
 
-def _inflate(data: memoryview) -> None:
-    """Go through a zlib stream to its checksum."""
+def _refuse_other_count(size: tuple[int, int], tags: Any, found: int) -> None:
+    """Strips that hold other than the pixels that width, height and bits make; the last one may be a full one.
+
+    Raises:
+        DamagedDataError: They hold fewer, or more.
+    """
+    (width, height), strips = size, len(tags.get(TIFF_STRIPS, ()))
+    if not strips or tags.get(TIFF_PHOTOMETRIC) == TIFF_YCBCR:
+        return
+    bits, samples = max(tags.get(TIFF_BITS, (1,))), int(tags.get(TIFF_SAMPLES, 1))
+    planes = samples if tags.get(TIFF_PLANAR, 1) == TIFF_SEPARATE else 1
+    row = -(-width * bits * samples // planes // 8)
+    count = row * height * planes
+    full = row * min(int(tags.get(TIFF_ROWS, height)), height) * strips
+    if not count <= found < max(count, full) + 4 * strips:  # each padded to a word
+        raise DamagedDataError(f"its strips hold {found} bytes for {width} x {height} pixels of {bits} bits")
+
+
+def _inflate(data: memoryview) -> int:
+    """Go through a zlib stream to its checksum; how many bytes it holds."""
+    held = 0
     stream = zlib.decompressobj()
     rest: bytes | memoryview = data
     while not stream.eof:
-        if not stream.decompress(rest, 2**20) and not stream.unconsumed_tail and not stream.eof:
+        some = len(stream.decompress(rest, 2**20))
+        if not some and not stream.unconsumed_tail and not stream.eof:
             raise DamagedDataError("its compressed pixels have no end")
+        held += some
         rest = stream.unconsumed_tail
+    return held
