@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from samreg.errors import UsageError
+from samreg.whole_data import is_text
 
 RESULT_FILES = (
     "transform.h5",
@@ -102,6 +103,7 @@ class OutputFolder:
         self._out_lock: int | None = None
         with ExitStack() as undo:
             undo.push(self._locks)
+            _check_text(self.out)
             _check_apart(self.out, inputs)
             locked = self._lock_out()
             _check_ours(self.out, results)
@@ -211,8 +213,10 @@ def whole_file(path: Path) -> Iterator[Path]:
             write(part)
 
     Raises:
+        UsageError: The path is no text.
         OSError: The folder is absent or cannot be written.
     """
+    _check_text(path.resolve())
     _remove_stale(path)
     with ExitStack() as locks:
         folder = _staging_folder(path.parent, f".{path.name}", locks)
@@ -315,6 +319,7 @@ def check_folder(out: Path, inputs: Iterable[Path] = (), results: Results = REGI
     Raises:
         UsageError: It holds other files, or mixes with an input.
     """
+    _check_text(out.resolve())
     _check_apart(out.resolve(), inputs)
     _check_ours(out.resolve(), results)
 
@@ -331,6 +336,7 @@ def check_file(out: Path, inputs: Iterable[Path] = ()) -> None:
     Raises:
         UsageError: It is a folder or one of the inputs, or its folder is absent or cannot be written.
     """
+    _check_text(out.resolve())
     if out.is_dir():
         raise UsageError(f"output '{out}' is a folder", "the name of a file")
     if not out.parent.is_dir():
@@ -340,6 +346,12 @@ def check_file(out: Path, inputs: Iterable[Path] = ()) -> None:
     for path in inputs:
         if out.resolve() == path.resolve() or (out.exists() and path.exists() and out.samefile(path)):
             raise UsageError(f"output '{out}' is the input '{path}'", "another file")
+
+
+def _check_text(out: Path) -> None:
+    """Libraries end the process on a name that is no text, and JSON cannot hold it."""
+    if not is_text(out):
+        raise UsageError(f"output '{out}' holds bytes that are no UTF-8", "a path of text", "Choose another name")
 
 
 def _check_apart(out: Path, inputs: Iterable[Path]) -> None:

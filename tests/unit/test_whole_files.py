@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samreg.errors import OutputInvalid, SamregError, UsageError
+from samreg.errors import InputRefused, OutputInvalid, SamregError, UsageError
 from samreg.geometry import Grid
 from samreg.io import read_image
 from samreg.io.writing import WRITTEN_SUFFIXES, write_image
-from samreg.output_folder import alone_in, whole_file
+from samreg.output_folder import OutputFolder, alone_in, whole_file
 from samreg.report import write_json
 from samreg.tables import PointTable
 from samreg.transforms import Affine, Composite, DisplacementField, read_transform, write_transform
@@ -162,3 +162,38 @@ def test_what_is_read_back_is_what_was_written(tmp_path: Path):
     for suffix in (".h5", ".tfm", ".nii", ".nii.gz"):
         moved = read_transform(tmp_path / f"transform{suffix}").map_points(GRID.points()[1:-1, 1:-1, 1:-1])
         np.testing.assert_allclose(moved, (GRID.points() + VECTORS)[1:-1, 1:-1, 1:-1], atol=1e-4)
+
+
+class TestNamesThatAreNoText:
+    """As old archives hold them, in Latin-1; ITK ends the process over them."""
+
+    name = os.fsdecode(b"Gr\xf6\xdfe")
+
+    @pytest.mark.parametrize("writer", WRITERS)
+    def test_no_output_has_one(self, tmp_path: Path, writer: str):
+        def write() -> None:
+            with pytest.raises(UsageError, match="UTF-8"):
+                WRITERS[writer](tmp_path / f"{self.name}-{writer}")
+
+        assert in_another_process(write) == 0
+        assert not list(tmp_path.iterdir())
+
+    def test_nor_has_a_folder_of_results(self, tmp_path: Path):
+        with pytest.raises(UsageError, match="UTF-8"):
+            OutputFolder(tmp_path / self.name / "out")
+
+    @pytest.mark.parametrize("writer", [name for name in WRITERS if name.startswith(("image", "transform"))])
+    def test_inputs_are_read_or_refused(self, tmp_path: Path, writer: str):
+        WRITERS[writer](tmp_path / writer)
+        odd = tmp_path / f"{self.name}{writer}"
+        (tmp_path / writer).rename(odd)
+
+        def look() -> None:
+            try:
+                read_image(odd) if writer.startswith("image") else read_transform(odd)
+            except InputRefused as error:
+                assert "UTF-8" in error.got
+                os._exit(3)
+
+        read = writer.endswith((".nii", ".nii.gz", ".tfm"))
+        assert in_another_process(look) == (0 if read else 3)

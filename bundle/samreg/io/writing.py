@@ -9,7 +9,7 @@ import numpy as np
 from samreg.errors import InputRefused, OutputInvalid, UsageError
 from samreg.geometry import Grid, resample
 from samreg.io.itk_headers import read_stored_voxels, read_text_header
-from samreg.whole_data import DAMAGE
+from samreg.whole_data import DAMAGE, itk_name
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 WRITTEN_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")
@@ -93,7 +93,7 @@ def _write_itk(voxels: np.ndarray, grid: Grid, path: Path) -> None:
     image.SetOrigin([float(o) for o in grid.origin_lps])
     image.SetDirection([float(d) for d in grid.direction.ravel()])
     try:
-        sitk.WriteImage(image, str(path), useCompression=True)
+        sitk.WriteImage(image, itk_name(path), useCompression=True)
         read_stored_voxels(read_text_header(path), voxels.shape, voxels.dtype)  # ITK hardly speaks of a full disk
     except (RuntimeError, InputRefused, *DAMAGE) as error:
         raise OutputInvalid(
