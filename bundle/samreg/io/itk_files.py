@@ -83,7 +83,7 @@ def _open(path: Path) -> tuple[ImageFileReader, TextHeader]:
         reader.SetFileName(itk_name(path))
         reader.ReadImageInformation()
     except (RuntimeError, DamagedDataError) as error:
-        raise unreadable(path.name, header.kind) from error
+        raise unreadable(path.name, header.kind, error) from error
     refuse_if_too_large(_three(reader.GetSize()))
     if reader.GetNumberOfComponents() != 1:
         raise not_greyscale(f"vectors of {reader.GetNumberOfComponents()} values")
