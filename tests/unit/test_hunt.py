@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import os
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from nibabel.nifti1 import header_dtype
+from pydicom import dcmread
+from pydicom.datadict import dictionary_description
+from pydicom.dataelem import RawDataElement
 
 ROOT = Path(__file__).parents[2]
 with pytest.MonkeyPatch.context() as patch:
@@ -15,7 +23,7 @@ with pytest.MonkeyPatch.context() as patch:
     import hunt_seeds
     import mutations
 
-COUNT = 14  # of each format
+COUNT = 10  # of each format
 # Decoders in other languages may end the process; these are read in a process of their own.
 ELSEWHERE = ("DICOM RLE", "DICOM JPEG-LS", "DICOM JPEG 2000", "transform .h5")
 
@@ -38,6 +46,90 @@ def test_damage_is_refused_or_read_as_far_as_it_can_be_told(seeds, tmp_path: Pat
         answer = hunt.read(seed.reads, place / seed.entry, seed.reference)
         got = hunt.outcome(answer, sound, sealed=seed.sealed and done in mutations.BYTES)
         assert got in hunt.OUTCOMES, f"{done}, number {number}: {answer}"
+
+
+def each_outcome(seed: hunt_seeds.Seed, place: Path, inputs):
+    """What came of each of these contents of the seed's entry, or of the first file of a series."""
+    sound = hunt.read(seed.reads, seed.folder / seed.entry, seed.reference)
+    shutil.copytree(seed.folder, place)
+    file = place / seed.entry if seed.entry != "." else min(place.iterdir())
+    for what, data in inputs:
+        file.write_bytes(data)
+        yield what, hunt.outcome(hunt.read(seed.reads, place / seed.entry, None), sound, sealed=False)
+
+
+def limits_of_nifti(whole: bytes):
+    """Each entry of each field at each limit of its type."""
+    for name in header_dtype.names:
+        dtype, start = header_dtype.fields[name][:2]
+        base = dtype.base
+        values = {"f": mutations.FRACTIONS[::2], "S": (b"", b"\xff" * 80)}.get(base.kind)
+        if values is None:
+            limits = np.iinfo(base)
+            values = (limits.min, limits.max, 0, 1, 2, 5)
+        with np.errstate(over="ignore", under="ignore"):
+            entries = [np.array(value).astype(base).tobytes() for value in values]
+        for at in range(start, start + dtype.itemsize, base.itemsize):
+            yield from ((name, whole[:at] + entry + whole[at + base.itemsize :]) for entry in entries)
+
+
+# The fields that say what the voxels are, and where they lie.
+MEANING = {"dim", "datatype", "pixdim", "vox_offset", "scl_slope", "scl_inter", "xyzt_units", "sizeof_hdr", "magic"}
+MEANING |= {f"quatern_{a}" for a in "bcd"} | {f"qoffset_{a}" for a in "xyz"} | {f"srow_{a}" for a in "xyz"}
+MEANING |= {"qform_code", "sform_code"}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["NIfTI", "displacement NIfTI"])
+def test_every_field_of_nifti_at_its_limits(seeds, tmp_path: Path, name: str):
+    seed = seeds[name]
+    whole = (seed.folder / seed.entry).read_bytes()
+    for field, got in each_outcome(seed, tmp_path / "a", limits_of_nifti(whole)):
+        assert got in hunt.OUTCOMES, field
+        assert field in MEANING or got != "otherwise", field
+
+
+def limits_of_text(whole: bytes):
+    """Each value of a header, replaced by words that are at a limit, or none."""
+    end = whole.find(b"\n\n") if whole.startswith(b"NRRD") else whole.find(b"LOCAL")
+    for value in list(re.finditer(rb"[:=] ?([^\n:=]*)", whole[: end if end > 0 else len(whole)]))[:24]:
+        for word in mutations.WORDS[::2]:
+            yield (value.group(), word[:20]), whole[: value.start(1)] + word + whole[value.end(1) :]
+
+
+@pytest.mark.parametrize("name", ["NRRD raw", "MetaImage", "transform .txt"])
+def test_every_value_of_a_text_at_its_limits(seeds, tmp_path: Path, name: str):
+    seed = seeds[name]
+    whole = (seed.folder / seed.entry).read_bytes()
+    for what, got in each_outcome(seed, tmp_path / "a", limits_of_text(whole)):
+        assert got in hunt.OUTCOMES, what
+
+
+def limits_of_dicom(whole: bytes):
+    """Each element of a data set left out, and at limits."""
+    tags = list(dcmread(io.BytesIO(whole)).keys())
+    for tag, value in itertools.product(tags, (None, b"-1", b"A" * 70)):
+        dataset = dcmread(io.BytesIO(whole))
+        element = dataset.get_item(tag)
+        if value is None or not isinstance(element, RawDataElement):
+            del dataset[tag]
+        else:
+            dataset._dict[tag] = element._replace(value=value, length=len(value))
+        out = io.BytesIO()
+        dataset.save_as(out)
+        yield (dictionary_description(tag), value), out.getvalue()
+
+
+MEANING_OF_DICOM = ("Rescale", "Pixel Representation", "Pixel Data", "Bits")  # may change one image of a series alone
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_element_of_dicom_at_its_limits(seeds, tmp_path: Path):
+    seed = seeds["DICOM"]
+    inputs = limits_of_dicom(min(seed.folder.iterdir()).read_bytes())
+    for (name, value), got in each_outcome(seed, tmp_path / "a", inputs):
+        assert got in hunt.OUTCOMES, (name, value)
+        assert got != "otherwise" or name.startswith(MEANING_OF_DICOM), (name, value)
 
 
 def test_the_tool_ends_well_where_it_finds_nothing(tmp_path: Path, capsys):
