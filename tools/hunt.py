@@ -338,7 +338,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return work(args.worker)
     sys.path.insert(0, str(ROOT / "bundle"))
     with tempfile.TemporaryDirectory() as folder:
-        seeds = seeds_of(args.paths) if args.paths else write_seeds(Path(folder), args.only)
+        seeds = seeds_of(args.paths, Path(folder)) if args.paths else write_seeds(Path(folder), args.only)
         counts: dict[str, Counter[str]] = {s.format: Counter() for s in seeds}
         shown = time.monotonic()
         limits: dict[str, Any] = {

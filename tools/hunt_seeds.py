@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,22 +47,28 @@ class Seed:
         return self.family in SEALED
 
 
-def seeds_of(paths: Iterable[Path]) -> list[Seed]:
-    """Given files, and folders as DICOM series.
+def seeds_of(paths: Iterable[Path], folder: Path) -> list[Seed]:
+    """Given files, each copied into a folder of its own, and folders as DICOM series.
 
     Raises:
         SystemExit: A file of no known format.
     """
     found = []
-    for path in paths:
-        name = path.name.lower()
+    for number, path in enumerate(paths, 1):
+        name, shown = path.name.lower(), f"{number} {path.name}"
         if path.is_dir():
-            found.append(Seed(path.name, path, ".", "image", "dicom"))
+            found.append(Seed(shown, path, ".", "image", "dicom"))
             continue
         suffix = next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(s)), None)
         if suffix is None:
             raise SystemExit(f"{path} is none of {' '.join(SUFFIXES)}")
-        found.append(Seed(path.name, path.parent, path.name, *SUFFIXES[suffix]))
+        place = folder / str(number)
+        if suffix in (".nhdr", ".mhd"):  # with the data beside it
+            shutil.copytree(path.parent, place)
+        else:
+            place.mkdir()
+            shutil.copyfile(path, place / path.name)
+        found.append(Seed(shown, place, path.name, *SUFFIXES[suffix]))
     return found
 
 

@@ -149,8 +149,8 @@ def test_a_fault_is_told_and_its_input_kept(tmp_path: Path, monkeypatch, capsys)
     assert "| 4 | 1 | 0 | 0 | 0 | 0 | 1 | 1 | 1 | 0 |" in capsys.readouterr().out
     kept = {path.name.split("-")[0] for path in out.iterdir()}
     assert kept == {"crash", "hang", "traceback"}
-    assert (out / "crash-a.csv-0" / "a.csv").is_file()
-    assert "exit code -11" in (out / "crash-a.csv-0.txt").read_text()
+    assert (out / "crash-1-a.csv-0" / "a.csv").is_file()
+    assert "exit code -11" in (out / "crash-1-a.csv-0.txt").read_text()
 
 
 def test_the_worker_is_replaced_after_a_crash_and_a_hang(tmp_path: Path):
