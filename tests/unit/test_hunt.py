@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,28 @@ def test_every_value_of_a_text_at_its_limits(seeds, tmp_path: Path, name: str):
     seed = seeds[name]
     whole = (seed.folder / seed.entry).read_bytes()
     for what, got in each_outcome(seed, tmp_path / "a", limits_of_text(whole)):
+        assert got in hunt.OUTCOMES, what
+
+
+def limits_of_tiff(whole: bytes):
+    """Each tag of each type, with few and many values, and with values at limits."""
+    (start,) = struct.unpack_from("<I", whole, 4)
+    (count,) = struct.unpack_from("<H", whole, start)
+    for at in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind, number, value = struct.unpack_from("<HHII", whole, at)
+        entries = [(other, number, value) for other in range(14)]
+        entries += [(kind, other, value) for other in (0, 2, 1000, 2**32 - 1)]
+        entries += [(kind, number, other) for other in (0, 1, 3, 65535, 2**31, 2**32 - 1)]
+        for entry in entries:
+            yield (tag, entry), whole[:at] + struct.pack("<HHII", tag, *entry) + whole[at + 12 :]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["TIFF", "TIFF deflate", "TIFF LZW"])
+def test_every_tag_of_tiff_at_its_limits(seeds, tmp_path: Path, name: str):
+    seed = seeds[name]
+    whole = (seed.folder / seed.entry).read_bytes()
+    for what, got in each_outcome(seed, tmp_path / "a", limits_of_tiff(whole)):
         assert got in hunt.OUTCOMES, what
 
 

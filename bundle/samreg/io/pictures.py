@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 import re
+import struct
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,11 @@ MM_PER_TIFF_UNIT = {2: 25.4, 3: 10.0}
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 PNG_HEADER = 8
 EXIF_ORIENTATION = 274
+# What Pillow raises on damaged files, and what its damaged tags raise here.
+DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
+    *(ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError),
+)
 
 
 def read_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None, *, stored: bool = False) -> Volume:
@@ -60,25 +66,22 @@ def read_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None, *,
         InputRefused: `no-spacing`, `unreadable-file`, `4d` for several pages, `not-greyscale`,
             `size-limit`; `not-labels` for stored values of two or four bits.
     """
-    with closing(_open(path)) as image:
+    with _refusing_damage(path), closing(_open(path)) as image:
         spacing, notes = _spacing(image, pixel_spacing_mm)
         if stored:
             _refuse_spread(image)
         signed = _is_signed(image)
-        try:
-            image.load()
-            _refuse_hidden_damage(image, path)
-            if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-                notes["exif_orientation"] = "not applied"
-            if image.mode in COLOUR:
-                values = np.asarray(image.convert("RGB"), np.float32) @ LUMINANCE
-                notes["colour"] = "converted to luminance"
-            elif image.mode in GREYSCALE:
-                values = _pixels(image, signed=signed)
-            else:
-                raise not_greyscale(f"of mode {image.mode}")
-        except (OSError, SyntaxError, ValueError, EOFError, zlib.error) as error:
-            raise unreadable(path.name, "a picture", error) from error
+        image.load()
+        _refuse_hidden_damage(image, path)
+        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+            notes["exif_orientation"] = "not applied"
+        if image.mode in COLOUR:
+            values = np.asarray(image.convert("RGB"), np.float32) @ LUMINANCE
+            notes["colour"] = "converted to luminance"
+        elif image.mode in GREYSCALE:
+            values = _pixels(image, signed=signed)
+        else:
+            raise not_greyscale(f"of mode {image.mode}")
     affine = np.diag([*spacing, 1.0, 1.0])
     return volume_from_array(values.T, affine, name="picture", notes=notes, stored=stored)
 
@@ -89,9 +92,18 @@ def describe_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None
     Raises:
         UsageError, InputRefused: As `read_picture`, except for the pixels.
     """
-    with closing(_open(path)) as image:
+    with _refusing_damage(path), closing(_open(path)) as image:
         spacing, _ = _spacing(image, pixel_spacing_mm)
         return {"format": str(image.format), "size": [*image.size, 1], "spacing_mm": np.array([*spacing, 1.0])}
+
+
+@contextmanager
+def _refusing_damage(path: Path) -> Iterator[None]:
+    """Tags may hold text where numbers belong, be empty, or point anywhere; Pillow hands them out as they are."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise unreadable(path.name, "a picture", error) from error
 
 
 def _open(path: Path) -> Image:
@@ -107,7 +119,7 @@ def _open(path: Path) -> Image:
             "the picture has too many pixels", f"at most {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0)}",
             "Lower its resolution.", reason="size-limit",
         ) from error  # fmt: skip
-    except (OSError, SyntaxError, ValueError, EOFError, UserWarning) as error:
+    except (*DAMAGE, UserWarning) as error:
         raise unreadable(path.name, "PNG, JPEG or TIFF") from error
     refuse_if_too_large(image.size)
     pages = getattr(image, "n_frames", 1)
