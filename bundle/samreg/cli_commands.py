@@ -54,7 +54,7 @@ def apply(args: Namespace) -> int:
     """Warp an image onto the grid of another."""
     from samreg import io
     from samreg.io.writing import check_image_name, writable_grid, write_image
-    from samreg.output_folder import check_file
+    from samreg.output_folder import check_file, whole_file
     from samreg.transforms.files import read_transform
 
     inputs = (args.transform, args.image, args.reference)
@@ -76,14 +76,14 @@ def apply(args: Namespace) -> int:
             "obeys: the output lies on the upright grid that covers its field of view (.nrrd and .mha keep the axes)\n"
         )
     warped = transform.warp(image, grid, interpolation=args.interpolation, outside=outside)
-    with _whole(args.out) as path:
+    with whole_file(args.out) as path:
         write_image(warped, grid, path)
     return 0
 
 
 def apply_points(args: Namespace) -> int:
     """Map fixed points to moving points."""
-    from samreg.output_folder import check_file
+    from samreg.output_folder import check_file, whole_file
     from samreg.tables import PointTable
     from samreg.transforms.files import read_transform
 
@@ -91,7 +91,7 @@ def apply_points(args: Namespace) -> int:
     check_file(args.out, (args.transform, args.points))
     table = PointTable.read(args.points)
     mapped = read_transform(args.transform).map_points(table.points)
-    with _whole(args.out) as path:
+    with whole_file(args.out) as path:
         table.write(path, mapped)
     return 0
 
@@ -107,8 +107,7 @@ def evaluate(args: Namespace) -> int:
     scores = evaluation.evaluate(
         args.transform, **given, landmarks_in=args.landmarks_in, pixel_spacing_mm=args.pixel_spacing
     )
-    with _whole(args.out) as path:
-        write_json({"samreg": __version__, **scores}, path)
+    write_json({"samreg": __version__, **scores}, args.out)
     if not args.quiet:
         sys.stdout.write("\n".join(_gain(scores)) + "\n")
     return 0
@@ -279,14 +278,3 @@ def _progress(args: Namespace) -> Iterator[Callable[[str, float], None] | None]:
         yield line
     finally:
         line.close()
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A temporary name that becomes `path` when the block ends without an error."""
-    temporary = path.with_name(f".samreg-{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

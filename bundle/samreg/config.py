@@ -42,6 +42,12 @@ _LIMITS: Mapping[str, tuple[float, float]] = {
 }
 
 
+_GREATEST = 2**63 - 1  # whole number; beyond, generators of random numbers break off in the middle of a run
+# What reading a file of YAML raises: the library leaves to Python what stands for no number or no date, and what is
+# nested deeper than Python recurses.
+_NOT_YAML = (OSError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
+
+
 @dataclass(frozen=True)
 class ProposalConfig:
     """Regions of one image.
@@ -206,7 +212,7 @@ class SeriesRule:
         for name in ("modality", "description", "protocol"):
             try:
                 re.compile(getattr(self, name) or "")
-            except re.error as error:
+            except (re.error, RecursionError, OverflowError) as error:
                 raise UsageError(f"'{name}' is {getattr(self, name)!r} ({error})", "a regular expression") from error
 
 
@@ -285,15 +291,35 @@ class Config:
     @staticmethod
     def load(path: str | Path, base: Config | None = None) -> Config:
         """A configuration from a YAML or JSON file; what it leaves out stays as in `base`."""
-        import yaml
-
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            values = _read(Path(path))
+        except _NOT_YAML as error:
             raise UsageError(f"configuration {path} cannot be read ({_why(error)})", "a YAML or JSON file") from error
         if not isinstance(values, Mapping):
             raise UsageError(f"configuration {path} holds a {type(values).__name__}", "keys and values")
         return (base or Config()).with_values(values)
+
+
+def _read(path: Path) -> Any:
+    """What a YAML or JSON file holds; a key that stands twice is refused, for YAML would take the last without a word.
+
+    Raises:
+        One of `_NOT_YAML`.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            twice = next((key for key in keys if keys.count(key) > 1), None)
+            if twice is not None:
+                raise yaml.constructor.ConstructorError(None, None, f"the key '{twice}' stands twice", node.start_mark)
+            return super().construct_mapping(node, deep)
+
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(_why(error)) from error
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -333,7 +359,7 @@ def _replaced(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
         current = getattr(config, key)
         if is_dataclass(current):
             if not isinstance(value, Mapping):
-                raise UsageError(f"'{name}' is {value!r}", "keys and values")
+                raise UsageError(f"'{name}' is {_shown(value)}", "keys and values")
             changes[key] = _replaced(current, value, f"{name}.")
         else:
             changes[key] = _checked(value, hints[key], name)
@@ -345,19 +371,28 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
     literals = [option for part in allowed if get_origin(part) is Literal for option in get_args(part)]
     if literals:
         if value not in literals and not (value is None and type(None) in allowed):
-            raise UsageError(f"'{name}' is {value!r}", f"one of {', '.join(map(str, literals))}")
+            raise UsageError(f"'{name}' is {_shown(value)}", f"one of {', '.join(map(str, literals))}")
         return value
     allowed = allowed or (hint,)
+    if isinstance(value, int) and abs(value) > _GREATEST:
+        raise UsageError(f"'{name}' is a whole number of {value.bit_length()} bits", "one of at most 63")
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) not in allowed:
         names = " or ".join("none" if t is type(None) else t.__name__ for t in allowed)
-        raise UsageError(f"'{name}' is {value!r}", names)
+        raise UsageError(f"'{name}' is {_shown(value)}", names)
     if isinstance(value, int | float) and not isinstance(value, bool):
         least, most = _LIMITS.get(name.rpartition(".")[2], (0, math.inf))
         if not least <= value <= most or math.isinf(value):
             raise UsageError(f"'{name}' is {value}", _range_in_words(least, most))
     return value
+
+
+def _shown(value: Any) -> str:
+    """A value for messages; a list or a mapping by its kind alone, for within each other they may be endless."""
+    if isinstance(value, int) and abs(value) > _GREATEST:
+        return "a large number"
+    return repr(value) if value is None or isinstance(value, str | int | float) else f"a {type(value).__name__}"
 
 
 def _range_in_words(least: float, most: float) -> str:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 from samreg.refusals import REFUSALS
 
+MAX_LENGTH = 2000  # of each part of a message
+
 
 class SamregError(Exception):
     """Base of all errors raised on purpose.
@@ -34,9 +36,9 @@ class SamregError(Exception):
         row = REFUSALS.get(self.reason)
         if row is None:
             raise ValueError(f"'{self.reason}' is no reason of samreg.refusals")
-        self.got = got
-        self.expected = expected or row.expected
-        self.next_step = next_step or row.next_step
+        self.got = _on_one_line(got)
+        self.expected = _on_one_line(expected or row.expected)
+        self.next_step = _on_one_line(next_step or row.next_step)
         super().__init__(self.sentence)
 
     @property
@@ -73,6 +75,15 @@ class InputRefused(SamregError):  # noqa: N818
 
 class OutputInvalid(SamregError):  # noqa: N818
     """A written object does not reproduce the result when read back (exit code 1)."""
+
+
+def _on_one_line(text: str) -> str:
+    """Without control characters and halves of characters, which damaged files and names of files may hold, and short.
+
+    They would break lines of a log, command a terminal, or not go into JSON.
+    """
+    kept = "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return kept if len(kept) <= MAX_LENGTH else f"{kept[:MAX_LENGTH]}…"
 
 
 def _slug(name: str) -> str:

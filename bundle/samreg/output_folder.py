@@ -1,4 +1,4 @@
-"""The folder of results: written whole or not at all."""
+"""Folders and files of results: written whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from samreg.errors import UsageError
+from samreg.whole_data import is_text
 
 RESULT_FILES = (
     "transform.h5",
@@ -102,6 +103,7 @@ class OutputFolder:
         self._out_lock: int | None = None
         with ExitStack() as undo:
             undo.push(self._locks)
+            _check_text(self.out)
             _check_apart(self.out, inputs)
             locked = self._lock_out()
             _check_ours(self.out, results)
@@ -179,11 +181,7 @@ class OutputFolder:
         except BlockingIOError as error:
             if self._holds_out():
                 return True
-            raise UsageError(
-                f"another run is writing to output folder '{self.out}'",
-                "one run at a time",
-                "Wait for it, or choose another folder",
-            ) from error
+            raise _held(self.out) from error
         if lock is None:
             return False
         self._locks.callback(os.close, lock)
@@ -194,21 +192,78 @@ class OutputFolder:
         return self._out_lock is not None and os.path.samestat(os.fstat(self._out_lock), self.out.stat())
 
     def _make_folder(self, given: Path) -> Path:
-        while True:
-            name = f"{_STAGING}{secrets.token_hex(4)}"
-            folder = self.out / name if self._inside else self.out.parent / f".{self.out.name}{name}"
-            try:
-                folder.mkdir(parents=True)
-            except OSError as error:
-                raise UsageError(
-                    f"output folder '{given}' cannot be written ({error.strerror})", "a folder you may write to"
-                ) from error
-            with suppress(BlockingIOError):
-                lock = _lock(folder)
-                if lock is not None:
-                    self._locks.callback(os.close, lock)
-                if folder.is_dir():  # else a run that removes stale folders was faster than the lock
-                    return folder
+        place, prefix = (self.out, "") if self._inside else (self.out.parent, f".{self.out.name}")
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            return _staging_folder(place, prefix, self._locks)
+        except OSError as error:
+            raise UsageError(
+                f"output folder '{given}' cannot be written ({error.strerror})", "a folder you may write to"
+            ) from error
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file of the same name in a temporary folder beside `path`; takes its place if the block ends without an error.
+
+    Several processes may write the same file: none meets what another has not finished, and the last one wins as a
+    whole. Temporary folders that killed processes left are removed.
+
+        with whole_file(out) as part:
+            write(part)
+
+    Raises:
+        UsageError: The path is no text.
+        OSError: The folder is absent or cannot be written.
+    """
+    _check_text(path.resolve())
+    _remove_stale(path)
+    with ExitStack() as locks:
+        folder = _staging_folder(path.parent, f".{path.name}", locks)
+        try:
+            yield folder / path.name
+            (folder / path.name).replace(path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """A block in which no other process may be in such a block of the same folder (where file systems have locks).
+
+    Raises:
+        UsageError: One is.
+    """
+    try:
+        lock = _lock(folder)
+    except BlockingIOError as error:
+        raise _held(folder) from error
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _held(folder: Path) -> UsageError:
+    return UsageError(
+        f"another run is writing to output folder '{folder}'",
+        "one run at a time",
+        "Wait for it, or choose another folder",
+    )
+
+
+def _staging_folder(place: Path, prefix: str, locks: ExitStack) -> Path:
+    """A new temporary folder, locked until `locks` are closed."""
+    while True:
+        folder = place / f"{prefix}{_STAGING}{secrets.token_hex(4)}"
+        folder.mkdir()
+        with suppress(BlockingIOError):
+            lock = _lock(folder)
+            if lock is not None:
+                locks.callback(os.close, lock)
+            if folder.is_dir():  # else a run that removes stale folders was faster than the lock
+                return folder
 
 
 def _lock(folder: Path) -> int | None:
@@ -264,6 +319,7 @@ def check_folder(out: Path, inputs: Iterable[Path] = (), results: Results = REGI
     Raises:
         UsageError: It holds other files, or mixes with an input.
     """
+    _check_text(out.resolve())
     _check_apart(out.resolve(), inputs)
     _check_ours(out.resolve(), results)
 
@@ -280,6 +336,7 @@ def check_file(out: Path, inputs: Iterable[Path] = ()) -> None:
     Raises:
         UsageError: It is a folder or one of the inputs, or its folder is absent or cannot be written.
     """
+    _check_text(out.resolve())
     if out.is_dir():
         raise UsageError(f"output '{out}' is a folder", "the name of a file")
     if not out.parent.is_dir():
@@ -289,6 +346,12 @@ def check_file(out: Path, inputs: Iterable[Path] = ()) -> None:
     for path in inputs:
         if out.resolve() == path.resolve() or (out.exists() and path.exists() and out.samefile(path)):
             raise UsageError(f"output '{out}' is the input '{path}'", "another file")
+
+
+def _check_text(out: Path) -> None:
+    """Libraries end the process on a name that is no text, and JSON cannot hold it."""
+    if not is_text(out):
+        raise UsageError(f"output '{out}' holds bytes that are no UTF-8", "a path of text", "Choose another name")
 
 
 def _check_apart(out: Path, inputs: Iterable[Path]) -> None:

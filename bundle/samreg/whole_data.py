@@ -27,6 +27,26 @@ class DamagedDataError(ValueError):
     """Data that are not as long as the header says, or fail their checksum; its text is a clause that says how."""
 
 
+def itk_name(path: Path) -> str:
+    """A path as ITK takes it, which ends the process on one that is no text.
+
+    Raises:
+        DamagedDataError: Bytes that are no UTF-8, as names in Latin-1 of old archives are.
+    """
+    if not is_text(path):
+        raise DamagedDataError("its path holds bytes that are no UTF-8")
+    return str(path)
+
+
+def is_text(path: Path) -> bool:
+    """Whether all bytes of a path stand for characters."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def read_raw(file: IO[bytes], count: int) -> bytes:
     """The rest of a file, which must be `count` bytes.
 

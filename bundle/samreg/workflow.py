@@ -157,7 +157,7 @@ def check_inputs(*paths: Path | str | None) -> None:
         UsageError: One of them does not exist.
     """
     for path in paths:
-        if path is not None and not os.access(path, os.F_OK):
+        if path is not None and ("\0" in str(path) or not os.access(path, os.F_OK)):
             raise UsageError(f"input '{path}' does not exist", "a folder or file that can be read")
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -107,6 +108,48 @@ def test_files_that_are_no_configuration_are_refused(tmp_path, text):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError):
         Config.load(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: " + "[" * 3000, "seed: 2001-99-99", "seed: " + "9" * 5000, "cache_gb: " + "9" * 400,
+        "seed: 0x" + "f" * 6000,
+        "cache_gb: !!float x", "seed: !!int x", "as_files: !!bool x", "seed: !!timestamp x", "seed: &a [*a]",
+        "series: {fixed: {modality: '" + "(" * 2000 + ")" * 2000 + "'}}", 'encoder: ["\\e[31m"]', "~: 1", "seed: \0",
+    ],
+    ids=lambda text: text[:24].replace("\0", "NUL"),
+)  # fmt: skip
+def test_what_the_library_of_yaml_leaves_to_python_is_refused(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        Config.load(tmp_path / "c.yaml")
+    assert caught.value.expected
+    assert len(caught.value.sentence) < 3000
+
+
+@pytest.mark.parametrize(
+    "text", ["seed: 1\nseed: 2", '{"seed": 1, "seed": 1}', "matching: {max_pairs: 3, max_pairs: 5}"]
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path, text):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"line \d.*'(seed|max_pairs)' stands twice"):
+        Config.load(tmp_path / "c.yaml")
+
+
+def test_lists_within_each_other_are_not_spelled_out(tmp_path):
+    """Nine of nine of nine …: the file is short, and its values would fill the memory."""
+    inner = [f"&{b} [{', '.join(9 * [f'*{a}'])}]" for a, b in pairwise("abcdefghij")]
+    lists = ", ".join(["&a [1, 1]", *inner])
+    (tmp_path / "c.yaml").write_text(f"seed: [{lists}]")
+    with pytest.raises(UsageError, match="'seed' is a list"):
+        Config.load(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize("key", ["seed", "threads", "cache_gb"])
+def test_whole_numbers_that_no_program_can_count_to_are_refused(key):
+    with pytest.raises(UsageError, match=f"'{key}'.*63"):
+        Config().with_values({key: 2**64})
 
 
 def test_an_absent_file_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 import tracemalloc
 import zlib
 from typing import ClassVar
@@ -12,10 +13,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import SimpleITK
+from pydicom.uid import UID
 
 from samreg.errors import InputRefused
 from samreg.io import describe, read_image
 from samreg.transforms import read_transform
+from tests.dicom_series import edit, write_small
 from tests.unit.test_io_units import SHAPE, VOXELS, write_meta, write_nrrd
 
 RAW = VOXELS.tobytes("F")
@@ -290,6 +293,12 @@ class TestHeadersThatEndTheProcessInITK:
         write_meta(tmp_path / "a.mha", NDims=n)
         assert reason(tmp_path / "a.mha") == "unreadable-file"
 
+    @pytest.mark.parametrize("name", ["Offset", "ElementSpacing", "TransformMatrix", "DimSize", "CenterOfRotation"])
+    @pytest.mark.parametrize("count", [1, 2, 4, 8, 10])
+    def test_too_few_or_too_many_numbers_of_metaimage(self, tmp_path, name, count):
+        write_meta(tmp_path / "a.mha", **{name: " ".join(["4", "3", "2", *["1"] * 9][:count])})
+        assert reason(tmp_path / "a.mha") == "unreadable-file"
+
     def test_a_field_stated_twice(self, tmp_path):
         write_meta(tmp_path / "a.mha")
         whole = (tmp_path / "a.mha").read_bytes()
@@ -332,6 +341,36 @@ class TestPictures:
             (tmp_path / name).write_bytes(bytes(damaged))
             assert reason(tmp_path / name, pixel_spacing_mm=(1, 1)) == "unreadable-file"
 
+    def test_pixels_of_a_png_that_were_damaged_before_their_chunk_was_closed(self, tmp_path):
+        whole = self.save(tmp_path / "a.png")
+        at = whole.index(b"IDAT")
+        length = int.from_bytes(whole[at - 4 : at], "big")
+        for pixels in (whole[at + 4 : at + length] + b"\1\1\1\1", whole[at + 4 : at + length + 2]):
+            chunk = b"IDAT" + pixels  # with a checksum of its own that is right
+            chunk = len(pixels).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+            (tmp_path / "a.png").write_bytes(whole[: at - 4] + chunk + whole[at + length + 8 :])
+            assert reason(tmp_path / "a.png", pixel_spacing_mm=(1, 1)) == "unreadable-file"
+
+    @pytest.mark.parametrize("name", ["raw.tif", "deflate.tif"])
+    @pytest.mark.parametrize(
+        ("tag", "number"), [(256, 2), (256, 49), (256, 51), (257, 2), (257, 38), (257, 4000), (258, 16)]
+    )
+    def test_a_size_of_a_tiff_that_its_pixels_contradict(self, tmp_path, name, tag, number):
+        whole = bytearray(self.save(tmp_path / name))
+        (start,) = struct.unpack_from("<I", whole, 4)
+        entry = next(at for at in range(start + 2, len(whole), 12) if struct.unpack_from("<H", whole, at) == (tag,))
+        struct.pack_into("<HII", whole, entry + 2, 4, 1, number)
+        (tmp_path / name).write_bytes(bytes(whole))
+        assert reason(tmp_path / name, pixel_spacing_mm=(1, 1)) in ("unreadable-file", "size-limit")
+
+    @pytest.mark.parametrize("mode", ["1", "L", "I;16", "F", "RGB", "RGBA", "P", "LA", "CMYK"])
+    @pytest.mark.parametrize("compression", [None, "tiff_adobe_deflate", "tiff_lzw", "packbits"])
+    def test_tiffs_of_every_kind_are_whole(self, tmp_path, mode, compression):
+        noise = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 255, (701, 333)).astype(np.uint8))
+        picture = noise.convert("I;16") if mode == "I;16" else noise.convert(mode)
+        picture.save(tmp_path / "a.tif", compression=compression)
+        assert read_image(tmp_path / "a.tif", pixel_spacing_mm=(1, 1)).grid.shape == (333, 701, 1)
+
 
 class TestDisplacementFields:
     def save(self, path) -> bytes:
@@ -369,3 +408,41 @@ class TestDisplacementFields:
         whole = self.save(tmp_path / "field.nii")
         (tmp_path / "field.nii").write_bytes(whole[:123] + bytes([code]) + whole[124:])
         assert self.reason(tmp_path / "field.nii") in ("transform-unsupported", "transform-unreadable")
+
+
+PADDING = b"\xfc\xff\xfc\xffOB\0\0\4" + bytes(7)  # an element that may stand behind the pixels
+
+
+class TestDicom:
+    """Bytes that were put in anywhere in front shift the pixels: a stack with a sheared slice, or one that jumps."""
+
+    @pytest.fixture
+    def files(self, tmp_path):
+        return write_small(tmp_path / "series")
+
+    @pytest.mark.parametrize("count", [1, 2, 6, 40, 64, 500])
+    def test_bytes_put_in_among_the_pixels(self, files, count):
+        whole = files[3].read_bytes()
+        files[3].write_bytes(whole[:-60] + whole[-60 - count : -60] + whole[-60:])
+        assert reason(files[0].parent) == "contradictory-pixels"
+
+    @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80"], ids=["RLE", "JPEG-LS"])
+    @pytest.mark.parametrize("change", [-15, -2, 2, 30])
+    def test_compressed_pixels_that_lost_or_won_bytes(self, files, syntax, change):
+        edit(files, lambda dataset: dataset.compress(UID(syntax), generate_instance_uid=False))
+        assert read_image(files[0].parent).grid.shape[2] == len(files)
+        whole = files[3].read_bytes()
+        files[3].write_bytes(whole[: -60 - max(-change, 0)] + whole[-60 - max(change, 0) :])
+        assert reason(files[0].parent) in ("undecodable-pixels", "contradictory-pixels")
+
+    def test_a_transfer_as_text(self, files):
+        files[3].write_bytes(files[3].read_bytes()[:-240] + b"\n" + b"\r\n" * 60 + b"\1" * 150)
+        assert reason(files[0].parent) == "contradictory-pixels"
+
+    @pytest.mark.parametrize(
+        "rest", [b"", b"\0", bytes(8), bytes(333), b"\xfc\xff\xfc\xffOB\0\0\4" + bytes(7)], ids=len
+    )
+    def test_what_may_stand_behind_the_pixels(self, files, rest):
+        for file in files:
+            file.write_bytes(file.read_bytes() + rest)
+        assert read_image(files[0].parent).grid.shape[2] == len(files)

@@ -9,7 +9,7 @@ from samreg.ablation.grid import flat
 from samreg.ablation.runs import Plan, Progress, Row, identity, rows
 from samreg.ablation.tables import csv_text, markdown, read_rows, summary
 from samreg.errors import UsageError
-from samreg.output_folder import check_file
+from samreg.output_folder import alone_in, check_file, whole_file
 
 RUNS, SUMMARY, TABLE = "ablation.csv", "summary.csv", "ablation.md"
 
@@ -32,7 +32,7 @@ class AblationFolder:
         if out.is_dir():
             for name in (RUNS, SUMMARY, TABLE):
                 check_file(out / name, inputs)
-        self.kept = read_rows(out / RUNS) if (out / RUNS).is_file() else []
+        self.kept = self._read()
 
     def missing(self, plan: Plan, *, again: bool = False) -> int:
         """How many runs of a plan are to be made."""
@@ -44,6 +44,9 @@ class AblationFolder:
 
         Returns:
             The rows of the plan, old and new.
+
+        Raises:
+            UsageError: The folder cannot be written, or another run is writing to it.
         """
         try:
             self.out.mkdir(parents=True, exist_ok=True)
@@ -51,6 +54,11 @@ class AblationFolder:
             raise UsageError(
                 f"output folder '{self.out}' cannot be written ({error.strerror})", "a folder you may write to"
             ) from error
+        with alone_in(self.out):
+            return self._run(plan, again=again, on_progress=on_progress)
+
+    def _run(self, plan: Plan, *, again: bool, on_progress: Progress | None) -> list[Row]:
+        self.kept = self._read()  # another run may have ended meanwhile
         table = {identity(row): row for row in self.kept}
         found = []
         for row in rows(plan, () if again else self._finished(), on_progress):
@@ -65,14 +73,13 @@ class AblationFolder:
         self._write(TABLE, markdown(found, plan.keys, {"configuration": plan.base.hash, **head}))
         return found
 
+    def _read(self) -> list[Row]:
+        return read_rows(self.out / RUNS) if (self.out / RUNS).is_file() else []
+
     def _finished(self) -> list[Row]:
         """The rows kept, without those of runs that broke off (memory full, weights missing): they run again."""
         return [row for row in self.kept if row["status"] != "ERROR"]
 
     def _write(self, name: str, text: str) -> None:
-        temporary = self.out / f".samreg-{name}"
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self.out / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(self.out / name) as part:
+            part.write_text(text, encoding="utf-8")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import JPEGTransferSyntaxes
@@ -10,6 +13,12 @@ from pydicom.uid import JPEGTransferSyntaxes
 from samreg.errors import InputRefused
 from samreg.io.dicom_headers import number
 from samreg.io.dicom_streams import stated_by
+from samreg.whole_data import DamagedDataError
+
+PIXEL_DATA = 0x7FE00010
+ITEM = b"\xfe\xff\x00\xe0"
+UNDEFINED_LENGTH = 0xFFFFFFFF
+LOOKED_AT = 4096  # bytes behind the pixels
 
 
 def refuse_surplus(dataset: Dataset) -> None:
@@ -28,6 +37,51 @@ def refuse_surplus(dataset: Dataset) -> None:
             f"the pixels of an image are {surplus} bytes more than {columns} x {rows} of {bits} bits",
             "as many as Rows, Columns and Bits Allocated say",
         )
+
+
+def refuse_rest(dataset: Dataset, file: Path) -> None:
+    """What stands behind the pixels and does not belong there: bytes were put in before, as by a transfer as text.
+
+    Args:
+        dataset: As it was read, its pixels not yet looked at.
+        file: Where it was read from.
+
+    Raises:
+        InputRefused: `contradictory-pixels`.
+    """
+    tags = [int(tag) for tag in dataset.keys()]  # noqa: SIM118 (in order of the file)
+    behind = tags[tags.index(PIXEL_DATA) + 1 :] if PIXEL_DATA in tags else []
+    misplaced = [tag for tag in behind if tag < PIXEL_DATA and (tag or dataset[tag].value)]  # zeros are padding
+    pixels = dataset.get_item(PIXEL_DATA) if tags[-1:] == [PIXEL_DATA] else None
+    rest = b""
+    if isinstance(pixels, RawDataElement) and _has_place(pixels, dataset):
+        with file.open("rb") as opened:
+            opened.seek(pixels.value_tell + pixels.length)
+            rest = opened.read(LOOKED_AT).strip(b"\0")
+    if misplaced or rest:
+        raise _contradictory(
+            "the file of an image goes on behind its pixels with what is no element of DICOM",
+            "a file that ends with its pixels",
+        )
+
+
+def _has_place(pixels: RawDataElement, dataset: Dataset) -> bool:
+    return pixels.length != UNDEFINED_LENGTH and not dataset.file_meta.TransferSyntaxUID.is_deflated
+
+
+def refuse_torn(dataset: Dataset) -> None:
+    """Parts of compressed pixels that are not as long as they say: bytes were lost or put in, which decoders may miss.
+
+    Raises:
+        DamagedDataError: They do not follow each other to the end.
+    """
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    data, at = dataset.PixelData, 0
+    while data[at : at + 4] == ITEM and at + 8 <= len(data):
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+    if at > len(data) or data[at:].strip(b"\0"):
+        raise DamagedDataError("its compressed pixels are torn")
 
 
 def refuse_other_size(dataset: Dataset) -> None:

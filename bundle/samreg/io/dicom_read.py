@@ -15,7 +15,7 @@ from samreg.io.dicom_check import Stack, check_series
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_frames import Frame
 from samreg.io.dicom_headers import DAMAGE, MODALITIES, number, quiet, text, uid_name
-from samreg.io.dicom_pixels import refuse_other_size, refuse_surplus, within_stored_bits
+from samreg.io.dicom_pixels import refuse_other_size, refuse_rest, refuse_surplus, refuse_torn, within_stored_bits
 from samreg.io.identifiers import objection
 from samreg.io.limits import refuse_if_not_finite
 
@@ -98,6 +98,8 @@ def _stored_values(frame: Frame, k: int, stack: Stack) -> np.ndarray:
     """Stored values of one file [frames, rows, columns]."""
     try:
         dataset = dcmread(frame.file)
+        refuse_rest(dataset, frame.file)
+        refuse_torn(dataset)
         _refuse_truncated(dataset)
         refuse_surplus(dataset)
         refuse_other_size(dataset)

@@ -16,7 +16,7 @@ from samreg.io.limits import refuse_if_too_large
 from samreg.io.units import mm_per_unit
 from samreg.refusals.files import NO_ORIENTATION
 from samreg.types import Matrix4
-from samreg.whole_data import DAMAGE, DamagedDataError
+from samreg.whole_data import DAMAGE, DamagedDataError, itk_name
 
 if TYPE_CHECKING:
     from SimpleITK import ImageFileReader
@@ -78,12 +78,12 @@ def _open(path: Path) -> tuple[ImageFileReader, TextHeader]:
     header = read_text_header(path)
     _refuse_what_itk_fills_in(header)
     reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
     reader.SetImageIO("NrrdImageIO" if header.kind == "NRRD" else "MetaImageIO")
     try:
+        reader.SetFileName(itk_name(path))
         reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise unreadable(path.name, header.kind) from error
+    except (RuntimeError, DamagedDataError) as error:
+        raise unreadable(path.name, header.kind, error) from error
     refuse_if_too_large(_three(reader.GetSize()))
     if reader.GetNumberOfComponents() != 1:
         raise not_greyscale(f"vectors of {reader.GetNumberOfComponents()} values")

@@ -123,7 +123,7 @@ def _check_forms(fields: dict[str, str]) -> None:
         raise DamagedDataError("its header states no number of dimensions")
     for name in (*PER_AXIS, *PER_PAIR):
         entries = len(re.findall(r"\([^)]*\)|\S+", fields.get(name, "")))
-        if 0 < entries < (axes * axes if name in PER_PAIR else axes):
+        if entries not in (0, axes * axes if name in PER_PAIR else axes):
             raise DamagedDataError(f"its header has {entries} entries in '{name}' for {axes} dimensions")
 
 

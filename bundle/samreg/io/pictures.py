@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 import re
+import struct
 import warnings
 import zlib
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +35,18 @@ PRINT_TOLERANCE_DPI = 0.02  # PNG states whole pixels per metre
 TIFF_SAMPLE_FORMAT = 339
 TIFF_X_RESOLUTION, TIFF_Y_RESOLUTION, TIFF_UNIT, TIFF_DESCRIPTION = 282, 283, 296, 270
 TIFF_COMPRESSION, TIFF_DEFLATE = 259, (8, 32946)
+TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_STRIPS, TIFF_SAMPLES, TIFF_ROWS, TIFF_PLANAR = 258, 262, 273, 277, 278, 284
+TIFF_YCBCR, TIFF_SEPARATE = 6, 2
 TIFF_PARTS = ((273, 279), (324, 325))  # offsets and byte counts of strips, of tiles
 MM_PER_TIFF_UNIT = {2: 25.4, 3: 10.0}
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+PNG_HEADER = 8
 EXIF_ORIENTATION = 274
+# What Pillow raises on damaged files, and what its damaged tags raise here.
+DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error),
+    *(ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError),
+)
 
 
 def read_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None, *, stored: bool = False) -> Volume:
@@ -57,25 +66,22 @@ def read_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None, *,
         InputRefused: `no-spacing`, `unreadable-file`, `4d` for several pages, `not-greyscale`,
             `size-limit`; `not-labels` for stored values of two or four bits.
     """
-    with closing(_open(path)) as image:
+    with _refusing_damage(path), closing(_open(path)) as image:
         spacing, notes = _spacing(image, pixel_spacing_mm)
         if stored:
             _refuse_spread(image)
         signed = _is_signed(image)
-        try:
-            image.load()
-            _refuse_hidden_damage(image, path)
-            if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-                notes["exif_orientation"] = "not applied"
-            if image.mode in COLOUR:
-                values = np.asarray(image.convert("RGB"), np.float32) @ LUMINANCE
-                notes["colour"] = "converted to luminance"
-            elif image.mode in GREYSCALE:
-                values = _pixels(image, signed=signed)
-            else:
-                raise not_greyscale(f"of mode {image.mode}")
-        except (OSError, SyntaxError, ValueError, EOFError, zlib.error) as error:
-            raise unreadable(path.name, "a picture", error) from error
+        image.load()
+        _refuse_hidden_damage(image, path)
+        if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+            notes["exif_orientation"] = "not applied"
+        if image.mode in COLOUR:
+            values = np.asarray(image.convert("RGB"), np.float32) @ LUMINANCE
+            notes["colour"] = "converted to luminance"
+        elif image.mode in GREYSCALE:
+            values = _pixels(image, signed=signed)
+        else:
+            raise not_greyscale(f"of mode {image.mode}")
     affine = np.diag([*spacing, 1.0, 1.0])
     return volume_from_array(values.T, affine, name="picture", notes=notes, stored=stored)
 
@@ -86,9 +92,18 @@ def describe_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None
     Raises:
         UsageError, InputRefused: As `read_picture`, except for the pixels.
     """
-    with closing(_open(path)) as image:
+    with _refusing_damage(path), closing(_open(path)) as image:
         spacing, _ = _spacing(image, pixel_spacing_mm)
         return {"format": str(image.format), "size": [*image.size, 1], "spacing_mm": np.array([*spacing, 1.0])}
+
+
+@contextmanager
+def _refusing_damage(path: Path) -> Iterator[None]:
+    """Tags may hold text where numbers belong, be empty, or point anywhere; Pillow hands them out as they are."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise unreadable(path.name, "a picture", error) from error
 
 
 def _open(path: Path) -> Image:
@@ -104,7 +119,7 @@ def _open(path: Path) -> Image:
             "the picture has too many pixels", f"at most {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0)}",
             "Lower its resolution.", reason="size-limit",
         ) from error  # fmt: skip
-    except (OSError, SyntaxError, ValueError, EOFError, UserWarning) as error:
+    except (*DAMAGE, UserWarning) as error:
         raise unreadable(path.name, "PNG, JPEG or TIFF") from error
     refuse_if_too_large(image.size)
     pages = getattr(image, "n_frames", 1)
@@ -242,7 +257,7 @@ def _positive(x: float, y: float) -> tuple[float, float] | None:
 
 
 def _refuse_hidden_damage(image: Image, path: Path) -> None:
-    """Check the checksums that decoders leave out: PNG's chunks, and the zlib streams in a TIFF.
+    """Check the checksums that decoders leave out: PNG's chunks, and the zlib streams in PNG and TIFF.
 
     Raises:
         DamagedDataError, OSError, SyntaxError, zlib.error: The file is damaged or cut.
@@ -252,24 +267,61 @@ def _refuse_hidden_damage(image: Image, path: Path) -> None:
     if image.format == "PNG":
         with PIL.Image.open(path, formats=("PNG",)) as again:
             again.verify()
-        if PNG_END not in path.read_bytes():
+        data = path.read_bytes()
+        if PNG_END not in data:
             raise DamagedDataError("it has no end")
+        _inflate(memoryview(b"".join(_png_pixels(data))))
     tags = getattr(image, "tag_v2", None)
     if image.format == "TIFF" and tags is not None:
         raw = memoryview(path.read_bytes())
+        found = 0
         for offsets, counts in TIFF_PARTS:
             for offset, count in zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False):
                 if offset + count > len(raw):
                     raise DamagedDataError(f"its pixels end after {len(raw)} of {offset + count} bytes")
-                if tags.get(TIFF_COMPRESSION) in TIFF_DEFLATE:
-                    _inflate(raw[offset : offset + count])
+                packed = tags.get(TIFF_COMPRESSION) in TIFF_DEFLATE
+                found += _inflate(raw[offset : offset + count]) if packed else count
+        if tags.get(TIFF_COMPRESSION, 1) in (1, *TIFF_DEFLATE):
+            _refuse_other_count(image.size, tags, found)
 
 
-def _inflate(data: memoryview) -> None:
-    """Go through a zlib stream to its checksum."""
+def _png_pixels(data: bytes) -> Iterator[bytes]:
+    """The parts of the compressed pixels of a PNG, whose chunks are sound."""
+    at = PNG_HEADER
+    while at + 8 <= len(data):
+        length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        if name == b"IDAT":
+            yield data[at + 8 : at + 8 + length]
+        at += length + 12
+
+
+def _refuse_other_count(size: tuple[int, int], tags: Any, found: int) -> None:
+    """Strips that hold other than the pixels that width, height and bits make; the last one may be a full one.
+
+    Raises:
+        DamagedDataError: They hold fewer, or more.
+    """
+    (width, height), strips = size, len(tags.get(TIFF_STRIPS, ()))
+    if not strips or tags.get(TIFF_PHOTOMETRIC) == TIFF_YCBCR:
+        return
+    bits, samples = max(tags.get(TIFF_BITS, (1,))), int(tags.get(TIFF_SAMPLES, 1))
+    planes = samples if tags.get(TIFF_PLANAR, 1) == TIFF_SEPARATE else 1
+    row = -(-width * bits * samples // planes // 8)
+    count = row * height * planes
+    full = row * min(int(tags.get(TIFF_ROWS, height)), height) * strips
+    if not count <= found < max(count, full) + 4 * strips:  # each padded to a word
+        raise DamagedDataError(f"its strips hold {found} bytes for {width} x {height} pixels of {bits} bits")
+
+
+def _inflate(data: memoryview) -> int:
+    """Go through a zlib stream to its checksum; how many bytes it holds."""
+    held = 0
     stream = zlib.decompressobj()
     rest: bytes | memoryview = data
     while not stream.eof:
-        if not stream.decompress(rest, 2**20) and not stream.unconsumed_tail and not stream.eof:
+        some = len(stream.decompress(rest, 2**20))
+        if not some and not stream.unconsumed_tail and not stream.eof:
             raise DamagedDataError("its compressed pixels have no end")
+        held += some
         rest = stream.unconsumed_tail
+    return held

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from samreg.errors import UsageError
+from samreg.errors import InputRefused, OutputInvalid, UsageError
 from samreg.geometry import Grid, resample
+from samreg.io.itk_headers import read_stored_voxels, read_text_header
+from samreg.whole_data import DAMAGE, itk_name
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 WRITTEN_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")
@@ -42,6 +44,7 @@ def write_image(voxels: np.ndarray, grid: Grid, path: Path) -> None:
     Raises:
         UsageError: The suffix is not one of `WRITTEN_SUFFIXES`, or the format cannot say where the voxels
             lie (see `writable_grid`).
+        OSError, OutputInvalid: It cannot be written, or not as a whole.
     """
     check_image_name(path)
     if writable_grid(grid, path) is not grid:
@@ -89,4 +92,13 @@ def _write_itk(voxels: np.ndarray, grid: Grid, path: Path) -> None:
     image.SetSpacing([float(s) for s in grid.spacing_mm])
     image.SetOrigin([float(o) for o in grid.origin_lps])
     image.SetDirection([float(d) for d in grid.direction.ravel()])
-    sitk.WriteImage(image, str(path), useCompression=True)
+    try:
+        sitk.WriteImage(image, itk_name(path), useCompression=True)
+        read_stored_voxels(read_text_header(path), voxels.shape, voxels.dtype)  # ITK hardly speaks of a full disk
+    except (RuntimeError, InputRefused, *DAMAGE) as error:
+        raise OutputInvalid(
+            f"'{path.name}' cannot be written as a whole",
+            "a folder that can be written, and space on its disk",
+            "Make space, or write elsewhere.",
+            reason="not-whole",
+        ) from error

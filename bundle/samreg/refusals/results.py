@@ -203,6 +203,12 @@ RUN = Group(
             "Correct the options.",
         ),
         Refusal(
+            "not-whole",
+            "an output file that holds less than was written, as on a full disk",
+            "a whole file",
+            "Free space on the disk and run again.",
+        ),
+        Refusal(
             "out-of-memory",
             "a device whose memory does not hold the least that the method needs",
             "a device with more free memory",

@@ -14,6 +14,7 @@ import numpy as np
 
 from samreg import __version__
 from samreg.errors import SamregError, UsageError
+from samreg.output_folder import whole_file
 from samreg.report.images import image_json, with_notes
 
 if TYPE_CHECKING:
@@ -136,14 +137,9 @@ def write_json(document: Mapping[str, Any], path: str | Path) -> None:
 
 
 def write_whole(text: str, path: str | Path) -> None:
-    """Text into a file under a temporary name, renamed when whole."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Text into a file, which appears only when it is whole."""
+    with whole_file(Path(path)) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _blank() -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Grid
+from samreg.output_folder import whole_file
 from samreg.transforms.base import Transform
 from samreg.transforms.composite import Composite
 from samreg.transforms.field import DisplacementField, VelocityField
@@ -208,18 +209,19 @@ def _suffix(path: Path) -> str:
 
 @contextmanager
 def _renamed_when_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` with the same suffix, renamed at the end, removed on failure.
+    """A temporary file of the same name, which is read back and takes its place at the end, or is removed.
 
     Raises:
-        UsageError: The folder is absent or cannot be written.
+        UsageError: The folder is absent or cannot be written, or its disk is full.
     """
     if not path.parent.is_dir():
         raise UsageError(f"no folder {path.parent}", "an existing folder to write into")
-    temporary = path.with_name(f".part-{path.name}")
     try:
-        yield temporary
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise UsageError(f"{path} cannot be written ({error})", "a folder that can be written") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        with whole_file(path) as part:
+            yield part
+            if _suffix(part) != ".h5":
+                read_transform(part)  # of a disk that is full, ITK says nothing but for HDF5
+    except (OSError, RuntimeError, InputRefused) as error:
+        raise UsageError(
+            f"{path} cannot be written ({error})", "a folder that can be written, and space on its disk"
+        ) from error

@@ -26,6 +26,7 @@ from samreg.transforms.itk_classes import (
     unreadable,
     unsupported,
 )
+from samreg.whole_data import is_text
 
 HDF5_START = b"\x89HDF\r\n\x1a\n"
 HDF5_LENGTH_AT = {0: 40, 1: 44, 2: 28, 3: 28}  # by version of the superblock
@@ -51,6 +52,8 @@ def read_hdf5(path: Path) -> Transform:
     """
     import SimpleITK
 
+    if not is_text(path):
+        raise unreadable(path, "has a path with bytes that are no UTF-8", "Give it another name, or put it elsewhere.")
     kinds = _kinds_in_hdf5(path)
     parts = parts_of(path, kinds)
     if len(kinds) == 1 and class_of(kinds[0]) in NOT_HANDED_OUT:
