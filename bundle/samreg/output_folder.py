@@ -107,7 +107,7 @@ class OutputFolder:
             _check_apart(self.out, inputs)
             locked = self._lock_out()
             _check_ours(self.out, results)
-            if locked:
+            if locked or not self.out.exists():
                 _remove_stale(self.out)
             self._inside = self.out.is_mount() or (self.out.is_dir() and not os.access(self.out.parent, os.W_OK))
             self.folder = self._make_folder(out)
