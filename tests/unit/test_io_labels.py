@@ -289,6 +289,16 @@ class TestSeg:
         )
         assert reason(tmp_path / "seg.dcm", shifted) == "other-grid"
 
+    def test_frames_that_name_no_segment_are_refused(self, tmp_path):
+        volume = self.make(tmp_path / "series")
+        path = tmp_path / "seg.dcm"
+        write_seg(volume, self.masks(), path)
+        seg = dcmread(path)
+        for frame in seg.PerFrameFunctionalGroupsSequence:
+            del frame.SegmentIdentificationSequence
+        seg.save_as(path)
+        assert reason(path, volume) == "unreadable-file"
+
     def test_an_image_is_no_segmentation(self, tmp_path):
         volume = self.make(tmp_path / "series")
         assert reason(volume.source.files[0], volume) == "unsupported-sop-class"

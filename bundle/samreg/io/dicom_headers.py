@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sqlite3
 import struct
 import warnings
 import zlib
@@ -31,6 +32,7 @@ DAMAGE = (
     StopIteration,
     TypeError,
     ValueError,
+    sqlite3.Error,  # highdicom keeps the frames of a SEG in a table
     struct.error,
     zlib.error,
 )
