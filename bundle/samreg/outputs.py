@@ -176,8 +176,6 @@ def write_located(located: Located, folder: Path) -> None:
 
 def _set_upright(result: RegistrationResult) -> list[str]:
     """A sentence for each image whose outputs lie on another grid than its own, since that is sheared."""
-    from samreg.io.writing import writable_grid
-
     sides = (
         ("fixed", result.fixed.grid, "warped.nii.gz and rois_fixed.nii.gz lie"),
         ("moving", result.moving.grid, "rois_moving.nii.gz lies"),
@@ -186,7 +184,7 @@ def _set_upright(result: RegistrationResult) -> list[str]:
         f"The voxel axes of the {side} image are not perpendicular, which not every reader of NIfTI obeys: {files} on "
         f"the upright grid that covers its field of view."
         for side, grid, files in sides
-        if writable_grid(grid, Path("x.nii.gz")) is not grid
+        if grid.is_sheared
     ]
 
 
