@@ -105,10 +105,9 @@ class OutputFolder:
             undo.push(self._locks)
             _check_text(self.out)
             _check_apart(self.out, inputs)
-            locked = self._lock_out()
+            self._lock_out()
             _check_ours(self.out, results)
-            if locked or not self.out.exists():
-                _remove_stale(self.out)
+            _remove_stale(self.out)
             self._inside = self.out.is_mount() or (self.out.is_dir() and not os.access(self.out.parent, os.W_OK))
             self.folder = self._make_folder(out)
             undo.pop_all()
@@ -172,21 +171,19 @@ class OutputFolder:
         for item in sorted(self.folder.iterdir(), key=lambda p: p.name in self._results.documents):
             item.rename(self.out / item.name)
 
-    def _lock_out(self) -> bool:
-        """Hold the lock of `out` if it is there and not held yet; whether it is held."""
+    def _lock_out(self) -> None:
+        """Hold the lock of `out` if it is there, not held yet, and its file system has locks."""
         if not self.out.is_dir():
-            return False
+            return
         try:
             lock = _lock(self.out)
         except BlockingIOError as error:
             if self._holds_out():
-                return True
+                return
             raise _held(self.out) from error
-        if lock is None:
-            return False
-        self._locks.callback(os.close, lock)
-        self._out_lock = lock
-        return True
+        if lock is not None:
+            self._locks.callback(os.close, lock)
+            self._out_lock = lock
 
     def _holds_out(self) -> bool:
         return self._out_lock is not None and os.path.samestat(os.fstat(self._out_lock), self.out.stat())
