@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -138,7 +139,7 @@ def _write_answer(fixed: Path, moving: Path, out: Path) -> None:
     decided = {
         "kind": result.kind,
         "status": result.quality.status,
-        "decisions": [sentence.split(":")[0] for sentence in result.decisions],
+        "decisions": [re.sub(r"[-+]?\d[-+.\de]*", "…", sentence) for sentence in result.decisions],
         "verdicts": {criterion.name: criterion.verdict for criterion in result.quality.criteria},
         "pairs": len(result.pairs),
     }

@@ -24,7 +24,8 @@ from operators import (
     SelectedSeriesLoaderOperator,
 )
 from samreg.config import Config
-from samreg.errors import OutputInvalid, ending_the_process
+from samreg.doors import ending_the_process
+from samreg.errors import OutputInvalid
 from samreg.output_folder import OutputFolder
 from samreg.workflow import exit_code
 

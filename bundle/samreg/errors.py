@@ -6,10 +6,6 @@ exit code of the command line (see `docs/reference.md`). Its reason stands in `s
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from samreg.refusals import REFUSALS
 
 MAX_LENGTH = 2000  # of each part of a message
@@ -88,13 +84,3 @@ def _on_one_line(text: str) -> str:
 
 def _slug(name: str) -> str:
     return "".join("-" + c.lower() if c.isupper() else c for c in name).lstrip("-")
-
-
-@contextmanager
-def ending_the_process() -> Iterator[None]:
-    """A block whose refusals end the process: one sentence on stderr, and the exit code of the error."""
-    try:
-        yield
-    except SamregError as error:
-        sys.stderr.write(f"samreg: {error.sentence}\n")
-        raise SystemExit(error.exit_code) from error

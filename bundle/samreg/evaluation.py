@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samreg.errors import UsageError, ending_the_process
+from samreg.doors import ending_the_process
+from samreg.errors import UsageError
 from samreg.workflow import check_inputs, picture_spacings
 
 if TYPE_CHECKING:

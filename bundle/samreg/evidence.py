@@ -234,10 +234,13 @@ def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second,
             False, f"the moving image would cover {finer.coverage:.0%} of the body, before {coarser.coverage:.0%}"
         )
     information = finer.information.gain_over(coarser.information)
+    if not np.isfinite(information.value):
+        return Decision(False, "mutual information cannot be measured")
     if information.falls:
         return Decision(False, f"mutual information falls ({information} nat)")
     correlation = finer.correlation.gain_over(coarser.correlation)
-    if refines and coarser.correlation.value > COMPARABLE and correlation.falls:
+    lost = correlation.falls or not np.isfinite(correlation.value)
+    if refines and coarser.correlation.value > COMPARABLE and lost:
         return Decision(False, f"correlation falls ({correlation})")
     closeness = finer.closeness.gain_over(coarser.closeness)
     enough = finer.closeness.parts.size >= (MIN_CONTOURS if labelled else MIN_WITNESSES)
@@ -249,9 +252,11 @@ def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second,
     name = {"information": "mutual information", "likeness": "the likeness of descriptors"}[second]
     before: Measure = getattr(coarser, second)
     gain = getattr(finer, second).gain_over(before)
-    if gain.rises and gain.value > WORTH[second] * abs(before.value):
+    worth = WORTH[second] * abs(before.value)
+    if gain.rises and gain.value > worth:
         return Decision(True, f"{told}; {name} rises ({gain})")
-    return Decision(False, f"{told}, nor does {name} rise enough ({gain}), so the simpler transform stays")
+    asked = f"by more than {max(worth, DECIDES * gain.noise):.3g}"
+    return Decision(False, f"{told}, nor does {name} rise {asked} ({gain}), so the simpler transform stays")
 
 
 def blocks_of(body: Mask) -> tuple[np.ndarray, int]:

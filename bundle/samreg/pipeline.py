@@ -26,6 +26,7 @@ from samreg.errors import UsageError
 from samreg.estimation.deformable import fit_field, margin_mm
 from samreg.estimation.patches import RoiPatches
 from samreg.estimation.rigid import (
+    ALIKE,
     ImagePair,
     LinearFit,
     Start,
@@ -51,7 +52,7 @@ from samreg.rois import RoiPairs
 from samreg.shipped import with_what_is_installed
 from samreg.threads import in_parallel, limited
 from samreg.transforms import Affine, Rigid, Transform, compose
-from samreg.types import Labels, TransformKind
+from samreg.types import Labels, Matrix4, TransformKind
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ class _Registration:
         free = self._timed("match", lambda: self._with_witnesses(self._match(fixed, moving, witnesses=True)))
         unseen = free.held_out
         rigid = self._timed("rigid", lambda: self._rigid(images, fixed, moving, free))
-        aligned = None if rigid is None else Rigid.nearest(rigid.moving_from_fixed)
+        aligned = None if rigid is None else Rigid(_settled(Rigid.nearest(rigid.moving_from_fixed).moving_from_fixed))
         if aligned is not None:
             moving = self._timed("regions", lambda: self._lying_alike(fixed, moving, aligned))
             self._take_notes(moving)
@@ -261,6 +262,8 @@ class _Registration:
         if found is not None:
             starts.insert(0, Start("pairs", in_plane(found[0], self.fixed, self.moving)))
         fit = fit_rigid(images, starts, on_progress=lambda share: self.report("rigid", 0.9 * share))
+        if fit.rivals is not None and fit.rivals >= 1 - ALIKE:
+            self.decisions.append("two alignments score alike: the one that moves the body less is taken")
         if not self.fixed.grid.is_2d:
             self.mirrored = mirror_ratio(images, fit.moving_from_fixed)
         return fit
@@ -292,14 +295,14 @@ class _Registration:
     def _affine(self, images: ImagePair, stages: _Stages, pairs: RoiPairs) -> Affine | None:
         start = _matrix(stages.transform)
         if self.config.estimation.dense:
-            return Affine(fit_linear(images, start, "affine", stages.kind).moving_from_fixed)
+            return Affine(_settled(fit_linear(images, start, "affine", stages.kind).moving_from_fixed))
         fitted = self._weighed(pairs.fitted)
         if len(fitted) < 4:
             self.fell_back(f"affine → {stages.kind}: {len(fitted)} pairs to fit, at least 4 are needed")
             return None
         points = fitted.fixed.centroids_lps(), fitted.moving.centroids_lps()
         tolerance = PAIR_TOLERANCE_MM * images.scale
-        return Affine(irls(start, *points, fitted.confidences, tolerance, kind="affine"))
+        return Affine(_settled(irls(start, *points, fitted.confidences, tolerance, kind="affine")))
 
     def _deformable(self, images: ImagePair, stages: _Stages, basis: _Basis, judge: Judge) -> None:
         """The field; if that is not better, for pictures one from finer detail, a stiffer one; else none."""
@@ -430,6 +433,14 @@ def _matrix(transform: Transform) -> np.ndarray:
     if not isinstance(transform, Affine):
         raise UsageError(f"a {type(transform).__name__}", "a linear transform")
     return transform.moving_from_fixed
+
+
+def _settled(matrix: Matrix4) -> Matrix4:
+    """A matrix to a millionth of a millimetre in the body, so that what begins with it begins with the same digits.
+
+    A field that is fitted to loose outlines makes millimetres of a difference in the last one.
+    """
+    return matrix.round(9)
 
 
 def _body(image: Volume, spacing_mm: float) -> Volume:

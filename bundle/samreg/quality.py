@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from samreg.config import QualityConfig
-from samreg.evidence import COVERAGE_NOISE, MIN_COVERAGE, Evidence, Gain, Judge, Measure
+from samreg.evidence import COVERAGE_NOISE, DECIDES, MIN_COVERAGE, Evidence, Gain, Judge, Measure
 from samreg.metrics import inverse_error_mm, jacobian_measures, pair_dice, pair_distance_mm
 from samreg.result import Criterion, Quality, Verdict
 from samreg.rois import RoiPairs
@@ -29,7 +29,8 @@ CHANCE_SHARE = 0.05
 # How far a measure may lie from its limit and be on either side of it on another processor or a GPU.
 RATIO_NOISE = 0.002  # share of the limit
 FOLDING_NOISE = 1e-6
-SLACK = 0.01  # a fall of more asks for review even where it is noise
+SLACK = 0.01  # a fall of more asks for review even where it is noise,
+ALMOST = 0.75  # and so does this share of a fall that decides
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,8 @@ def _no_fall(gain: Gain, before: float) -> Verdict:
     """Whether a measure stayed as it was."""
     if gain.falls or not np.isfinite(gain.value):
         return "not met"
-    return "within noise" if gain.value < -SLACK * abs(before) else "met"
+    almost = min(SLACK * abs(before), ALMOST * DECIDES * gain.noise)
+    return "within noise" if gain.value < -almost else "met"
 
 
 @dataclass(frozen=True)

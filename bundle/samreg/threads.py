@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
@@ -26,6 +26,7 @@ OnProgress = Callable[[float], None]  # called with the share done, 0..1
 
 WAITING = "OMP_WAIT_POLICY"
 COUNT = "OMP_NUM_THREADS"
+LIMIT = "OMP_THREAD_LIMIT"
 MOST_WORKERS = 4  # each holds the working memory of an item, and a container may have 2 GB on a host of any size
 
 PROC = Path("/proc")
@@ -42,26 +43,23 @@ def prepare(environ: MutableMapping[str, str] = os.environ, proc: Path = PROC) -
     """
     global _in_a_loop
     allowed = processors(environ, proc)
-    if WAITING not in environ:
+    if not environ.get(WAITING, "").strip():  # a container's `-e OMP_WAIT_POLICY=` asks for nothing
         _in_a_loop = "torch" in sys.modules and allowed > 1
         environ[WAITING] = "PASSIVE"
-    if COUNT not in environ and allowed < _affinity():
+    if _first_count(environ, COUNT) is None and allowed < _affinity():
         environ[COUNT] = str(allowed)
 
 
 def processors(environ: MutableMapping[str, str] = os.environ, proc: Path = PROC) -> int:
-    """Processors that this process may use: of its affinity, its control groups and OMP_NUM_THREADS the least.
+    """Processors that this process may use: the least of its affinity, control groups and the environment.
 
     Args:
-        environ: The environment.
+        environ: The environment, of which OMP_NUM_THREADS and OMP_THREAD_LIMIT count.
         proc: Where the kernel tells of processes.
     """
     counts = [_affinity(), *_quotas(proc)]
-    # A list gives the number of each level of nesting; the first is that of the outermost.
-    asked = environ.get(COUNT, "").split(",")[0].strip()
-    if _is_count(asked):
-        counts.append(int(asked))
-    return max(1, min(counts))
+    asked = (_first_count(environ, name) for name in (COUNT, LIMIT))
+    return max(1, min([*counts, *(count for count in asked if count is not None)]))
 
 
 def restart_bundle() -> None:
@@ -203,6 +201,15 @@ def in_parallel(
             torch.set_num_threads(before)
 
 
+def _first_count(environ: Mapping[str, str], name: str) -> int | None:
+    """What a variable of OpenMP says, None for nothing or what is no number of threads.
+
+    A list gives the number of each level of nesting; the first is that of the outermost.
+    """
+    text = environ.get(name, "").split(",")[0].strip().removeprefix("+")
+    return int(text) if _is_count(text) else None
+
+
 def _affinity() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -255,8 +262,8 @@ def _quota(folder: Path) -> float | None:
 
 
 def _is_count(text: str) -> bool:
-    """A whole number above 0."""
-    return text.isascii() and text.isdecimal() and int(text) > 0
+    """A whole number above 0 that the kernel's own types hold."""
+    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) > 0
 
 
 def _lines(path: Path) -> list[str]:

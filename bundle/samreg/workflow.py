@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from samreg.config import Config, SeriesConfig
 from samreg.device import find_device
-from samreg.errors import InputRefused, UsageError, ending_the_process
+from samreg.doors import ending_the_process
+from samreg.errors import InputRefused, UsageError
 from samreg.output_folder import SEVERAL, OutputFolder, check_folder, empty
 from samreg.registry import find_encoder, find_proposer
 from samreg.sam.family import variant as family_row
 from samreg.shipped import home, with_what_is_installed
-from samreg.threads import restart_bundle
 
 if TYPE_CHECKING:
     from samreg.geometry import Volume
@@ -414,7 +414,6 @@ def run_or_exit(job: Job) -> dict[str, Any]:
     Raises:
         SystemExit: With the exit code of the error, or 4 if the result failed its gate.
     """
-    restart_bundle()
     with ending_the_process():
         report = run(job)
     if exit_code(report):

@@ -61,18 +61,6 @@ def test_a_pair_of_real_size_gives_the_same_answer(machines, tmp_path):
     assert apart.within_limits, apart
 
 
-def test_the_settings_name_every_part_that_computes(machines):
-    named = {name for setting in machines.SETTINGS.values() for name in setting}
-    assert named == {
-        "OMP_NUM_THREADS",
-        "ATEN_CPU_CAPABILITY",
-        "ONEDNN_MAX_CPU_ISA",
-        "MKL_CBWR",
-        "OPENBLAS_CORETYPE",
-        "NPY_DISABLE_CPU_FEATURES",
-    }
-
-
 def shifted(measure: Measure, by: float) -> Measure:
     return replace(measure, parts=measure.parts + by)
 

@@ -64,6 +64,8 @@ def test_noise_is_never_less_than_what_processors_change():
         (evidence(closeness=6.0, information=0.9), "mutual information falls"),
         (evidence(closeness=6.0, correlation=0.7), "correlation falls"),
         (evidence(closeness=6.0, coverage=0.7), "cover"),
+        (evidence(closeness=6.0, information=np.nan), "cannot be measured"),
+        (evidence(closeness=6.0, correlation=np.nan), "correlation falls"),
     ],
 )
 def test_a_finer_transform_must_not_be_worse_on_any_count(finer, reason):

@@ -129,10 +129,34 @@ def test_less_than_one_processor_is_one(host):
 
 
 @pytest.mark.parametrize(
-    ("asked", "count"), [("3", 3), ("3,2", 3), ("", HOST), ("many", HOST), ("100", HOST), ("²", HOST), ("0", HOST)]
+    ("asked", "count"),
+    [
+        ("3", 3),
+        ("3,2", 3),
+        ("", HOST),
+        ("many", HOST),
+        ("100", HOST),
+        ("²", HOST),
+        ("0", HOST),
+        ("+2", 2),
+        ("9" * 5000, HOST),
+    ],
 )
 def test_the_environment_may_ask_for_fewer(host, asked, count):
     assert host.processors(OMP_NUM_THREADS=asked) == count
+
+
+def test_a_limit_of_all_threads_counts_too(host):
+    assert host.processors(OMP_THREAD_LIMIT="5", OMP_NUM_THREADS="8") == 5
+
+
+@pytest.mark.parametrize("count", ["", "0", "-1", "many"])
+def test_what_asks_for_nothing_counts_as_not_said(host, count):
+    host.says(groups="0::/a\n", mounts=V2)
+    host.group("a", cpu_max="200000 100000")
+    environ = {"OMP_WAIT_POLICY": " ", "OMP_NUM_THREADS": count}
+    prepare(environ, host.proc)
+    assert environ == {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "2"}
 
 
 def test_threads_are_made_to_wait_asleep_and_as_many_as_a_quota_allows(host, monkeypatch):

@@ -19,6 +19,7 @@ from samreg.types import Mask, Matrix4
 # Change of mutual information, relative to it, at which a fit has ended. A looser one ends a micrometre or two away,
 # in a direction that the last digits choose.
 CONVERGED = 1e-10
+MAX_STEPS = 100
 DECIMALS = 9  # of the parameters, which are about millimetres
 
 LinearKind = Literal["rigid", "affine"]
@@ -98,9 +99,7 @@ def _generator(linear: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return out
 
 
-def refine(
-    start: Matrix4, samples: PointSamples, kind: LinearKind, grid: Grid, *, max_iterations: int = 100
-) -> tuple[Matrix4, float]:
+def refine(start: Matrix4, samples: PointSamples, kind: LinearKind, grid: Grid) -> tuple[Matrix4, float]:
     """The nearby matrix of greatest mutual information (L-BFGS on the group's exponential).
 
     Args:
@@ -129,7 +128,7 @@ def refine(
         return cost.item(), slope.double().numpy()
 
     found = optimize.minimize(
-        loss, np.zeros(len(basis)), jac=True, method="L-BFGS-B", options={"maxiter": max_iterations, "ftol": CONVERGED}
+        loss, np.zeros(len(basis)), jac=True, method="L-BFGS-B", options={"maxiter": MAX_STEPS, "ftol": CONVERGED}
     )
     with torch.no_grad():
         matrix = matrix_of(torch.as_tensor(found.x.round(DECIMALS))).numpy()
@@ -142,4 +141,4 @@ def refine(
 def _score(samples: PointSamples, matrix: torch.Tensor) -> torch.Tensor:
     information, overlap = samples.mutual_information(matrix.to(samples.points))
     # A sliver of overlap can look well aligned; below MIN_OVERLAP the score falls to nothing.
-    return information * min(1.0, overlap / MIN_OVERLAP)
+    return information * (overlap / MIN_OVERLAP).clamp(max=1.0)

@@ -5,17 +5,20 @@ Source: Mattes et al., IEEE TMI 22(1), 2003 (whole bins for the fixed values, cu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from samreg.geometry import Volume, index_points, inside, sample
+from samreg.estimation.splines import coefficients, interpolate
+from samreg.geometry import Volume, index_points, inside
 from samreg.types import Mask
 
 BINS = 32
 MIN_OVERLAP = 0.3
+EDGE_VOX = 0.5  # over which a point that leaves the moving image loses its weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +28,7 @@ class PointSamples:
     Attributes:
         points: [n, 3] LPS mm, float64.
         fixed_bins: [n] int64 bin of the fixed value at each point.
-        moving: [1, i, j, k] intensities in units of bins, float64.
+        moving: [i, j, k] float64, the spline coefficients of the intensities in units of bins.
         moving_volume: Its geometry.
     """
 
@@ -45,33 +48,48 @@ class PointSamples:
         ijk = np.stack(np.unravel_index(chosen, fixed.grid.shape), -1).astype(np.float64)
         jitter = rng.uniform(-0.5, 0.5, ijk.shape) * (np.asarray(fixed.grid.shape) > 1)
         ijk = ijk + jitter
-        image = torch.as_tensor(_in_bins(fixed, fixed_mask), device=device)[None]
-        values = sample(image, torch.as_tensor(ijk, device=device))[0]
+        image, other = (
+            torch.as_tensor(coefficients(_in_bins(volume, mask)), device=device)
+            for volume, mask in ((fixed, fixed_mask), (moving, moving_mask))
+        )
+        values = interpolate(image, torch.as_tensor(ijk, device=device))
         return PointSamples(
             torch.as_tensor(fixed.grid.lps(ijk), device=device),
-            values.round().long(),
-            torch.as_tensor(_in_bins(moving, moving_mask), device=device)[None],
+            values.round().long().clamp(0, BINS - 1),
+            other,
             moving,
         )
 
-    def mutual_information(self, moving_from_fixed: Tensor) -> tuple[Tensor, float]:
-        """Mutual information (nats) under a [4, 4] matrix, and the share of points inside the moving image."""
+    def mutual_information(self, moving_from_fixed: Tensor) -> tuple[Tensor, Tensor]:
+        """Mutual information (nats) under a [4, 4] matrix, and the share of points inside the moving image.
+
+        Both change smoothly with the matrix, also where points leave the image.
+        """
         mapped = self.points @ moving_from_fixed[:3, :3].T + moving_from_fixed[:3, 3]
         return self.at(mapped)
 
-    def at(self, mapped: Tensor) -> tuple[Tensor, float]:
+    def at(self, mapped: Tensor) -> tuple[Tensor, Tensor]:
         """Mutual information (nats) with the points at `mapped` [n, 3] LPS mm of the moving image."""
         ijk = index_points(self.moving_volume.grid, mapped)
-        valid = inside(ijk, self.moving.shape[1:])
-        overlap = float(valid.float().mean())
-        values = sample(self.moving, ijk)[0]
-        first, weights = parzen(values)
-        cells = (self.fixed_bins * BINS + first)[:, None] + torch.arange(4, device=values.device)
-        joint = values.new_zeros(BINS * BINS)
-        joint = joint.index_add(0, cells.flatten(), (weights * valid[:, None]).flatten()).view(BINS, BINS)
+        seen = _seen(ijk, self.moving.shape)
+        first, weights = parzen(interpolate(self.moving, ijk))
+        cells = (self.fixed_bins * BINS + first)[:, None] + torch.arange(4, device=first.device)
+        joint = weights.new_zeros(BINS * BINS)
+        joint = joint.index_add(0, cells.flatten(), (weights * seen[:, None]).flatten()).view(BINS, BINS)
         joint = joint / joint.sum().clamp_min(1e-6)
         expected = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
-        return (joint * ((joint + 1e-9).log() - (expected + 1e-9).log())).sum(), overlap
+        return (joint * ((joint + 1e-9).log() - (expected + 1e-9).log())).sum(), seen.mean()
+
+
+def _seen(points_ijk: Tensor, shape: Sequence[int]) -> Tensor:
+    """Weights [n] of points [n, 3]: 1 within the field of view, 0 beyond, smooth between; in a slice's plane or not."""
+    weights = inside(points_ijk, shape).to(points_ijk.dtype)
+    for axis, size in enumerate(shape):
+        if size > 1:
+            at = points_ijk[:, axis]
+            t = (torch.minimum(at + 0.5, size - 0.5 - at) / EDGE_VOX).clamp(0, 1)
+            weights = weights * t**2 * (3 - 2 * t)
+    return weights
 
 
 def parzen(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,7 @@ SEARCH_MM = 8.0
 MAX_SEARCH_VOXELS = 2e7
 RIM_MM = 8.0
 COARSE_SAMPLES = 6_000
-COARSE_STEPS = 40
+ALIKE = 1e-4  # share of a score by which starts may differ and still count as equal: mirror and rotation symmetry
 
 _Ended = tuple[float, Matrix4, str]  # score, matrix, and the origin of its start
 
@@ -141,7 +141,7 @@ def fit_rigid(
     samples = pair.coarse  # drawn once, before several threads ask for them
 
     def from_start(start: Start) -> _Ended:
-        matrix, value = refine(start.moving_from_fixed, samples, "rigid", pair.fixed.grid, max_iterations=COARSE_STEPS)
+        matrix, value = refine(start.moving_from_fixed, samples, "rigid", pair.fixed.grid)
         return value, matrix, start.origin
 
     def finer(ended: _Ended) -> _Ended:
@@ -150,9 +150,9 @@ def fit_rigid(
         return value, matrix, origin
 
     ended = in_parallel(from_start, starts, on_progress and (lambda share: on_progress(0.6 * share)))
-    distinct = _distinct(_ranked(ended), pair)[:2]
+    distinct = _distinct(_ranked(ended, pair), pair)[:2]
     middle = pair.middle
-    refined = _distinct(_ranked(in_parallel(finer, distinct)), pair)
+    refined = _distinct(_ranked(in_parallel(finer, distinct), pair), pair)
     if on_progress:
         on_progress(0.8)
     rivals = refined[1][0] / refined[0][0] if len(refined) > 1 and refined[0][0] > 0 else 0.0
@@ -178,7 +178,7 @@ def mirror_ratio(pair: ImagePair, moving_from_fixed: Matrix4) -> float:
 
     def score(one: tuple[PointSamples, Matrix4]) -> float:
         samples, start = one
-        return refine(start, samples, "rigid", pair.fixed.grid, max_iterations=COARSE_STEPS)[1]
+        return refine(start, samples, "rigid", pair.fixed.grid)[1]
 
     found, *mirrored = in_parallel(score, tries)
     return max(mirrored) / found if found > 0 else float("inf")
@@ -202,8 +202,23 @@ def _search_size(pair: ImagePair, spacing_mm: float) -> float:
     return sum(diagonals) ** len(sides[0])
 
 
-def _ranked(ended: list[_Ended]) -> list[_Ended]:
-    return sorted(ended, key=lambda entry: -entry[0])
+def _ranked(ended: list[_Ended], pair: ImagePair) -> list[_Ended]:
+    """The best first; of those that score alike the one that moves the body least."""
+    points = pair.coarse.points[::50].cpu().numpy()
+
+    def motion(entry: _Ended) -> tuple[float, ...]:
+        mapped = transform_points(entry[1], points)
+        apart = float(np.linalg.norm(mapped - points, axis=1).mean())
+        return (round(apart, 1), *mapped.mean(0).round(1), *entry[1][:3, :3].ravel().round(2))
+
+    left, out = set(range(len(ended))), list[_Ended]()
+    while left:
+        best = max(ended[n][0] for n in left)
+        alike = (n for n in left if ended[n][0] >= best - ALIKE * abs(best))
+        first = min(alike, key=lambda n: motion(ended[n]))
+        out.append(ended[first])
+        left.remove(first)
+    return out
 
 
 def _distinct(ended: list[_Ended], pair: ImagePair) -> list[_Ended]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from samreg.errors import ending_the_process
+from samreg.doors import ending_the_process
 
 
 def train_or_exit(out: str | Path, device: str = "cpu", **recipe: Any) -> None:
