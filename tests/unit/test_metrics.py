@@ -1,3 +1,5 @@
+from itertools import groupby
+
 import numpy as np
 import pytest
 
@@ -206,3 +208,13 @@ def test_the_gate_names_what_was_missed(judge, changes, status, criterion):
     assert quality.status == status
     assert criterion in {c.name for c in quality.criteria if c.verdict == "not met"}
     assert quality.reasons
+
+
+@pytest.mark.parametrize("before", [0.3, 1.0, 3.0])
+def test_between_a_fall_that_passes_and_one_that_fails_lies_one_that_asks_for_review(judge, before):
+    def status(fall: float) -> str:
+        return gate(judged(before=evidence(mi=before), after=evidence(mi=before - fall)), judge, QualityConfig()).status
+
+    found = [status(fall) for fall in np.linspace(0, 0.01, 201)]
+    assert [one for one, _ in groupby(found)] == ["PASS", "REVIEW", "FAIL"]
+    assert found.count("REVIEW") * 0.01 / 200 > 2e-4  # nat: far more than what digits change
