@@ -98,6 +98,22 @@ class TestUnits:
         write_meta(tmp_path / "b.mha", DistanceUnits="?")
         assert all(is_the_image(path) for path in sorted(tmp_path.iterdir()))
 
+    def test_names_of_nrrd_without_their_space_are_the_same_fields(self, tmp_path):
+        plain = ("space directions", "space origin")
+        spaced = ("space directions: (8000,0,0) (0,8000,0) (0,0,12000)", "space origin: (-92000,-76000,-90000)")
+        fields = [f.replace("space ", "space").title() for f in spaced]  # their case does not count
+        write_nrrd(tmp_path / "a.nrrd", *fields, 'spaceunits: "um" "um" "um"', "byteskip: -1", drop=plain)
+        assert is_the_image(tmp_path / "a.nrrd")
+        assert "origin" not in read_image(tmp_path / "a.nrrd").notes
+        write_nrrd(tmp_path / "a.nrrd", "spaceorigin: 1,2,3", drop=("space origin",))
+        assert "space origin" in refusal(tmp_path / "a.nrrd").got
+
+    def test_a_field_of_nrrd_under_both_of_its_names(self, tmp_path):
+        write_nrrd(tmp_path / "a.nrrd", 'space units: "mm" "mm" "mm"', 'spaceunits: "um" "um" "um"')
+        error = refusal(tmp_path / "a.nrrd")
+        assert error.reason == "unreadable-file"
+        assert "'space units' twice" in error.got
+
     @pytest.mark.parametrize("unit", ["s", "pixel", "parsecs"])
     def test_no_unit_of_length(self, tmp_path, unit):
         write_nrrd(tmp_path / "a.nrrd", f'space units: "{unit}" "{unit}" "{unit}"')

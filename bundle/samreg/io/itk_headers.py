@@ -56,6 +56,12 @@ PER_AXIS = (
     *("DimSize", "ElementSpacing", "ElementSize", "Offset", "Position", "Origin", "CenterOfRotation"),
 )
 PER_PAIR = ("TransformMatrix", "Rotation", "Orientation")
+# Names that NRRD knows for the same field (teem's table of equivalents).
+_SPACED = (
+    *("block size", "space dimension", "space directions", "space origin", "space units", "measurement frame"),
+    *("axis mins", "axis maxs", "old min", "old max", "line skip", "byte skip", "sample units", "data file"),
+)
+SYNONYMS = {name.replace(" ", ""): name for name in _SPACED} | {"centerings": "centers"}
 NUMBERED = re.compile(r"%0?\d?d")
 
 Kind = Literal["NRRD", "MetaImage"]
@@ -68,7 +74,7 @@ class TextHeader:
     Attributes:
         path: The file.
         kind: Its format.
-        fields: Text by name; NRRD's names, whose case does not count, in lower case.
+        fields: Text by name; NRRD's names, whose case does not count, in lower case, one for all synonyms.
         data_names: The files of the voxels beside this one, in their order; empty where they follow the header.
         data_at: Bytes of this file before what follows the header.
     """
@@ -95,7 +101,7 @@ def read_text_header(path: Path) -> TextHeader:
         with path.open("rb") as file:
             fields, data_at = (_nrrd_fields if kind == "NRRD" else _meta_fields)(file)
             _check_forms(fields)
-            stated = fields.get("data file") or fields.get("datafile") or fields.get("ElementDataFile") or ""
+            stated = fields.get("data file") or fields.get("ElementDataFile") or ""
             names: list[str] = []
             if stated.split()[:1] == ["LIST"]:
                 names = [name.strip() for name in _text(file.read(MAX_HEADER_BYTES)).splitlines() if name.strip()]
@@ -167,8 +173,9 @@ def _nrrd_fields(file: IO[bytes]) -> tuple[dict[str, str], int]:
             continue  # a comment, a pair of key and value
         if not colon:
             raise DamagedDataError(f"its header holds the line '{text[:40]}'")
-        fields.setdefault(name.strip().lower(), value.strip())
-        if name.strip().lower() in ("data file", "datafile") and value.split()[:1] == ["LIST"]:
+        name = SYNONYMS.get(name.strip().lower(), name.strip().lower())
+        _state(fields, name, value.strip())
+        if name == "data file" and value.split()[:1] == ["LIST"]:
             break
     return fields, file.tell()
 
@@ -178,11 +185,15 @@ def _meta_fields(file: IO[bytes]) -> tuple[dict[str, str], int]:
     fields: dict[str, str] = {}
     while line := file.readline(MAX_HEADER_BYTES):
         name, _, value = _text(line).partition("=")
-        if fields.setdefault(name.strip(), value.strip()) != value.strip():
-            raise DamagedDataError(f"its header states '{name.strip()[:50]}' twice")
+        _state(fields, name.strip(), value.strip())
         if name.strip() == "ElementDataFile" or file.tell() > MAX_HEADER_BYTES:
             break
     return fields, file.tell()
+
+
+def _state(fields: dict[str, str], name: str, value: str) -> None:
+    if fields.setdefault(name, value) != value:
+        raise DamagedDataError(f"its header states '{name[:50]}' twice, with different values")
 
 
 def _data_names(stated: str, fields: dict[str, str]) -> list[str]:
@@ -261,8 +272,8 @@ def _is_true(text: str) -> bool:
 
 def _skip(header: TextHeader, file: IO[bytes], encoding: str, n_bytes: int) -> None:
     """Go to where the data begin, as the header's fields of bytes and lines to skip say."""
-    lines = int(header.value("line skip", "lineskip") or 0)
-    skipped = int(header.value("byte skip", "byteskip", "HeaderSize") or 0)
+    lines = int(header.value("line skip") or 0)
+    skipped = int(header.value("byte skip", "HeaderSize") or 0)
     if (lines or skipped) and encoding != "raw":
         raise DamagedDataError("its header skips a part of compressed data")
     for _ in range(lines):
