@@ -139,6 +139,27 @@ def open_nifti(path: Path) -> Any:
     return image
 
 
+def stated_spacings(image: Nifti1Pair, path: Path) -> np.ndarray:
+    """Distance between voxels along i, j, k [3] as the file states it (pixdim), by which a qform places voxels.
+
+    The image's own header is repaired by nibabel: 1 in place of 0, lengths in place of negative numbers.
+
+    Args:
+        image: The file as `open_nifti` gives it.
+        path: The file.
+    """
+    from nibabel.openers import ImageOpener
+
+    with ImageOpener(str(path)) as file:
+        header = type(image.header).from_fileobj(file, check=False)
+    return np.asarray(header["pixdim"][1:4], np.float64)
+
+
+def lacking_spacing(spacings: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether an axis of several voxels has no length between them: the standard asks for a number above 0."""
+    return any(n > 1 and not (np.isfinite(s) and s > 0) for s, n in zip(spacings, shape, strict=False))
+
+
 def read_nifti_voxels(image: Nifti1Pair, path: Path) -> np.ndarray:
     """The voxels of a NIfTI file as nibabel scales them.
 

@@ -403,6 +403,12 @@ class TestDisplacementFields:
         (tmp_path / "field.nii").write_bytes(whole[:252] + bytes(4) + whole[256:])  # the codes of qform and sform
         assert self.reason(tmp_path / "field.nii") == "transform-unsupported"
 
+    def test_a_field_that_a_qform_places_without_a_spacing(self, tmp_path):
+        whole = self.save(tmp_path / "field.nii")
+        by_qform = whole[:80] + bytes(4) + whole[84:252] + bytes([1, 0, 0, 0]) + whole[256:]  # pixdim[1], the codes
+        (tmp_path / "field.nii").write_bytes(by_qform)
+        assert self.reason(tmp_path / "field.nii") == "transform-unsupported"
+
     @pytest.mark.parametrize("code", [1, 3, 5])
     def test_a_field_in_another_unit(self, tmp_path, code):
         whole = self.save(tmp_path / "field.nii")

@@ -122,6 +122,28 @@ class TestRefusedVolumes:
         nibabel.save(image, tmp_path / "a.nii")
         assert reason(tmp_path / "a.nii") == "no-orientation"
 
+    @pytest.mark.parametrize("pixdim", [0.0, -3.0, np.nan, np.inf])
+    @pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
+    def test_a_qform_without_a_spacing_of_its_own(self, tmp_path, pixdim, suffix):
+        image = nibabel.Nifti1Image(small_volume().voxels, np.diag([1.0, 1, 3, 1]))
+        image.set_qform(image.affine, code=1)
+        path = tmp_path / f"a.{suffix}"
+        for sform in (0, 1):
+            image.header["sform_code"], image.header["pixdim"][3] = sform, pixdim
+            raw = _with_header(image)
+            path.write_bytes(gzip.compress(raw) if suffix == "nii.gz" else raw)
+            if sform:  # which places voxels without it
+                np.testing.assert_allclose(read_image(path).grid.spacing_mm, [1, 1, 3])
+            else:
+                assert reason(path) == "no-spacing"
+
+    def test_a_picture_by_a_qform_needs_no_thickness(self, tmp_path):
+        image = nibabel.Nifti1Image(small_volume().voxels[:, :, :1], np.diag([2.0, 2, 1, 1]))
+        image.set_qform(image.affine, code=1)
+        image.header["sform_code"], image.header["pixdim"][3] = 0, 0
+        (tmp_path / "a.nii").write_bytes(_with_header(image))
+        np.testing.assert_allclose(read_image(tmp_path / "a.nii").grid.spacing_mm[:2], 2)
+
     @pytest.mark.parametrize("diagonal", [[1, 0, 1], [1, 1, np.nan]], ids=["flat", "not finite"])
     def test_degenerate_affine(self, tmp_path, diagonal):
         image = nibabel.Nifti1Image(small_volume().voxels, np.eye(4))

@@ -13,7 +13,7 @@ from samreg.io.arrays import not_greyscale, several_volumes, unreadable, volume_
 from samreg.io.limits import refuse_if_too_large
 from samreg.io.units import mm_per_unit
 from samreg.types import Matrix4
-from samreg.whole_data import DAMAGE, open_nifti, read_nifti_voxels
+from samreg.whole_data import DAMAGE, lacking_spacing, open_nifti, read_nifti_voxels, stated_spacings
 
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Pair
@@ -32,10 +32,10 @@ def read_nifti(path: Path, *, stored: bool = False) -> Volume:
 
     Raises:
         InputRefused: `unreadable-file` (also where voxels are cut, too many, or fail their checksum),
-            `no-orientation`, `unknown-unit`, `4d`, `not-greyscale`, `size-limit`, `non-finite-voxels`.
+            `no-orientation`, `no-spacing`, `unknown-unit`, `4d`, `not-greyscale`, `size-limit`, `non-finite-voxels`.
     """
     image = _open(path)
-    affine, notes = _affine_lps(image)
+    affine, notes = _affine_lps(image, path)
     try:
         values = read_nifti_voxels(image, path)
     except DAMAGE as error:
@@ -51,7 +51,7 @@ def describe_nifti(path: Path) -> dict[str, Any]:
         InputRefused: As `read_nifti`, except for the voxels.
     """
     image = _open(path)
-    affine, _ = _affine_lps(image)
+    affine, _ = _affine_lps(image, path)
     return {"format": "NIfTI", "size": list(nifti_shape(image)), "spacing_mm": np.linalg.norm(affine[:3, :3], axis=0)}
 
 
@@ -79,7 +79,7 @@ def _open(path: Path) -> Nifti1Pair:
     return image
 
 
-def _affine_lps(image: Nifti1Pair) -> tuple[Matrix4, dict[str, str]]:
+def _affine_lps(image: Nifti1Pair, path: Path) -> tuple[Matrix4, dict[str, str]]:
     header = image.header
     notes: dict[str, str] = {}
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
@@ -90,6 +90,15 @@ def _affine_lps(image: Nifti1Pair) -> tuple[Matrix4, dict[str, str]]:
             "Write the file again with a tool that keeps orientation and spacing (dcm2niix, 3D Slicer, ITK-SNAP).",
             reason="no-orientation",
         )
+    if not sform:
+        spacings = stated_spacings(image, path)
+        if lacking_spacing(spacings, image.shape):
+            raise InputRefused(
+                f"the NIfTI file states the spacing {' x '.join(f'{s:g}' for s in spacings)} (pixdim), by which its "
+                "qform places voxels",
+                "a length above 0 along each axis",
+                reason="no-spacing",
+            )
     try:
         affine = np.asarray(header.get_sform() if sform else header.get_qform(), np.float64)
     except (ValueError, np.linalg.LinAlgError) as error:
@@ -98,7 +107,8 @@ def _affine_lps(image: Nifti1Pair) -> tuple[Matrix4, dict[str, str]]:
         corner = np.asarray([*image.shape[:3], 1, 1, 1][:3] + [1.0])
         corner[:3] -= 1
         try:
-            difference = float(np.abs((affine - header.get_qform()) @ corner)[:3].max())
+            with np.errstate(invalid="ignore"):
+                difference = float(np.abs((affine - header.get_qform()) @ corner)[:3].max())
             how = f"sform and qform differ by up to {difference:.3g} mm"
         except ValueError:
             difference, how = np.inf, "the qform is no rotation"

@@ -21,7 +21,7 @@ from samreg.transforms.composite import Composite
 from samreg.transforms.field import DisplacementField, VelocityField
 from samreg.transforms.itk_files import ITK_SUFFIXES, read_itk
 from samreg.transforms.linear import Affine
-from samreg.whole_data import DAMAGE, DamagedDataError, open_nifti, read_nifti_voxels
+from samreg.whole_data import DAMAGE, DamagedDataError, lacking_spacing, open_nifti, read_nifti_voxels, stated_spacings
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -153,6 +153,13 @@ def _read_nifti(path: Path) -> DisplacementField:
         raise InputRefused(
             f"{path.name} states no orientation (sform and qform code 0)",
             "an sform or a qform",
+            "Write the field again with the tool that made it (ITK, ANTs).",
+            reason="transform-unsupported",
+        )
+    if not codes[0] and lacking_spacing(stated_spacings(image, path), shape[:3]):
+        raise InputRefused(
+            f"{path.name} states no spacing (pixdim), by which its qform places vectors",
+            "a length above 0 along each axis",
             "Write the field again with the tool that made it (ITK, ANTs).",
             reason="transform-unsupported",
         )
