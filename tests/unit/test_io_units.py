@@ -295,10 +295,48 @@ class TestPictures:
         np.testing.assert_allclose(read.grid.spacing_mm[:2], [0.5 * mm, 0.25 * mm])
         assert "OME" in read.notes["pixel_spacing"]
 
-    def test_ome_without_a_length(self, tmp_path):
-        sizes = 'PhysicalSizeX="0.5" PhysicalSizeY="0.5" PhysicalSizeXUnit="pixel" PhysicalSizeYUnit="pixel"'
-        self.save(tmp_path / "a.tif", description=f"<OME><Image><Pixels {sizes}/></Image></OME>")
+    @pytest.mark.parametrize("unit", ["pixel", "pixels", "", "reference frame"])
+    def test_no_measurement(self, tmp_path, unit):
+        sizes = f'PhysicalSizeX="0.5" PhysicalSizeY="0.5" PhysicalSizeXUnit="{unit}" PhysicalSizeYUnit="{unit}"'
+        texts = (f"<OME><Image><Pixels {sizes}/></Image></OME>", f"ImageJ=1.54f\nunit={unit}\nmin=0.0\n")
+        for text in texts:
+            # A resolution of 0.1 mm that the header by OME or ImageJ contradicts.
+            self.save(tmp_path / "a.tif", description=text, resolution_unit=3, x_resolution=100, y_resolution=100)
+            assert refusal(tmp_path / "a.tif").reason == "no-spacing"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            f'<OME><Image><Pixels PhysicalSizeX="2" PhysicalSizeY="2" {name}="parsec"/></Image></OME>'
+            for name in ("PhysicalSizeXUnit", "PhysicalSizeYUnit")
+        ]
+        + ["ImageJ=1.54f\nunit=parsec\n", "ImageJ=1.54f\nunit=mm\nyunit=parsec\n"],
+        ids=["OME x", "OME y", "ImageJ", "ImageJ y"],
+    )
+    def test_a_unit_that_is_none_of_length(self, tmp_path, text):
+        self.save(tmp_path / "a.tif", description=text, resolution_unit=3, x_resolution=100, y_resolution=100)
+        error = refusal(tmp_path / "a.tif")
+        assert error.reason == "unknown-unit"
+        assert "'parsec'" in error.got
+        assert "--pixel-spacing" in error.next_step
+        read = read_image(tmp_path / "a.tif", pixel_spacing_mm=(0.5, 0.25))
+        np.testing.assert_allclose(read.grid.spacing_mm[:2], [0.5, 0.25])
+
+    def test_imagej_may_measure_y_in_a_unit_of_its_own(self, tmp_path):
+        text = "ImageJ=1.54f\nunit=mm\nyunit=um\n"
+        self.save(tmp_path / "a.tif", description=text, resolution_unit=1, x_resolution=4.0, y_resolution=0.002)
+        np.testing.assert_allclose(read_image(tmp_path / "a.tif").grid.spacing_mm[:2], [0.25, 0.5])
+
+    @pytest.mark.parametrize("sizes", ['X="2"', 'X="2" PhysicalSizeY="0"', 'X="2" PhysicalSizeY="wide"'])
+    def test_ome_with_half_a_spacing(self, tmp_path, sizes):
+        text = f"<OME><Image><Pixels PhysicalSize{sizes}/></Image></OME>"
+        self.save(tmp_path / "a.tif", description=text, resolution_unit=3, x_resolution=100, y_resolution=100)
         assert refusal(tmp_path / "a.tif").reason == "no-spacing"
+
+    def test_an_ome_header_without_sizes_leaves_the_resolution(self, tmp_path):
+        text = '<OME><Image><Pixels PhysicalSizeXUnit="mm" SizeX="5"/></Image></OME>'
+        self.save(tmp_path / "a.tif", description=text, resolution_unit=3, x_resolution=100, y_resolution=100)
+        np.testing.assert_allclose(read_image(tmp_path / "a.tif").grid.spacing_mm[:2], 0.1)
 
 
 def _affine() -> np.ndarray:

@@ -18,7 +18,7 @@ from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Volume
 from samreg.io.arrays import not_greyscale, unreadable, volume_from_array
 from samreg.io.limits import refuse_if_too_large
-from samreg.io.units import MM_PER_UNIT
+from samreg.io.units import MM_PER_UNIT, mm_per_unit
 from samreg.whole_data import DamagedDataError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ TIFF_COMPRESSION, TIFF_DEFLATE = 259, (8, 32946)
 TIFF_BITS, TIFF_PHOTOMETRIC, TIFF_STRIPS, TIFF_SAMPLES, TIFF_ROWS, TIFF_PLANAR = 258, 262, 273, 277, 278, 284
 TIFF_YCBCR, TIFF_SEPARATE = 6, 2
 TIFF_PARTS = ((273, 279), (324, 325))  # offsets and byte counts of strips, of tiles
+NO_MEASUREMENT = frozenset({"", "pixel", "pixels", "reference frame", "referenceframe"})  # for OME and ImageJ
 MM_PER_TIFF_UNIT = {2: 25.4, 3: 10.0}
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 PNG_HEADER = 8
@@ -63,7 +64,7 @@ def read_picture(path: Path, pixel_spacing_mm: Sequence[float] | None = None, *,
 
     Raises:
         UsageError: The given spacing is not two positive numbers.
-        InputRefused: `no-spacing`, `unreadable-file`, `4d` for several pages, `not-greyscale`,
+        InputRefused: `no-spacing`, `unknown-unit`, `unreadable-file`, `4d` for several pages, `not-greyscale`,
             `size-limit`; `not-labels` for stored values of two or four bits.
     """
     with _refusing_damage(path), closing(_open(path)) as image:
@@ -208,7 +209,11 @@ def _is_print_resolution(spacing_mm: tuple[float, float]) -> bool:
 
 
 def _stated_mm(image: Image) -> tuple[tuple[float, float] | None, str]:
-    """Pixel spacing (x, y) where the file states it in a unit of length, and where; JPEG's is never measured."""
+    """Pixel spacing (x, y) where the file states it in a unit of length, and where; JPEG's is never measured.
+
+    Raises:
+        InputRefused: `unknown-unit` for lengths of OME or ImageJ in a unit that is none of length.
+    """
     if image.format == "PNG" and "dpi" in image.info:
         x, y = (float(d) for d in image.info["dpi"])
         return (_positive(25.4 / x, 25.4 / y) if x > 0 and y > 0 else None), "resolution"
@@ -216,18 +221,26 @@ def _stated_mm(image: Image) -> tuple[tuple[float, float] | None, str]:
     if image.format != "TIFF" or tags is None:
         return None, ""
     description = _description(str(tags.get(TIFF_DESCRIPTION, "")))
-    if measured := _ome_mm(description):
-        return measured, "OME header"
+    if sizes := _ome_sizes(description):
+        return _measured(*sizes, "OME header"), "OME header"
     x, y = float(tags.get(TIFF_X_RESOLUTION, 0) or 0), float(tags.get(TIFF_Y_RESOLUTION, 0) or 0)
-    if not (x > 0 and y > 0):
-        return None, ""
-    imagej = re.search(r"^unit=(.*)$", description, re.MULTILINE) if description.startswith("ImageJ=") else None
-    name = imagej.group(1).strip().lower() if imagej else ""
+    lengths = (1 / x, 1 / y) if x > 0 and y > 0 else (0.0, 0.0)
+    units = _imagej_units(description)
     # ImageJ takes over the inches of a print resolution.
-    if name in MM_PER_UNIT and MM_PER_UNIT[name] != MM_PER_TIFF_UNIT[2]:
-        return _positive(MM_PER_UNIT[name] / x, MM_PER_UNIT[name] / y), "ImageJ header"
-    unit = MM_PER_TIFF_UNIT.get(tags.get(TIFF_UNIT, 0))
-    return (_positive(unit / x, unit / y) if unit else None), "resolution"
+    if units is not None and {MM_PER_UNIT.get(unit) for unit in units} != {MM_PER_TIFF_UNIT[2]}:
+        return _measured(lengths, units, "ImageJ header"), "ImageJ header"
+    mm = MM_PER_TIFF_UNIT.get(tags.get(TIFF_UNIT, 0), 0.0)
+    return _positive(mm * lengths[0], mm * lengths[1]), "resolution"
+
+
+def _measured(lengths: tuple[float, float], units: tuple[str, str], where: str) -> tuple[float, float] | None:
+    """Lengths (x, y) in mm; None where the file says that nobody measured them, or states none."""
+    if not NO_MEASUREMENT.isdisjoint(units):
+        return None
+    x, y = (
+        length * mm_per_unit(unit, f"the {where} of the picture") for length, unit in zip(lengths, units, strict=True)
+    )
+    return _positive(x, y)
 
 
 def _description(text: str) -> str:
@@ -237,19 +250,35 @@ def _description(text: str) -> str:
     return html.unescape(text.replace("\\u00B5", "µ"))
 
 
-def _ome_mm(description: str) -> tuple[float, float] | None:
-    """Pixel spacing (x, y) of an OME-TIFF; its default unit is the micrometre."""
+def _ome_sizes(description: str) -> tuple[tuple[float, float], tuple[str, str]] | None:
+    """Pixel sizes (x, y) of an OME-TIFF, 0 for one that is none, and their units; its default is the micrometre."""
     pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", description)
-    values = []
-    for axis in "XY" if pixels else "":
-        size = re.search(rf'\bPhysicalSize{axis}="([^"]*)"', pixels.group())  # type: ignore[union-attr]
-        unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]*)"', pixels.group())  # type: ignore[union-attr]
-        name = unit.group(1).lower() if unit else "µm"
-        try:
-            values.append(float(size.group(1)) * MM_PER_UNIT[name])  # type: ignore[union-attr]
-        except (AttributeError, KeyError, ValueError):
-            return None
-    return _positive(*values) if values else None
+    stated: dict[str, str] = dict(
+        re.findall(r'\bPhysicalSize([XY](?:Unit)?)="([^"]*)"', pixels.group() if pixels else "")
+    )
+    if stated.keys().isdisjoint("XY"):
+        return None
+    x, y = (_number(stated.get(axis, "")) for axis in "XY")
+    x_unit, y_unit = (stated.get(f"{axis}Unit", "µm").strip().lower() for axis in "XY")
+    return (x, y), (x_unit, y_unit)
+
+
+def _imagej_units(description: str) -> tuple[str, str] | None:
+    """The units along x and y of a TIFF that ImageJ wrote, if it states one."""
+    if not description.startswith("ImageJ="):
+        return None
+    stated: dict[str, str] = dict(re.findall(r"^(y?unit)=(.*)$", description, re.MULTILINE))
+    if "unit" not in stated:
+        return None
+    x, y = stated["unit"], stated.get("yunit", stated["unit"])
+    return x.strip().lower(), y.strip().lower()
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _positive(x: float, y: float) -> tuple[float, float] | None:

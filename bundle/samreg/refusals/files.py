@@ -71,7 +71,8 @@ IMAGES = Group(
             "unknown-unit",
             "a header that states lengths in something that is no unit of length",
             "a unit of length (nm, um, mm, cm, m, in)",
-            "Write the file again in mm, or correct the unit in its header.",
+            "Write the file again in mm, or correct the unit in its header; for a picture give the distance between "
+            "pixels with --pixel-spacing X Y.",
         ),
         Refusal(
             "4d",
