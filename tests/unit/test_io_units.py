@@ -248,6 +248,18 @@ class TestPictures:
         read = read_image(tmp_path / f"a.{suffix}", pixel_spacing_mm=(0.5, 0.25))
         np.testing.assert_allclose(read.grid.spacing_mm[:2], [0.5, 0.25])
 
+    @pytest.mark.parametrize("dpi", [72, 110, 130, 160, 220, 240, 360, 400, 1000, 4800, 9599])
+    def test_they_are_known_in_whole_pixels_per_metre_that_were_cut(self, tmp_path, dpi):
+        cut = int(dpi / 0.0254)  # 9448 for 240 dpi, which is 239.98 dpi
+        for per_metre in (cut, round(dpi / 0.0254)):
+            self.save(tmp_path / "a.png", dpi=(per_metre * 0.0254, per_metre * 0.0254))
+            assert refusal(tmp_path / "a.png").reason == "no-spacing"
+
+    @pytest.mark.parametrize("per_metre", [5000, 10000, 20000, 100000, 9440, 9446, 9452])
+    def test_other_resolutions_of_png_are_measured(self, tmp_path, per_metre):
+        self.save(tmp_path / "a.png", dpi=(per_metre * 0.0254, per_metre * 0.0254))
+        np.testing.assert_allclose(read_image(tmp_path / "a.png").grid.spacing_mm[:2], 1000 / per_metre, rtol=1e-9)
+
     def test_they_are_known_in_cm_and_with_two_numbers_too(self, tmp_path):
         self.save(tmp_path / "a.tif", resolution_unit=3, x_resolution=118.11, y_resolution=118.11)
         assert refusal(tmp_path / "a.tif").reason == "no-spacing"

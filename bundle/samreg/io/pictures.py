@@ -31,7 +31,7 @@ COLOUR = ("RGB", "RGBA", "LA", "P", "PA", "CMYK", "YCbCr", "RGBX", "La", "RGBa")
 # numbers. Whole numbers of pixels per mm (such as 254 per inch) are nobody's default.
 SCREEN_DPI = (72, 96)
 MAX_PRINT_DPI = 9600
-PRINT_TOLERANCE_DPI = 0.02  # PNG states whole pixels per metre
+PRINT_TOLERANCE_DPI = {"PNG": 0.0254, "TIFF": 0.02}  # PNG states whole pixels per metre, rounded or cut
 TIFF_SAMPLE_FORMAT = 339
 TIFF_X_RESOLUTION, TIFF_Y_RESOLUTION, TIFF_UNIT, TIFF_DESCRIPTION = 282, 283, 296, 270
 TIFF_COMPRESSION, TIFF_DEFLATE = 259, (8, 32946)
@@ -177,7 +177,7 @@ def _spacing(image: Image, given: Sequence[float] | None) -> tuple[tuple[float, 
     stated, where = _stated_mm(image)
     if stated is None:
         raise _no_spacing("the picture states no pixel spacing")
-    if where == "resolution" and _is_print_resolution(stated):
+    if where == "resolution" and _is_print_resolution(stated, PRINT_TOLERANCE_DPI[str(image.format)]):
         dpi = " x ".join(dict.fromkeys(f"{25.4 / s:.0f}" for s in stated))
         raise _no_spacing(
             f"the picture states {dpi} dots per inch, a default of screens and printers and not a measurement",
@@ -195,15 +195,15 @@ def _no_spacing(got: str, advice: str = "") -> InputRefused:
     )
 
 
-def _is_print_resolution(spacing_mm: tuple[float, float]) -> bool:
+def _is_print_resolution(spacing_mm: tuple[float, float], tolerance_dpi: float) -> bool:
     """Whether screens and printers work at this resolution, so that nobody need have measured it."""
 
     def is_print(mm: float) -> bool:
         dpi = 25.4 / mm
         if any(abs(dpi - screen) < 0.5 for screen in SCREEN_DPI):
             return True
-        whole = abs(dpi - round(dpi)) < PRINT_TOLERANCE_DPI and dpi <= MAX_PRINT_DPI
-        return whole and abs(1 / mm - round(1 / mm)) > PRINT_TOLERANCE_DPI / 25.4
+        whole = abs(dpi - round(dpi)) < tolerance_dpi and dpi <= MAX_PRINT_DPI
+        return whole and abs(1 / mm - round(1 / mm)) > tolerance_dpi / 25.4
 
     return all(is_print(mm) for mm in spacing_mm)
 
