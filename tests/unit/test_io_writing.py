@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from samreg.errors import UsageError
 from samreg.geometry import Grid
+from samreg.io.labels import read_labels
 from samreg.io.writing import WRITTEN_SUFFIXES, writable_grid, write_image, write_labels
 from samreg.outputs import write_files, write_located
 from samreg.prompted import Located, Point
@@ -66,6 +68,19 @@ def test_a_label_of_a_sheared_grid_stays_in_its_place(tmp_path: Path, suffix: st
         there = values[tuple(np.round(read.index(grid.points())).astype(int).reshape(-1, 3).T)].reshape(grid.shape)
         np.testing.assert_array_equal(there[3:6, 4:7, 2:5], labels[3:6, 4:7, 2:5], err_msg=name)
         assert np.abs((values > 0).sum() / (labels > 0).sum() - 1) < 0.25, name
+
+
+@pytest.mark.parametrize("suffix", WRITTEN_SUFFIXES)
+def test_labels_of_a_grid_whose_axes_were_rounded_fit_it_again(tmp_path: Path, suffix: str):
+    affine = np.eye(4)
+    turn = Rotation.from_euler("xyz", (12, -7, 20), degrees=True).as_matrix()
+    affine[:3, :3] = np.round(turn @ np.diag([0.9375, 0.9375, 1.5]), 4)
+    grid = Grid((256, 256, 124), affine)
+    assert grid.is_sheared
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[100:120, 50:90, 10:20] = 3
+    write_labels(labels, grid, tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(read_labels(tmp_path / f"a{suffix}", grid), labels)
 
 
 def test_all_images_of_a_run_on_a_sheared_grid_are_in_place(tmp_path: Path):

@@ -13,6 +13,7 @@ from samreg.types import Matrix4, Points, Points_ijk
 
 MAX_SHEAR_MM = 0.01  # a grid that leans by less counts as upright
 NEGLIGIBLE_VOX = 0.01  # so much of a field of view is worth no further voxel
+MAX_MOVED_VOX = 0.05  # of the finest spacing; a grid whose voxels move by less when it is set upright keeps its shape
 
 _CUBE = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 
@@ -123,11 +124,18 @@ class Grid:
         """The grid of perpendicular axes that covers the field of view of a sheared one.
 
         Axis i, the plane of i and j, and the size of a voxel are kept, so the slices of a tilted stack lie in the
-        same planes, and a single slice stays one.
+        same planes, and a single slice stays one. The shape is kept too where that moves no voxel by more than
+        `MAX_MOVED_VOX`, as on a grid whose axes were rounded.
         """
         direction, upper = np.linalg.qr(self.affine[:3, :3])
         sign = np.sign(np.diag(upper))
         direction, spacing = direction * sign, np.abs(np.diag(upper))
+        middle = (np.asarray(self.shape) - 1) / 2
+        kept = Grid.from_axes(self.shape, spacing, self.centre_lps - direction @ (spacing * middle), direction)
+        corners = _CUBE * (np.asarray(self.shape) - 1)
+        moved_mm = np.linalg.norm(kept.lps(corners) - self.lps(corners), axis=1).max()
+        if moved_mm <= MAX_MOVED_VOX * self.spacing_mm.min():
+            return kept
         edge = np.where(np.asarray(self.shape) > 1, 0.5, 0.0)
         reach = self.lps(_CUBE * (np.asarray(self.shape) - 1 + 2 * edge) - edge) @ direction
         low, high = reach.min(0) + edge * spacing, reach.max(0) - edge * spacing
