@@ -203,6 +203,24 @@ class TestValues:
         edit(files, SeriesInstanceUID=None)
         assert reason(read_image, folder, as_files=True) == "mixed-series"
 
+    @pytest.mark.parametrize("lost", [0, 1], ids=["as many images", "one image less"])
+    def test_two_series_between_each_other_that_count_their_images_alike(self, files, folder, lost):
+        for k, file in enumerate(files):
+            edit(file, InstanceNumber=k // 2 + 1)
+        for file in files[len(files) - lost :]:
+            file.unlink()
+        error = refusal(read_image, folder)
+        assert error.reason == "mixed-series"
+        assert f"{8 - lost} images of the series share 4 instance numbers" in error.got
+
+    @pytest.mark.parametrize(
+        "numbers", [[1] * 8, [None] * 8, [None, 1, 1, 2, 2, 3, 3, 3], [1, 2, 3, 4, 5, 6, 7, 7]], ids=str
+    )
+    def test_instance_numbers_that_tell_no_two_series_apart(self, files, folder, numbers):
+        for file, n in zip(files, numbers, strict=True):
+            edit(file, InstanceNumber=n)
+        assert read_image(folder).grid.shape == (12, 10, 8)
+
 
 class TestStreams:
     """Compressed pixels are what the header says."""

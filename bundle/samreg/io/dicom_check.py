@@ -86,6 +86,7 @@ def check_series(series: Series, *, as_files: bool = False) -> Stack:
         frames.sort(key=lambda f: float(f.position @ normal))  # type: ignore[operator]
         _check_repeats(frames, normal)
         check_one_contrast(frames)
+        _check_instance_numbers(series)
         _check_count(frames)
         _check_tilt(frames, normal)
         spacing = _check_spacing(frames, normal)
@@ -248,6 +249,21 @@ def _check_repeats(frames: Sequence[Frame], normal: np.ndarray) -> None:
 def _differences(group: Sequence[Frame]) -> set[str]:
     """Names of what differs between slices at one place."""
     return {name for key, name in VARIANTS.items() if len({f.variants.get(key, "") for f in group}) > 1}
+
+
+def _check_instance_numbers(series: Series) -> None:
+    """Two series under one identifier whose slices lie between each other count their images twice.
+
+    One number in all images says nothing; nor does a number that only some of them state.
+    """
+    stated = [number(h, "InstanceNumber") for h in series.headers]
+    values = set(stated)
+    if None not in values and 1 < len(values) <= (len(stated) + 1) // 2:  # one of the two may have a slice more
+        raise InputRefused(
+            f"{len(stated)} images of the series share {len(values)} instance numbers (InstanceNumber), as two series "
+            "between each other do",
+            reason="mixed-series",
+        )
 
 
 def _check_count(frames: Sequence[Frame]) -> None:

@@ -96,7 +96,8 @@ SERIES = Group(
         Refusal("mixed-patient", "images of several patients in one series", "one patient", EXPORT_AGAIN),
         Refusal(
             "mixed-series",
-            "images of several series under one SeriesInstanceUID",
+            "images of several series under one SeriesInstanceUID, as their modalities, series numbers or instance "
+            "numbers tell",
             "the images of one series",
             SPLIT,
         ),
