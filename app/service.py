@@ -80,7 +80,9 @@ def anonymous(error: SamregError, call: Call) -> SamregError:
     for number, path in enumerate(paths, 1):
         if path.name not in ROLES:
             texts = [text.replace(f"'{path.name}'", f"file {number} of {len(paths)}") for text in texts]
-    return type(error)(*texts, reason=error.reason)
+    told = type(error)(*texts, reason=error.reason)
+    told.role = error.role
+    return told
 
 
 def _inputs(call: Call) -> list[Path]:

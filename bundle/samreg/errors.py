@@ -6,6 +6,9 @@ exit code of the command line (see `docs/reference.md`). Its reason stands in `s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from samreg.refusals import REFUSALS
 
 MAX_LENGTH = 2000  # of each part of a message
@@ -21,11 +24,15 @@ class SamregError(Exception):
         reason: Stable identifier for machines ("missing-slices"), a row of `samreg.refusals.REFUSALS`; empty: that
             of the class.
 
+    Attributes:
+        role: "fixed" or "moving", where reading that image of a pair failed; else empty.
+
     Raises:
         ValueError: The table has no such reason.
     """
 
     exit_code = 1
+    role = ""
 
     def __init__(self, got: str, expected: str = "", next_step: str = "", *, reason: str = "") -> None:
         self.reason = reason or _slug(type(self).__name__)
@@ -37,10 +44,13 @@ class SamregError(Exception):
         self.next_step = _on_one_line(next_step or row.next_step)
         super().__init__(self.sentence)
 
+    def __str__(self) -> str:
+        return self.sentence
+
     @property
     def sentence(self) -> str:
-        """One line: what was got, what was expected, the next step."""
-        text = self.got
+        """One line: which image of a pair, what was got, what was expected, the next step."""
+        text = f"{self.role} image: {self.got}" if self.role else self.got
         if self.expected:
             text += f"; expected {self.expected}"
         if self.next_step:
@@ -54,6 +64,7 @@ class SamregError(Exception):
             "got": self.got,
             "expected": self.expected,
             "next_step": self.next_step,
+            **({"role": self.role} if self.role else {}),
         }
 
 
@@ -84,3 +95,13 @@ def _on_one_line(text: str) -> str:
 
 def _slug(name: str) -> str:
     return "".join("-" + c.lower() if c.isupper() else c for c in name).lstrip("-")
+
+
+@contextmanager
+def reading(role: str) -> Iterator[None]:
+    """A block that reads the "fixed" or the "moving" image of a pair: its refusals say so."""
+    try:
+        yield
+    except InputRefused as error:
+        error.role = role
+        raise

@@ -168,6 +168,24 @@ def test_a_refusal_leaves_the_reason_alone(study: Path, tmp_path: Path, instant,
     assert line == f"samreg: {document['reasons'][0]}"
 
 
+@pytest.mark.parametrize("role", ["fixed", "moving"])
+def test_a_refusal_says_which_of_the_two_images_it_is(study: Path, tmp_path: Path, role: str, instant, capsys):
+    shutil.copytree(study, tmp_path / "study")
+    files = sorted((tmp_path / "study" / role).rglob("*.dcm"))
+    files[len(files) // 2].unlink()
+    assert register(tmp_path / "study", tmp_path / "out", "--dry-run") == 3
+    assert json.loads(capsys.readouterr().out)["refused"]["role"] == role
+    assert register(tmp_path / "study", tmp_path / "out") == 3
+    assert f"samreg: {role} image: 1 slice missing" in capsys.readouterr().err
+    error = report_in(tmp_path / "out")["error"]
+    assert (error["role"], error["reason"]) == (role, "missing-slices")
+
+
+def test_a_refusal_of_the_pair_names_neither(study: Path, tmp_path: Path, instant):
+    cli.main(["register", str(study / "fixed"), str(study / "fixed"), "-o", str(tmp_path / "out"), "--quiet"])
+    assert "role" not in report_in(tmp_path / "out")["error"]
+
+
 def test_a_refusal_satisfies_the_schema_of_the_report(study: Path, tmp_path: Path):
     jsonschema = pytest.importorskip("jsonschema")
     cli.main(["register", str(study / "fixed"), str(study / "fixed"), "-o", str(tmp_path / "out")])

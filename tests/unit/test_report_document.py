@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from samreg import __version__
-from samreg.errors import InputRefused, OutputInvalid, UsageError
+from samreg.errors import InputRefused, OutputInvalid, UsageError, reading
 from samreg.io import read_image
 from samreg.report import refusal_json, report_json, schema, write_json
 from samreg.report.images import acquired
@@ -135,6 +135,16 @@ def test_refusal_has_the_same_fields_and_the_reason(result):
     assert document["asked"] == "rigid"
     assert document["objects"] == {}
     assert document["versions"] == {"samreg": __version__, "torch": "2.13.0"}
+
+
+def test_refusal_of_one_of_the_images_says_which():
+    with pytest.raises(InputRefused) as caught, reading("moving"):
+        raise InputRefused("the folder is empty", reason="empty-folder")
+    document = checked(refusal_json(caught.value))
+    assert document["error"]["role"] == "moving"
+    assert document["error"]["got"] == "the folder is empty"
+    assert document["reasons"][0].startswith("moving image: the folder is empty; expected")
+    assert str(caught.value) == caught.value.sentence
 
 
 def test_refusal_keeps_the_exit_code_of_the_error():

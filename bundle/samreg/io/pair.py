@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from samreg.errors import InputRefused, UsageError
+from samreg.errors import InputRefused, UsageError, reading
 from samreg.geometry import Volume
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_headers import quiet, text
@@ -20,6 +20,8 @@ from samreg.io.patient import patient_objection
 from samreg.refusals.series import AS_FILES
 
 logger = logging.getLogger(__name__)
+
+ROLES = ("fixed", "moving")
 
 _BY_CHANCE = f"; if only their identifiers are the same, anonymise again with new UIDs, {AS_FILES}"
 
@@ -58,16 +60,16 @@ def read_pair(
         fixed, moving = read_pair("study/2020/t1", "study/2024/t1")
     """
     as_files = as_files or _one_is_a_file(fixed, moving)
-    a, b = (find_source(s, u, as_files=as_files) for s, u in ((fixed, fixed_series), (moving, moving_series)))
+    a, b = _found((fixed, fixed_series), (moving, moving_series), as_files=as_files)
     alike = _refuse_same(a, b, as_files)
     note = _patient_note(a, b, allow_different_patients)
     pictures = [image_format(s) == "picture" for s in (a, b)]
     if pixel_spacing_mm is not None and not any(pictures):
         raise UsageError("a pixel spacing", "a picture among the two images", "Leave it out.")
-    volumes = [
-        read_image(s, pixel_spacing_mm=pixel_spacing_mm if p else None, as_files=as_files)
-        for s, p in zip((a, b), pictures, strict=True)
-    ]
+    volumes = []
+    for role, s, is_picture in zip(ROLES, (a, b), pictures, strict=True):
+        with reading(role):
+            volumes.append(read_image(s, pixel_spacing_mm=pixel_spacing_mm if is_picture else None, as_files=as_files))
     if volumes[0].grid.is_2d != volumes[1].grid.is_2d:
         raise _mixed_dimensions(*(("2D" if v.grid.is_2d else "3D") for v in volumes))
     if np.array_equal(volumes[0].voxels, volumes[1].voxels):
@@ -95,25 +97,37 @@ def describe_pair(
 
     Returns:
         `fixed` and `moving` as from `describe`, and `refused`: None, or the first reason why the
-        pair would be refused.
+        pair would be refused, with the `role` of the image where it is one of them.
     """
     as_files = as_files or _one_is_a_file(fixed, moving)
-    sides = [(fixed, fixed_series), (moving, moving_series)]
-    out: dict[str, Any] = {}
-    for name, (source, uid) in zip(("fixed", "moving"), sides, strict=True):
-        out[name] = describe(source, series_uid=uid, pixel_spacing_mm=pixel_spacing_mm, as_files=as_files)
-    out["refused"] = out["fixed"]["refused"] or out["moving"]["refused"]
+    sides = (fixed, fixed_series), (moving, moving_series)
+    out: dict[str, Any] = {"refused": None}
+    for role, (source, uid) in zip(ROLES, sides, strict=True):
+        out[role] = describe(source, series_uid=uid, pixel_spacing_mm=pixel_spacing_mm, as_files=as_files)
+        if out[role]["refused"] and not out["refused"]:
+            out["refused"] = out[role]["refused"] | {"role": role}
     if out["refused"] is None:
         try:
-            a, b = (find_source(source, uid, as_files=as_files) for source, uid in sides)
+            a, b = _found(*sides, as_files=as_files)
             _refuse_same(a, b, as_files)
             _patient_note(a, b, allow_different_patients)
-            dimensions = ["2D" if out[name]["slices"] == 1 else "3D" for name in ("fixed", "moving")]
+            dimensions = ["2D" if out[name]["slices"] == 1 else "3D" for name in ROLES]
             if dimensions[0] != dimensions[1]:
                 raise _mixed_dimensions(*dimensions)
         except InputRefused as refusal:
             out["refused"] = refusal.as_dict()
     return out
+
+
+def _found(
+    fixed: tuple[Source, str | None], moving: tuple[Source, str | None], *, as_files: bool
+) -> list[Path | Series]:
+    """Both images by their source and series UID."""
+    found = []
+    for role, (source, uid) in zip(ROLES, (fixed, moving), strict=True):
+        with reading(role):
+            found.append(find_source(source, uid, as_files=as_files))
+    return found
 
 
 def _one_is_a_file(*sources: Source) -> bool:
