@@ -186,6 +186,25 @@ class TestValues:
         assert error.reason == "contradictory-pixels"
         assert "bytes more" in error.got
 
+    @pytest.mark.parametrize("lost", [2, 100, 240])
+    def test_a_file_that_was_cut_within_its_pixels(self, files, folder, lost):
+        files[3].write_bytes(files[3].read_bytes()[:-lost])
+        error = refusal(read_image, folder)
+        assert error.reason == "undecodable-pixels"
+        assert f"slice 4 of 8 ('{files[3].name}')" in error.got
+        assert (f"end after {240 - lost} of 240 bytes" if lost < 240 else "no whole PixelData") in error.got
+
+    @pytest.mark.parametrize("keyword", ["PixelRepresentation", "BitsStored", "BitsAllocated", "SamplesPerPixel"])
+    def test_what_decoders_need_is_named(self, files, folder, keyword):
+        edit(files[3], **{keyword: None})
+        error = refusal(read_image, folder)
+        assert error.reason == "undecodable-pixels"
+        assert f"the file has no {keyword})" in error.got
+
+    def test_bits_at_another_place_are_named(self, files, folder):
+        edit(files[:2], HighBit=3)
+        assert "2 of 8 images with High Bit 3 and Bits Stored 16" in refusal(read_image, folder).got
+
     def test_a_little_padding_behind_the_pixels(self, files, folder):
         plain = read_image(folder).voxels
         edit(files, lambda dataset: setattr(dataset, "PixelData", dataset.PixelData + b"\0" * 6))

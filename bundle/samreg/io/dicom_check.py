@@ -168,7 +168,7 @@ def _check_complete(frames: Sequence[Frame]) -> None:
         frames, lambda f: np.isfinite([f.slope, f.intercept]).all() and f.slope != 0 and not _has_lut(f),
         "bad-rescale", "linear rescale of its values (Rescale Slope and Intercept)",
     )  # fmt: skip
-    _refuse_without(frames, bits_agree, "contradictory-pixels", "place of its bits (High Bit, Bits Stored)")
+    _refuse_odd_bits(frames)
 
 
 def _has_lut(frame: Frame) -> bool:
@@ -183,6 +183,17 @@ def _refuse_without(frames: Sequence[Frame], has: Callable[[Frame], object], rea
             "one in each image",
             CONVERT,
             reason=reason,
+        )
+
+
+def _refuse_odd_bits(frames: Sequence[Frame]) -> None:
+    odd = [f.header for f in frames if not bits_agree(f)]
+    if odd:
+        high, stored = number(odd[0], "HighBit"), number(odd[0], "BitsStored")
+        raise InputRefused(
+            f"{len(odd)} of {count(len(frames), 'image')} with High Bit {high:g} and Bits Stored {stored:g}",
+            "a High Bit one less than Bits Stored",
+            reason="contradictory-pixels",
         )
 
 

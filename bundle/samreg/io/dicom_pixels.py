@@ -18,7 +18,34 @@ from samreg.whole_data import DamagedDataError
 PIXEL_DATA = 0x7FE00010
 ITEM = b"\xfe\xff\x00\xe0"
 UNDEFINED_LENGTH = 0xFFFFFFFF
+NEEDED = (
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "PixelRepresentation"),
+)  # by decoders
 LOOKED_AT = 4096  # bytes behind the pixels
+
+
+def refuse_incomplete(dataset: Dataset) -> None:
+    """A header without what decoders need, or uncompressed pixels that end too early.
+
+    Raises:
+        DamagedDataError: Says what is missing.
+    """
+    if not dataset.get("PixelData"):  # pydicom drops what a cut file holds of compressed ones, and more
+        raise DamagedDataError("the file has no whole PixelData")
+    missing = [keyword for keyword in NEEDED if dataset.get(keyword) in (None, "")]
+    if missing:
+        raise DamagedDataError(f"the file has no {', '.join(missing)}")
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    found, expected = len(dataset.PixelData), _expected_bytes(dataset)
+    if found < expected:
+        raise DamagedDataError(f"they end after {found} of {expected} bytes")
+
+
+def _expected_bytes(dataset: Dataset) -> int:
+    frames = int(number(dataset, "NumberOfFrames") or 1)
+    return int(dataset.Rows) * int(dataset.Columns) * frames * int(dataset.BitsAllocated) // 8
 
 
 def refuse_surplus(dataset: Dataset) -> None:
@@ -29,9 +56,8 @@ def refuse_surplus(dataset: Dataset) -> None:
     """
     if dataset.file_meta.TransferSyntaxUID.is_compressed:
         return
-    rows, columns, frames = int(dataset.Rows), int(dataset.Columns), int(number(dataset, "NumberOfFrames") or 1)
-    bits = int(dataset.BitsAllocated)
-    surplus = len(dataset.PixelData) - rows * columns * frames * bits // 8
+    rows, columns, bits = int(dataset.Rows), int(dataset.Columns), int(dataset.BitsAllocated)
+    surplus = len(dataset.PixelData) - _expected_bytes(dataset)
     if surplus >= min(rows, columns) * bits // 8:  # less than a row or a column too many is padding
         raise _contradictory(
             f"the pixels of an image are {surplus} bytes more than {columns} x {rows} of {bits} bits",

@@ -15,9 +15,17 @@ from samreg.io.dicom_check import Stack, check_series
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_frames import Frame
 from samreg.io.dicom_headers import DAMAGE, MODALITIES, number, quiet, text, uid_name
-from samreg.io.dicom_pixels import refuse_other_size, refuse_rest, refuse_surplus, refuse_torn, within_stored_bits
+from samreg.io.dicom_pixels import (
+    refuse_incomplete,
+    refuse_other_size,
+    refuse_rest,
+    refuse_surplus,
+    refuse_torn,
+    within_stored_bits,
+)
 from samreg.io.identifiers import objection
 from samreg.io.limits import refuse_if_not_finite
+from samreg.whole_data import DamagedDataError
 
 END_OF_IMAGE = b"\xff\xd9"
 
@@ -99,13 +107,15 @@ def _stored_values(frame: Frame, k: int, stack: Stack) -> np.ndarray:
     try:
         dataset = dcmread(frame.file)
         refuse_rest(dataset, frame.file)
+        refuse_incomplete(dataset)
         refuse_torn(dataset)
         _refuse_truncated(dataset)
         refuse_surplus(dataset)
         refuse_other_size(dataset)
         values = within_stored_bits(pixel_array(dataset, correct_unused_bits=False), dataset)
     except DAMAGE as error:
-        raise _undecodable(k, stack, type(error).__name__) from error
+        why = str(error) if isinstance(error, DamagedDataError) else type(error).__name__
+        raise _undecodable(k, stack, why) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of a decoder written in Rust; it is no Exception
             raise
@@ -127,12 +137,15 @@ def _refuse_truncated(dataset: Dataset) -> None:
     frames = int(number(dataset, "NumberOfFrames") or 1)
     for stream in generate_frames(dataset.PixelData, number_of_frames=frames):
         if not stream.rstrip(b"\x00").endswith(END_OF_IMAGE):
-            raise EOFError("no end of image")
+            raise DamagedDataError("a compressed image has no end")
 
 
 def _undecodable(k: int, stack: Stack, why: str) -> InputRefused:
     total = stack.grid.shape[2]
     syntax = text(stack.frames[k].header.file_meta, "TransferSyntaxUID")
     name = uid_name(syntax) if syntax else "unknown"
-    which = f"the pixels of slice {k + 1} of {total}" if not stack.is_multiframe else "the pixels of the object"
-    return InputRefused(f"{which} cannot be decoded ({name}: {why})", reason="undecodable-pixels")
+    which = "the object" if stack.is_multiframe else f"slice {k + 1} of {total}"
+    file = stack.frames[k].file.name
+    return InputRefused(
+        f"the pixels of {which} ('{file}') cannot be decoded ({name}: {why})", reason="undecodable-pixels"
+    )
