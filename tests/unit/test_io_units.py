@@ -114,6 +114,13 @@ class TestUnits:
         assert error.reason == "unreadable-file"
         assert "'space units' twice" in error.got
 
+    @pytest.mark.parametrize(("units", "count"), [('"mm" "mm"', 2), ('"mm" "mm" "mm" "mm"', 4), ("mm mm mm", 0)])
+    def test_a_wrong_number_of_units(self, tmp_path, units, count):
+        write_nrrd(tmp_path / "a.nrrd", f"space units: {units}")
+        error = refusal(tmp_path / "a.nrrd")
+        assert error.reason == "unreadable-file"
+        assert f"{count} units in quotation marks ('space units') for the 3 axes" in error.got
+
     @pytest.mark.parametrize("unit", ["s", "pixel", "parsecs"])
     def test_no_unit_of_length(self, tmp_path, unit):
         write_nrrd(tmp_path / "a.nrrd", f'space units: "{unit}" "{unit}" "{unit}"')
@@ -154,7 +161,7 @@ class TestSpaces:
             far = read_image(tmp_path / "a.nrrd").grid.lps(np.array(SHAPE) - 1.0)
             np.testing.assert_allclose(far, (np.array([-68, -60, -78])) * signs)
 
-    @pytest.mark.parametrize("space", ["3D-right-handed", "3D-left-handed", "scanner-xyz"])
+    @pytest.mark.parametrize("space", ["3D-right-handed", "3D-left-handed", "scanner-xyz", "LPI", "RAST", "none"])
     def test_spaces_that_say_nothing_of_the_body(self, tmp_path, space):
         write_nrrd(tmp_path / "a.nrrd", space=space)
         error = refusal(tmp_path / "a.nrrd")

@@ -28,6 +28,7 @@ DTYPES = {
 }
 # What ITK calls a space that it has turned into LPS; it leaves all others as they are, without a word.
 LPS = "left-posterior-superior"
+BODY = (LPS, "right-anterior-superior", "left-anterior-superior", "lps", "ras", "las")
 UNKNOWN_UNITS = ("", "?", "??", "???", "unknown")
 
 
@@ -116,6 +117,8 @@ def _refuse_what_itk_fills_in(header: TextHeader) -> None:
             raise InputRefused(
                 "the NRRD file states no space", "'space' and 'space directions' in its header", reason="no-orientation"
             )
+        if header.value("space").lower() not in BODY:
+            raise _other_space(header)
         if "(" not in header.value("space directions"):
             raise InputRefused(
                 "the NRRD file states no spacing ('space directions')",
@@ -123,6 +126,10 @@ def _refuse_what_itk_fills_in(header: TextHeader) -> None:
                 NO_ORIENTATION,
                 reason="no-spacing",
             )
+        units = len(_units(header))
+        if header.value("space units") and units != 3:
+            why = f"its header states {units} units in quotation marks ('space units') for the 3 axes of its space"
+            raise unreadable(header.path.name, header.kind, DamagedDataError(why))
         return
     if not header.value("ElementSpacing", "ElementSize"):
         raise InputRefused(
@@ -184,14 +191,18 @@ def _orientation(axes: np.ndarray) -> str:
 
 def _refuse_other_spaces(reader: ImageFileReader, header: TextHeader) -> None:
     if header.kind == "NRRD" and not (reader.HasMetaDataKey("NRRD_space") and reader.GetMetaData("NRRD_space") == LPS):
-        raise InputRefused(
-            f"the space of the NRRD file is '{header.value('space')}', which does not say where the patient's "
-            "left, back and head are",
-            "left-posterior-superior, right-anterior-superior or left-anterior-superior",
-            "Convert the image again from its original; or, if the directions are known, state them as 'space' in "
-            "the header.",
-            reason="no-orientation",
-        )
+        raise _other_space(header)
+
+
+def _other_space(header: TextHeader) -> InputRefused:
+    return InputRefused(
+        f"the space of the NRRD file is '{header.value('space')}', which does not say where the patient's "
+        "left, back and head are",
+        "left-posterior-superior, right-anterior-superior or left-anterior-superior",
+        "Convert the image again from its original; or, if the directions are known, state them as 'space' in "
+        "the header.",
+        reason="no-orientation",
+    )
 
 
 def _units(header: TextHeader) -> list[str]:
