@@ -64,6 +64,10 @@ def _run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("samreg: interrupted; nothing was written.\n")
         return 130
+    except _Stopped:
+        error = SamregError("stopped from outside (SIGTERM)", reason="stopped")
+        sys.stderr.write(f"samreg: {error.sentence}\n")
+        raise
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -386,9 +390,13 @@ def _plain_failure(error: OSError | MemoryError) -> str:
     return f"{error.strerror or error}{where}. Run again with --verbose to see where."
 
 
+class _Stopped(SystemExit):
+    """Ended by a signal."""
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
     # Ends by way of an exception, so that temporary files are cleared away.
-    raise SystemExit(128 + number)
+    raise _Stopped(128 + number)
 
 
 if __name__ == "__main__":

@@ -241,12 +241,13 @@ def test_a_failure_while_writing_leaves_the_earlier_results(study: Path, tmp_pat
     assert "No space left on device" in capsys.readouterr().err
 
 
-def test_a_terminated_process_leaves_nothing(study: Path, tmp_path: Path, instant):
+def test_a_terminated_process_leaves_nothing_but_a_sentence(study: Path, tmp_path: Path, instant, capsys):
     instant.during = lambda: signal.raise_signal(signal.SIGTERM)
     with pytest.raises(SystemExit) as end:
         register(study, tmp_path / "out", "--quiet")
     assert end.value.code == 143
     assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().err == "samreg: stopped from outside (SIGTERM). Start it again.\n"
 
 
 def test_a_mount_point_is_filled_in_place(study: Path, tmp_path: Path, instant, monkeypatch):
