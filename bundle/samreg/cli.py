@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import re
@@ -21,6 +22,7 @@ from samreg.errors import SamregError
 from samreg.sam.family import FAMILY
 
 _WEIGHTS = "samreg.cli_weights"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 EXIT_CODES = """\
 exit codes:
@@ -59,14 +61,14 @@ def _run(args: argparse.Namespace) -> int:
         return error.exit_code
     except (OSError, MemoryError) as error:
         logging.getLogger(__name__).info("failed", exc_info=True)
-        sys.stderr.write(f"samreg: {_plain_failure(error)}\n")
+        sys.stderr.write(f"samreg: {_plain_failure(error, getattr(args, 'out', None))}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("samreg: interrupted; nothing was written.\n")
         return 130
     except _Stopped:
-        error = SamregError("stopped from outside (SIGTERM)", reason="stopped")
-        sys.stderr.write(f"samreg: {error.sentence}\n")
+        why = SamregError("stopped from outside (SIGTERM)", reason="stopped")
+        sys.stderr.write(f"samreg: {why.sentence}\n")
         raise
 
 
@@ -383,9 +385,14 @@ def _logging(args: argparse.Namespace) -> Iterator[None]:
         logger.setLevel(before[2])
 
 
-def _plain_failure(error: OSError | MemoryError) -> str:
+def _plain_failure(error: OSError | MemoryError, out: Path | None) -> str:
     if isinstance(error, MemoryError):
         return "out of memory. Close other programs, or register images of fewer voxels."
+    if error.errno in FULL and out is not None:
+        return (
+            f"'{out}' cannot be written: its disk is full ({error.strerror}). Make space there, or choose another "
+            "place with -o."
+        )
     where = f" '{error.filename}'" if error.filename else ""
     return f"{error.strerror or error}{where}. Run again with --verbose to see where."
 

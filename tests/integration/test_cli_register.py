@@ -238,7 +238,9 @@ def test_a_failure_while_writing_leaves_the_earlier_results(study: Path, tmp_pat
     assert register(study, out, "--quiet") == 1
     assert report_in(out) == before
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
-    assert "No space left on device" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"samreg: '{out}' cannot be written: its disk is full (No space left on device).")
+    assert "-o" in line
 
 
 def test_a_terminated_process_leaves_nothing_but_a_sentence(study: Path, tmp_path: Path, instant, capsys):
