@@ -10,6 +10,7 @@ import SimpleITK
 
 from samreg.errors import InputRefused
 from samreg.io import describe, read_image
+from samreg.io.units import MM_PER_UNIT
 
 SHAPE, SPACING, ORIGIN = (4, 3, 2), (8.0, 8.0, 12.0), (-92.0, -76.0, -90.0)
 VOXELS = np.arange(24, dtype="<i2").reshape(SHAPE, order="F")
@@ -84,6 +85,13 @@ class TestUnits:
         write_meta(tmp_path / "a.mha", DistanceUnits=unit, mm=mm)
         assert is_the_image(tmp_path / "a.mha")
 
+    def test_voxels_of_one_nanometre(self, tmp_path):
+        directions = "space directions: (1,0,0) (0,1,0) (0,0,1)"
+        write_nrrd(tmp_path / "a.nrrd", directions, 'space units: "nm" "nm" "nm"', drop=("space directions",))
+        write_meta(tmp_path / "a.mha", ElementSpacing="1 1 1", DistanceUnits="nm")
+        for name in ("a.nrrd", "a.mha"):
+            np.testing.assert_allclose(read_image(tmp_path / name).grid.spacing_mm, 1e-6)
+
     def test_a_unit_for_each_axis(self, tmp_path):
         write_nrrd(tmp_path / "a.nrrd", 'space units: "mm" "mm" "cm"')
         read = read_image(tmp_path / "a.nrrd")
@@ -95,7 +103,9 @@ class TestUnits:
         write_nrrd(tmp_path / "b.nrrd", 'space units: "" "" ""')
         write_nrrd(tmp_path / "c.nrrd", "space units:=um um um")  # a key and its value, which are no field
         write_meta(tmp_path / "a.mha")
+        write_nrrd(tmp_path / "d.nrrd", 'space units: "Unknown" "unknown" "???"')
         write_meta(tmp_path / "b.mha", DistanceUnits="?")
+        write_meta(tmp_path / "c.mha", DistanceUnits="Unknown")
         assert all(is_the_image(path) for path in sorted(tmp_path.iterdir()))
 
     def test_names_of_nrrd_without_their_space_are_the_same_fields(self, tmp_path):
@@ -129,6 +139,8 @@ class TestUnits:
             error = refusal(tmp_path / name)
             assert error.reason == "unknown-unit"
             assert unit in error.got
+            listed = error.expected.partition("(")[2].rstrip(")").split(", ")
+            assert {MM_PER_UNIT[name] for name in listed} == set(MM_PER_UNIT.values())
 
     @pytest.mark.parametrize(("code", "mm"), [(0, 1.0), (1, 1e3), (2, 1.0), (3, 1e-3), (8 + 2, 1.0), (16 + 3, 1e-3)])
     def test_units_of_nifti(self, tmp_path, code, mm):

@@ -12,8 +12,8 @@ from samreg.io.limits import refuse_if_not_finite
 from samreg.types import Matrix4
 from samreg.whole_data import DamagedDataError
 
-# Voxels smaller than a nanometre, or axes that almost fall together.
-MIN_SPACING_MM = 1e-6
+# Voxels smaller than a picometre, or axes that almost fall together.
+MIN_SPACING_MM = 1e-9
 MIN_INDEPENDENCE = 1e-3
 SHEAR_NOTED = 1e-3
 

@@ -173,7 +173,7 @@ def _affine(reader: ImageFileReader, header: TextHeader) -> tuple[Matrix4, dict[
         if letters and orientation not in ("", letters):
             notes["orientation"] = f"AnatomicalOrientation {orientation} contradicts the TransformMatrix ({letters})"
     for axis, unit in enumerate(_units(header)[:n]):
-        scale = 1.0 if unit in UNKNOWN_UNITS else mm_per_unit(unit, f"the {header.kind} file")
+        scale = 1.0 if unit.strip().lower() in UNKNOWN_UNITS else mm_per_unit(unit, f"the {header.kind} file")
         affine[axis] *= scale
         if scale != 1.0:
             notes["units"] = f"{unit} converted to mm"

@@ -24,7 +24,8 @@ FILES = Group(
         ),
         Refusal(
             "unreadable-file",
-            "a file that is empty, cut, longer than its header says, damaged, or of another format than its name says",
+            "a file that is empty, cut, damaged, of another format than its name says, or (NIfTI, NRRD, MetaImage) "
+            "longer than its header says",
             "a whole file",
             "Write or copy the file again.",
         ),
@@ -70,7 +71,7 @@ IMAGES = Group(
         Refusal(
             "unknown-unit",
             "a header that states lengths in something that is no unit of length",
-            "a unit of length (nm, um, mm, cm, m, in)",
+            "a unit of length (nm, um, mm, cm, dm, m, in)",
             "Write the file again in mm, or correct the unit in its header; for a picture give the distance between "
             "pixels with --pixel-spacing X Y.",
         ),
