@@ -7,8 +7,11 @@ that more would. Reading on to the end costs nothing: each byte is still read on
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -120,12 +123,11 @@ def open_nifti(path: Path) -> Any:
     """
     import nibabel
     from nibabel.filebasedimages import ImageFileError
-    from nibabel.imageglobals import LoggingOutputSuppressor
     from nibabel.spatialimages import HeaderDataError, ImageDataError
     from nibabel.wrapstruct import WrapStructError
 
     try:
-        with LoggingOutputSuppressor():  # it prints what it raises as well
+        with _without_lines_of_nibabel(), np.errstate(invalid="ignore"):
             image = nibabel.load(path)
     except (HeaderDataError, WrapStructError) as error:
         raise DamagedDataError(str(error)) from error
@@ -137,6 +139,18 @@ def open_nifti(path: Path) -> Any:
         if proxy.offset < first:  # nibabel takes 0, and the header for voxels
             raise DamagedDataError(f"vox_offset {proxy.offset} lies within its first {first} bytes, its header")
     return image
+
+
+@contextmanager
+def _without_lines_of_nibabel() -> Iterator[None]:
+    """It prints what it raises as well, and what it repairs."""
+    logger, nothing = logging.getLogger("nibabel.global"), logging.Filter()
+    nothing.filter = lambda record: False  # type: ignore[method-assign]
+    logger.addFilter(nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(nothing)
 
 
 def stated_spacings(image: Nifti1Pair, path: Path) -> np.ndarray:

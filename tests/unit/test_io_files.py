@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from contextlib import suppress
 
 import nibabel
 import numpy as np
@@ -136,6 +137,20 @@ class TestRefusedVolumes:
                 np.testing.assert_allclose(read_image(path).grid.spacing_mm, [1, 1, 3])
             else:
                 assert reason(path) == "no-spacing"
+
+    @pytest.mark.filterwarnings("error")
+    @pytest.mark.parametrize("sform", [0, 1])
+    def test_nibabel_prints_nothing_of_its_own(self, tmp_path, sform, caplog):
+        image = nibabel.Nifti1Image(small_volume().voxels, np.eye(4))
+        image.set_qform(image.affine, code=1)
+        for pixdim in (0, -1, np.inf):
+            image.header["sform_code"], image.header["pixdim"][3] = sform, pixdim
+            raw = _with_header(image)
+            for file in (raw, raw[:108] + np.float32(348).tobytes() + raw[112:]):  # voxels that begin within the header
+                (tmp_path / "a.nii").write_bytes(file)
+                with suppress(InputRefused):
+                    read_image(tmp_path / "a.nii")
+        assert caplog.records == []
 
     def test_a_picture_by_a_qform_needs_no_thickness(self, tmp_path):
         image = nibabel.Nifti1Image(small_volume().voxels[:, :, :1], np.diag([2.0, 2, 1, 1]))
