@@ -8,7 +8,7 @@ FIXED ?=
 MOVING ?=
 OUT ?= demo/out
 
-.PHONY: help demo check test lint format bench map map-run docs clean
+.PHONY: help demo check test test-tools lint format bench map map-run docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,10 +27,13 @@ demo: $(VENV)/.installed
 check: lint
 	$(PY) -m pytest tests/unit -n $(WORKERS) --dist worksteal
 
-test: $(VENV)/.installed-test
+test: test-tools
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal
+
+# What the tests use beside Python: validators of DICOM and the image.
+test-tools: $(VENV)/.installed-test
 	tools/install_validators.sh
 	LAYERS=yes tools/map/build.sh build/map || { [ $$? -eq 3 ] && echo "The tests of the image are skipped."; }
-	$(PY) -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .

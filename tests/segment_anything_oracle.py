@@ -19,7 +19,6 @@ SIZE = 256  # pixels; the width, depth and heads are the published ones
 KINDS = {  # width, depth, heads, global layers
     "tiny": (48, 3, 2, [1]),
     "vit_b": (768, 12, 12, [2, 5, 8, 11]),
-    "vit_l": (1024, 24, 16, [5, 11, 17, 23]),
     "vit_h": (1280, 32, 16, [7, 15, 23, 31]),
 }
 

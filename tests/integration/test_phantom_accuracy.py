@@ -43,11 +43,8 @@ def round_trip_mm(result: RegistrationResult, phantom: Phantom) -> float:
 @pytest.mark.parametrize(
     ("grid", "contrast", "motion"),
     [
-        ("oblique", "same", {}),
         ("oblique", "inverted", {}),
         ("anisotropic", "same", {}),
-        ("anisotropic", "inverted", {}),
-        ("flipped", "same", {}),
         ("flipped", "inverted", {}),
         ("thin", "inverted", THIN),
         ("picture", "same", {}),
@@ -82,7 +79,6 @@ def test_a_point_leads_to_its_counterpart():
 @pytest.mark.parametrize(
     ("grid", "contrast", "motion", "left"),
     [
-        ("oblique", "same", {}, 0.3),
         ("oblique", "inverted", {}, 0.3),
         ("anisotropic", "inverted", {}, 0.3),
         ("flipped", "same", {}, 0.3),

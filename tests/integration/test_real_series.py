@@ -57,11 +57,16 @@ def _as_itk(volume: Volume) -> sitk.Image:
     return image
 
 
-@pytest.mark.parametrize(("position", "asked"), [("HFDR", "rigid"), ("HFP", "deformable")])
-def test_as_good_as_a_dedicated_rigid_tool(position, asked, slices):
-    fixed, moving = io.read_pair(DATA / "decubitus" / "HFS", DATA / "decubitus" / position)
-    result = register(fixed, moving, Config(transform=asked, cache=slices))
+def assert_as_good_as_the_peer(fixed: Volume, moving: Volume, rigid: Transform, finest: Transform) -> None:
+    """The rigid transform is as good as SimpleITK's, and what replaced it no worse."""
+    found = correlation(fixed, moving, rigid)
+    assert found >= 0.98 * correlation(fixed, moving, peer(fixed, moving))
+    assert correlation(fixed, moving, finest) >= found - 1e-3
+
+
+def test_as_good_as_a_dedicated_rigid_tool(slices):
+    """Of the head lying prone; `test_image.py` asks the same of the container, of the head lying on its right side."""
+    fixed, moving = io.read_pair(DATA / "decubitus" / "HFS", DATA / "decubitus" / "HFP")
+    result = register(fixed, moving, Config(cache=slices))
     assert result.quality.status == "PASS", result.quality.reasons
-    rigid = correlation(fixed, moving, result.stages["rigid"])
-    assert rigid >= 0.98 * correlation(fixed, moving, peer(fixed, moving))
-    assert correlation(fixed, moving, result.transform) >= rigid - 1e-3
+    assert_as_good_as_the_peer(fixed, moving, result.stages["rigid"], result.transform)

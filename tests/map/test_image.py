@@ -17,8 +17,10 @@ import pytest
 from pydicom import dcmread
 
 from samreg import __version__
+from samreg.io import read_pair
 from samreg.phantoms import Patient
 from samreg.transforms.files import read_transform
+from tests.integration.test_real_series import assert_as_good_as_the_peer
 from tests.map.test_app import contents
 from tests.shared import DATA
 
@@ -166,6 +168,9 @@ def test_a_real_pair_in_2_gigabytes(tmp_path: Path):
     done = run(DATA / "decubitus" / "HFS", DATA / "decubitus" / "HFDR", out, "--device", "cpu", "--transform", "rigid")
     assert done.returncode == 0, done.stderr
     assert owners(out) == {UID}
+    assert contents(out / "report.json")["status"] == "PASS"
+    found = read_transform(out / "transform.h5")
+    assert_as_good_as_the_peer(*read_pair(DATA / "decubitus" / "HFS", DATA / "decubitus" / "HFDR"), found, found)
     objects = sorted((out / "dicom").iterdir())
     assert {path.name for path in objects} == {"reg.dcm", "seg_fixed.dcm", "seg_moving.dcm"}
     if not shutil.which("dciodvfy"):

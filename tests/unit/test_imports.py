@@ -16,6 +16,7 @@ LIBRARY = ROOT / "bundle" / "samreg"
 ROOMS = (
     ("errors", "refusals", "types", "shipped", "metadata"),
     ("threads", "whole_data"),
+    ("doors",),
     ("output_folder",),
     ("geometry",),
     ("transforms",),
