@@ -108,7 +108,7 @@ def read_pairs(path: Path, reference: Path | None) -> Answer:
     """Names, spacings and files."""
     from samreg.ablation.cases import read_cases
 
-    rows = [(c.name, c.pixel_spacing_mm, *(p.relative_to(path.parent) for p in c.paths)) for c in read_cases(path)]
+    rows = [(c.name, c.pixel_spacing_mm, *(os.path.relpath(p, path.parent) for p in c.paths)) for c in read_cases(path)]
     return {"numbers": [], "digest": repr(rows), "notes": []}
 
 
