@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 
 def mount_point(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -38,6 +39,7 @@ def in_another_process(run: Callable[[], object]) -> int:
     if child == 0:
         code = 99
         with suppress(BaseException):
+            torch.set_num_threads(1)  # the threads of OpenMP are not copied, and would be waited for
             run()
             code = 0
         os._exit(code)
