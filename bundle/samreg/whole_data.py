@@ -127,7 +127,8 @@ def open_nifti(path: Path) -> Any:
     from nibabel.wrapstruct import WrapStructError
 
     try:
-        with _without_lines_of_nibabel(), np.errstate(invalid="ignore"):
+        # It prints what it raises as well, and what it repairs.
+        with without_lines_of("nibabel.global"), np.errstate(invalid="ignore"):
             image = nibabel.load(path)
     except (HeaderDataError, WrapStructError) as error:
         raise DamagedDataError(str(error)) from error
@@ -142,9 +143,9 @@ def open_nifti(path: Path) -> Any:
 
 
 @contextmanager
-def _without_lines_of_nibabel() -> Iterator[None]:
-    """It prints what it raises as well, and what it repairs."""
-    logger, nothing = logging.getLogger("nibabel.global"), logging.Filter()
+def without_lines_of(name: str) -> Iterator[None]:
+    """A block in which the logger of this name says nothing."""
+    logger, nothing = logging.getLogger(name), logging.Filter()
     nothing.filter = lambda record: False  # type: ignore[method-assign]
     logger.addFilter(nothing)
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samreg.estimation.splines import coefficients, interpolate
+from samreg.estimation.splines import coefficients, cubic_weights, interpolate
 from samreg.geometry import Volume, index_points, inside
 from samreg.types import Mask
 
@@ -96,9 +96,7 @@ def parzen(values: Tensor) -> tuple[Tensor, Tensor]:
     """The first of the four bins that a value in units of bins touches [n], and its cubic B-spline weights [n, 4]."""
     first = values.detach().floor().clamp(1, BINS - 3).long() - 1
     t = (values - (first + 1)).clamp(0, 1)
-    rest = 1 - t
-    weights = [rest**3 / 6, 2 / 3 - t**2 + t**3 / 2, 2 / 3 - rest**2 + rest**3 / 2, t**3 / 6]
-    return first, torch.stack(weights, -1)
+    return first, torch.stack(cubic_weights(t), -1)
 
 
 def _in_bins(volume: Volume, mask: Mask) -> np.ndarray:

@@ -38,6 +38,12 @@ def interpolate(image: Tensor, points_ijk: Tensor) -> Tensor:
     return _Interpolation.apply(image, points_ijk)
 
 
+def cubic_weights(t: Tensor) -> list[Tensor]:
+    """Weights of the four cubic B-splines that reach a point by `t`, 0..1, after the middle of the second one."""
+    rest = 1 - t
+    return [rest**3 / 6, 2 / 3 - t**2 + t**3 / 2, 2 / 3 - rest**2 + rest**3 / 2, t**3 / 6]
+
+
 class _Interpolation(torch.autograd.Function):
     """The derivative at each point is found with the value, from the same coefficients."""
 
@@ -73,8 +79,7 @@ def _taps(at: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     first = seen.floor()
     t = seen - first
     rest = 1 - t
-    weights = [rest**3 / 6, 2 / 3 - t**2 + t**3 / 2, 2 / 3 - rest**2 + rest**3 / 2, t**3 / 6]
     slopes = [-(rest**2) / 2, 1.5 * t**2 - 2 * t, 2 * rest - 1.5 * rest**2, t**2 / 2]
     taps = (first.long() + torch.arange(-1, 3, device=at.device)[:, None]).abs()
     taps = (size - 1 - (size - 1 - taps).abs()).abs()
-    return taps, torch.stack(weights), torch.stack(slopes) * (seen == at)
+    return taps, torch.stack(cubic_weights(t)), torch.stack(slopes) * (seen == at)

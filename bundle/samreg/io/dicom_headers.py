@@ -18,6 +18,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
 
+from samreg.whole_data import without_lines_of
+
 # What pydicom and its decoders raise on damaged files.
 DAMAGE = (
     ArithmeticError,
@@ -55,15 +57,9 @@ for _name in ("pydicom", "pylibjpeg", "openjpeg", "libjpeg", "rle", "highdicom")
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without pydicom's warnings, raised or logged: they repeat values of the header, and so patient data."""
-    logger, nothing = logging.getLogger("pydicom"), logging.Filter()
-    nothing.filter = lambda record: False  # type: ignore[method-assign]
-    logger.addFilter(nothing)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.removeFilter(nothing)
+    with without_lines_of("pydicom"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def is_dicom(path: Path) -> bool:
