@@ -232,6 +232,7 @@ def test_it_tests_itself():
 
 
 # As each platform calls it; all of them with a read-only root and no network.
+QUICK = {"transform": "rigid", "encoder": "handcrafted"}
 
 
 def called(
@@ -274,7 +275,7 @@ def test_mercure(study: Path, tmp_path: Path, out: Path):
     for path in study.glob("*/*"):
         image = dcmread(path, stop_before_pixels=True)
         shutil.copy(path, data / f"{image.SeriesInstanceUID}#{image.SOPInstanceUID}.dcm")
-    settings = contents(PLATFORMS / "mercure-module.json")["samreg"]["settings"] | {"transform": "rigid"}
+    settings = contents(PLATFORMS / "mercure-module.json")["samreg"]["settings"] | QUICK
     (data / "task.json").write_text(json.dumps({"process": {"module_name": "samreg", "settings": settings}}))
     environ = {"MERCURE_IN_DIR": "/tmp/data", "MERCURE_OUT_DIR": "/tmp/output"}
     environ |= {"MONAI_INPUTPATH": "/tmp/data", "MONAI_OUTPUTPATH": "/tmp/output"}
@@ -295,7 +296,9 @@ def test_flywheel(study: Path, tmp_path: Path, out: Path):
                 file.write(path, path.name)
         place = f"/flywheel/v0/input/{name}/{archive.name}"
         inputs[name] = {"base": "file", "location": {"name": archive.name, "path": place}}
-    (gear / "config.json").write_text(json.dumps({"config": {"transform": "rigid", "settings": ""}, "inputs": inputs}))
+    (gear / "config.json").write_text(
+        json.dumps({"config": {"transform": "rigid", "settings": json.dumps(QUICK)}, "inputs": inputs})
+    )
     mounts = [f"{gear / 'input'}:/flywheel/v0/input:ro", f"{gear / 'config.json'}:/flywheel/v0/config.json:ro"]
     # The platform starts the manifest's command with nothing but PATH.
     command = ["-i", "PATH=/usr/local/bin:/usr/bin:/bin", contents(PLATFORMS / "flywheel-manifest.json")["command"]]
@@ -305,7 +308,7 @@ def test_flywheel(study: Path, tmp_path: Path, out: Path):
 
 def test_xnat(given: Path, out: Path):
     command = contents(PLATFORMS / "xnat-command.json")
-    filled = {"#TRANSFORM#": "", "#SETTINGS#": '{"transform": "rigid"}'}
+    filled = {"#TRANSFORM#": "", "#SETTINGS#": json.dumps(QUICK)}
     line = command["command-line"]
     options = []
     for name, value in command["environment-variables"].items():
@@ -327,7 +330,7 @@ def test_xnat_finds_the_command_in_a_label():
 def test_the_workflow_manager_of_monai_deploy(given: Path, out: Path):
     task = contents(PLATFORMS / "monai-workflow.json")["tasks"][0]
     told = {key.removeprefix("env_"): value for key, value in task["args"].items() if key.startswith("env_")}
-    told["SAMREG_SETTINGS"] = json.dumps(json.loads(told["SAMREG_SETTINGS"]) | {"transform": "rigid"})
+    told["SAMREG_SETTINGS"] = json.dumps(json.loads(told["SAMREG_SETTINGS"]) | QUICK)
     options = [word for pair in told.items() for word in ("--env", "=".join(pair))]
     (source,), (results,) = task["artifacts"]["input"], task["artifacts"]["output"]
     mounts = [f"{given}:{source['volume']}:ro", f"{out}:{results['volume']}"]
@@ -341,6 +344,6 @@ def test_kaapana(given: Path, tmp_path: Path):
     shutil.copytree(given, item / "get-input")
     out = writable(item / "samreg")
     environ = {"WORKFLOW_DIR": "/data", "BATCH_NAME": "batch", "OPERATOR_IN_DIR": "get-input"}
-    environ |= {"OPERATOR_OUT_DIR": "samreg", "SAMREG_SETTINGS": '{"transform": "rigid"}'}
+    environ |= {"OPERATOR_OUT_DIR": "samreg", "SAMREG_SETTINGS": json.dumps(QUICK)}
     options = [word for pair in environ.items() for word in ("--env", "=".join(pair))]
     check(called(options, [f"{tmp_path / 'data'}:/data"], []), out, "kaapana")
