@@ -88,11 +88,11 @@ def slices(once) -> str:
 @pytest.fixture
 def instant(monkeypatch: pytest.MonkeyPatch):
     """Replaces the pipeline by one that answers at once; its `status` and `calls` can be set and read."""
-    from samreg import pipeline
+    from samreg.session import Session
     from tests.instant import InstantPipeline
 
     stand_in = InstantPipeline()
-    monkeypatch.setattr(pipeline, "register", stand_in)
+    monkeypatch.setattr(Session, "register", stand_in.register)
     return stand_in
 
 

@@ -57,7 +57,7 @@ def _box(volume: Volume, number: int) -> Roi:
 
 
 class InstantPipeline:
-    """Stands in for `samreg.pipeline.register`.
+    """Stands in for the pipeline.
 
     Attributes:
         status: Of the next results.
@@ -69,6 +69,11 @@ class InstantPipeline:
         self.status: Status = "PASS"
         self.calls = 0
         self.during = lambda: None
+
+    @property
+    def register(self):
+        """In place of `samreg.session.Session.register`."""
+        return lambda session, *images, **options: self(*images, session.config, **options)
 
     def __call__(self, fixed, moving, config=None, *, fixed_labels=None, moving_labels=None, on_progress=None):
         self.calls += 1

@@ -24,15 +24,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from samreg import metrics, phantoms, pipeline
-from samreg.config import Config, EstimationConfig
+from samreg import metrics, phantoms
+from samreg.config import EstimationConfig
 from samreg.estimation.deformable import fit_field, margin_mm
 from samreg.estimation.patches import RoiPatches
 from samreg.geometry import Grid, Volume
 from samreg.matching import match_labels
 from samreg.rois import RoiPairs, RoiSet
+from samreg.session import register
 from samreg.transforms import Affine, DisplacementField, Transform
 from samreg.types import Labels, Mask
+from samreg.workflow import configured
 
 RATE = 1e-3
 STRONG = 100.0  # weight of pairs whose outlines are exact, beside which smoothness hardly counts
@@ -166,7 +168,7 @@ def roughness(u: Tensor) -> Tensor:
 
 def our_fit(scene: Scene, roi_weight: float) -> Transform:
     """samreg's velocity field on the same pairs, from the identity, without the images."""
-    config = replace(EstimationConfig(), dense=False, similarity_weight=0.0, roi_weight=roi_weight)
+    config = replace(EstimationConfig(), similarity_weight=0.0, roi_weight=roi_weight)
     patches = RoiPatches.of(scene.pairs, margin_mm(config))
     body = Volume(scene.body.astype(np.uint8), scene.fixed.grid)
     return fit_field(Affine.identity(), scene.fixed, scene.moving, body, patches, config)
@@ -174,10 +176,10 @@ def our_fit(scene: Scene, roi_weight: float) -> Transform:
 
 def our_chain(scene: Scene, roi_weight: float, *, dense: bool) -> Transform:
     """samreg from rigid to deformable on the same given labels; `dense` adds the images' similarity."""
-    estimation = {"dense": dense, "roi_weight": roi_weight}
-    config = Config().with_values({"device": "cpu", "estimation": estimation, "matching": {"held_out_share": 0.0}})
+    values = {"device": "cpu", "estimation": {"roi_weight": roi_weight}, "matching": {"held_out_share": 0.0}}
+    config = configured(method="hybrid" if dense else "pairs", **values)
     first, second = scene.labels(given=True)
-    result = pipeline.register(scene.fixed, scene.moving, config, fixed_labels=first, moving_labels=second)
+    result = register(scene.fixed, scene.moving, config, fixed_labels=first, moving_labels=second)
     return result.transform
 
 

@@ -21,9 +21,9 @@ import torch
 from samreg import io
 from samreg.geometry import Volume
 from samreg.metrics import dice, evaluate_landmarks, normalised_correlation, pair_distance_mm
-from samreg.pipeline import register
 from samreg.preprocess import body_mask
 from samreg.result import RegistrationResult
+from samreg.session import register
 from samreg.tables import PointTable, paired
 from samreg.transforms import Affine, Transform
 from samreg.workflow import configured

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 
 from samreg import phantoms
-from samreg.pipeline import register
+from samreg.session import register
 from samreg.transforms import Affine
 from samreg.workflow import configured
 
 GRIDS: Mapping[phantoms.GridName, int] = {"thin": 64, "picture": 96}
+LINEAR = ("rigid-from-pairs", "affine-from-pairs")
 OPTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "hybrid (default)": ("hybrid", {}),
-    "hybrid, displacement": ("hybrid", {"estimation": {"parametrisation": "displacement"}}),
-    "hybrid, from identity": ("hybrid", {"estimation": {"linear_start": False}}),
+    "hybrid, from identity": ("hybrid", {"estimators": {"deformable": ["velocity"]}}),
     "hybrid, pairs weigh the same": ("hybrid", {"estimation": {"weight_by_confidence": False}}),
     "hybrid, optimal": ("hybrid", {"matching": {"assignment": "optimal", "mutual": False}}),
     "hybrid, one to many": ("hybrid", {"matching": {"assignment": "one_to_many"}}),
@@ -34,12 +34,15 @@ OPTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "hybrid, adaptive": ("hybrid", {"matching": {"adaptive": True}}),
     "hybrid, shape 1": ("hybrid", {"matching": {"shape_weight": 1.0}}),
     "pairs alone": ("pairs", {}),
-    "pairs alone, displacement": ("pairs", {"estimation": {"parametrisation": "displacement"}}),
-    "pairs alone, from identity": ("pairs", {"estimation": {"linear_start": False}}),
+    "pairs alone, displacement": ("pairs", {"estimators": {"deformable": [*LINEAR, "displacement"]}}),
+    "pairs alone, from identity": ("pairs", {"estimators": {"deformable": ["velocity-from-pairs"]}}),
     "pairs alone, all weigh the same": ("pairs", {"estimation": {"weight_by_confidence": False}}),
     "samreg (the paper)": ("samreg", {}),
-    "samreg, linear start": ("samreg", {"estimation": {"linear_start": True}}),
-    "samreg, velocity": ("samreg", {"estimation": {"parametrisation": "velocity", "smoothness_weight": 0.3}}),
+    "samreg, linear start": ("samreg", {"estimators": {"deformable": [*LINEAR, "displacement"]}}),
+    "samreg, velocity": (
+        "samreg",
+        {"estimators": {"deformable": ["velocity-from-pairs"]}, "estimation": {"smoothness_weight": 0.3}},
+    ),
     "samreg, adaptive": ("samreg", {"matching": {"adaptive": True}}),
     "samreg, slices by position": ("samreg", {"matching": {"slice_pairing": "physical"}}),
     "samreg, linked": ("samreg", {"matching": {"link": True}}),

@@ -17,7 +17,7 @@ from samreg.threads import prepare
 
 if TYPE_CHECKING:
     from samreg.config import Config
-    from samreg.pipeline import register
+    from samreg.session import Session, register
     from samreg.workflow import configured
 
 # Silent until the application that uses the library sets up logging.
@@ -27,10 +27,15 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 prepare()
 
 __version__ = "0.1.0"
-__all__ = ["Config", "__version__", "configured", "register"]
+__all__ = ["Config", "Session", "__version__", "configured", "register"]
 
 
-_HOMES = {"Config": "samreg.config", "configured": "samreg.workflow", "register": "samreg.pipeline"}
+_HOMES = {
+    "Config": "samreg.config",
+    "configured": "samreg.workflow",
+    "Session": "samreg.session",
+    "register": "samreg.session",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -97,6 +97,7 @@ class MatchingConfig:
     """Pairs from regions.
 
     Attributes:
+        matcher: Registry name, or `module:Class` of your own; "auto": prototypes, or labels where label maps are given.
         similarity: Of prototypes: "normalised" (cosine brought to 0..1, SAMReg's Eq. 6) or "cosine" (raw).
         similarity_threshold: ε of SAMReg (Eq. 7), on similarities as above; None: what suits the encoder.
         max_pairs: K, at most this many pairs; None: what suits the encoder (48, embedded 200).
@@ -122,6 +123,7 @@ class MatchingConfig:
         held_out_share: Share of the pairs that scores the fit.
     """
 
+    matcher: str = "auto"
     similarity: Literal["normalised", "cosine"] = "normalised"
     similarity_threshold: float | None = None
     max_pairs: int | None = None
@@ -142,14 +144,19 @@ class MatchingConfig:
 
 
 @dataclass(frozen=True)
+class EstimatorsConfig:
+    """The estimators that are climbed for each transform that can be asked for, in order."""
+
+    rigid: tuple[str, ...] = ("rigid",)
+    affine: tuple[str, ...] = ("rigid", "affine")
+    deformable: tuple[str, ...] = ("rigid", "affine", "velocity", "velocity-finer", "velocity-stiffer")
+
+
+@dataclass(frozen=True)
 class EstimationConfig:
     """Transforms from pairs.
 
     Attributes:
-        dense: Use dense image similarity beside the pairs. False: pairs alone (the paper).
-        parametrisation: What the deformable fit moves: a stationary "velocity" field, whose flow does not fold, or
-            the "displacement" itself (SAMReg's Eq. 10).
-        linear_start: The deformable fit starts from the rigid or affine estimate. False: from identity (the paper).
         weight_by_confidence: Pairs weigh by their confidence. False: all the same (the paper).
         roi_weight: Weight of MSE + Dice of the pairs in the deformable fit.
         similarity_weight: Weight of the dense similarity (MIND-SSC) in the deformable fit.
@@ -159,9 +166,6 @@ class EstimationConfig:
         rigid_samples: Points that the dense rigid refinement reads.
     """
 
-    dense: bool = True
-    parametrisation: Literal["velocity", "displacement"] = "velocity"
-    linear_start: bool = True
     weight_by_confidence: bool = True
     roi_weight: float = 1.0
     similarity_weight: float = 1.0
@@ -268,14 +272,10 @@ class Config:
     seed: int = 0
     proposals: ProposalConfig = field(default_factory=ProposalConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
+    estimators: EstimatorsConfig = field(default_factory=EstimatorsConfig)
     estimation: EstimationConfig = field(default_factory=EstimationConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     series: SeriesConfig = field(default_factory=SeriesConfig)
-
-    @property
-    def linear_stages(self) -> bool:
-        """Whether a rigid and an affine transform are part of the result."""
-        return self.transform != "deformable" or self.estimation.linear_start
 
     @property
     def hash(self) -> str:
@@ -367,6 +367,8 @@ def _replaced(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
 
 
 def _checked(value: Any, hint: Any, name: str) -> Any:
+    if get_origin(hint) is tuple:
+        return tuple(value)
     allowed = get_args(hint) if get_origin(hint) is not Literal else (hint,)
     literals = [option for part in allowed if get_origin(part) is Literal for option in get_args(part)]
     if literals:

@@ -131,26 +131,22 @@ class Evidence:
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
-    """Weighs transforms of one image pair.
+class Examination:
+    """Measures what speaks for transforms of one image pair.
 
     Attributes:
         fixed, moving: Images at working resolution.
         body: [i, j, k] of the fixed image.
-        held_out: Pairs that were not fitted, of those that lie together under the linear estimate.
         witnesses: Pairs that were not fitted, matched by appearance alone, wherever they lie, so some are wrong; or
             given contours.
         tolerance_mm: Distance of centroids from which on a pair counts as wrong.
-        voxel_mm: Finest spacing of the fixed image itself, in which tolerances count.
     """
 
     fixed: Volume
     moving: Volume
     body: Mask
-    held_out: RoiPairs
     witnesses: RoiPairs
     tolerance_mm: float
-    voxel_mm: float
 
     def evidence(self, transform: Transform, through: Transform | None = None) -> Evidence:
         """Measures one transform.
@@ -174,14 +170,6 @@ class Judge:
             float(seen.sum() / max(1, self.body.sum())),
         )
 
-    def overlap(self, transform: Transform) -> Measure:
-        """Dice of each independent held-out pair.
-
-        These pairs were chosen among those that lie together under an estimate, so they speak for that estimate: their
-        overlap is stated, and decides nothing.
-        """
-        return Measure(_of_independent(pair_dice(self.held_out, transform), self.held_out), LEAST_OVERLAP)
-
     def _likeness(self, transform: Transform, through: Transform) -> Measure:
         grid = self.fixed.grid
         dilation = even_dilation(grid)
@@ -198,6 +186,16 @@ class Judge:
         value = float(each[seen].mean()) if seen.any() else 0.0
         parts = _by_block(value, each[seen] - value, block[self.body][seen], count)
         return Measure(parts, LEAST_LIKENESS * abs(value))
+
+
+def overlap(pairs: RoiPairs, transform: Transform) -> Measure:
+    """Dice of each independent pair, of those held out from every fit.
+
+    Held-out pairs were chosen among those that lie together under an estimate, so they speak for that estimate: their
+    overlap is stated, and decides nothing.
+    """
+    held_out = pairs.held_out
+    return Measure(_of_independent(pair_dice(held_out, transform), held_out), LEAST_OVERLAP)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from samreg.config import QualityConfig
-from samreg.evidence import COVERAGE_NOISE, DECIDES, MIN_COVERAGE, Evidence, Gain, Judge, Measure
+from samreg.evidence import COVERAGE_NOISE, DECIDES, MIN_COVERAGE, Evidence, Examination, Gain, Measure
 from samreg.metrics import inverse_error_mm, jacobian_measures, pair_dice, pair_distance_mm
 from samreg.result import Criterion, Quality, Verdict
 from samreg.rois import RoiPairs
@@ -34,8 +34,8 @@ ALMOST = 0.75  # and so does this share of a fall that decides
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """A result before its gate.
+class Findings:
+    """What the gate looks at.
 
     Attributes:
         labelled: The pairs are given contours (Case 1), so overlaps and distances are errors.
@@ -43,6 +43,7 @@ class Judged:
         mirrored: Score of the moving image mirrored left to right, relative to this one; None where not compared.
         unaligned: Pairs matched by appearance alone.
         tolerance_mm: Distance of centroids at which a pair agrees.
+        voxel_mm: Finest spacing of the fixed image itself, in which tolerances count.
         before, after: What speaks for the identity, and for this transform.
         overlaps: Of held-out pairs, before and after.
     """
@@ -55,27 +56,28 @@ class Judged:
     mirrored: float | None
     unaligned: RoiPairs
     tolerance_mm: float
+    voxel_mm: float
     before: Evidence
     after: Evidence
     overlaps: tuple[Measure, Measure]
 
 
-def gate(judged: Judged, judge: Judge, config: QualityConfig) -> Quality:
+def gate(findings: Findings, examination: Examination, config: QualityConfig) -> Quality:
     """The quality table and the status that follows from it."""
-    points = judge.fixed.grid.lps(_spread(judge.body))
-    inside = points[judge.moving.grid.contains(judged.transform.map_points(points))]
+    points = examination.fixed.grid.lps(_spread(examination.body))
+    inside = points[examination.moving.grid.contains(findings.transform.map_points(points))]
     criteria = [
-        _pairs_found(judged, config),
-        *_independent_pairs(judged),
-        _coverage(judged),
-        _similarity(judged),
-        _held_out(*judged.overlaps),
-        *_contours(judged, config),
-        _inverse(judged, judge, inside, config),
-        *_jacobian(judged, judge),
-        _scale(judged),
-        _ambiguity(judged),
-        *_mirror(judged),
+        _pairs_found(findings, config),
+        *_independent_pairs(findings),
+        _coverage(findings),
+        _similarity(findings),
+        _held_out(*findings.overlaps),
+        *_contours(findings, config),
+        _inverse(findings, examination, inside, config),
+        *_jacobian(findings, examination),
+        _scale(findings),
+        _ambiguity(findings),
+        *_mirror(findings),
         Criterion(
             "rigid-phantom", "Rigid error against a known truth", "at most half a voxel", None, "voxel", "not judged",
             f"Needs a phantom: the truth of this input is not known ({TG132}).",
@@ -88,7 +90,7 @@ def gate(judged: Judged, judge: Judge, config: QualityConfig) -> Quality:
     status, reasons = _status(criteria)
     before, after = (
         {**evidence.as_metrics(), "held_out_dice": overlap.value}
-        for evidence, overlap in zip((judged.before, judged.after), judged.overlaps, strict=True)
+        for evidence, overlap in zip((findings.before, findings.after), findings.overlaps, strict=True)
     )
     return Quality(status, reasons, tuple(criteria), before, after)
 
@@ -166,24 +168,24 @@ class _Count:
         return _verdict(self.least >= limit)
 
 
-def _pairs_found(judged: Judged, config: QualityConfig) -> Criterion:
-    tolerance = np.inf if judged.labelled else judged.tolerance_mm
-    agree = _Count.within(judged.pairs, judged.transform, tolerance)
-    least = 1 if judged.labelled else config.min_pairs
+def _pairs_found(findings: Findings, config: QualityConfig) -> Criterion:
+    tolerance = np.inf if findings.labelled else findings.tolerance_mm
+    agree = _Count.within(findings.pairs, findings.transform, tolerance)
+    least = 1 if findings.labelled else config.min_pairs
     return Criterion(
         "pairs", "ROI pairs that agree with the result", f"at least {least}", float(agree.least), "pairs",
         agree.reach(least), "Fewer pairs cannot tell a right transform from a wrong one.",
     )  # fmt: skip
 
 
-def _independent_pairs(judged: Judged) -> list[Criterion]:
+def _independent_pairs(findings: Findings) -> list[Criterion]:
     """Pairs that knew nothing of the alignment: few are a reason to look, as few as chance gives are fatal."""
     measure = "Pairs matched by appearance alone, wherever they lie, that the result confirms"
-    agree = _Count.within(judged.unaligned, judged.transform, judged.tolerance_mm)
+    agree = _Count.within(findings.unaligned, findings.transform, findings.tolerance_mm)
     count = agree.of
     least, chance = max(MIN_INDEPENDENT, round(INDEPENDENT_SHARE * count)), round(CHANCE_SHARE * count)
     asked = f"at least {least}"
-    if judged.labelled:
+    if findings.labelled:
         note = "Given contours are paired by label."
         return [Criterion("independent-pairs", measure, asked, None, "pairs", "not judged", note)]
     enough = count >= 2 * MIN_INDEPENDENT
@@ -199,15 +201,15 @@ def _independent_pairs(judged: Judged) -> list[Criterion]:
     return [found, above]
 
 
-def _coverage(judged: Judged) -> Criterion:
+def _coverage(findings: Findings) -> Criterion:
     return Criterion(
         "coverage", "Share of the fixed body that the moving image covers", f"at least {MIN_COVERAGE:.0%}",
-        judged.after.coverage, "", _at_least(judged.after.coverage, MIN_COVERAGE, COVERAGE_NOISE),
+        findings.after.coverage, "", _at_least(findings.after.coverage, MIN_COVERAGE, COVERAGE_NOISE),
     )  # fmt: skip
 
 
-def _similarity(judged: Judged) -> Criterion:
-    before, after = judged.before.information, judged.after.information
+def _similarity(findings: Findings) -> Criterion:
+    before, after = findings.before.information, findings.after.information
     gain = after.gain_over(before)
     return Criterion(
         "similarity", "Mutual information in the body, after", f"at least {before.value:.3f} within its noise",
@@ -227,15 +229,15 @@ def _held_out(before: Measure, after: Measure) -> Criterion:
     )  # fmt: skip
 
 
-def _contours(judged: Judged, config: QualityConfig) -> list[Criterion]:
+def _contours(findings: Findings, config: QualityConfig) -> list[Criterion]:
     """TG-132 on contours and landmarks: judged on given label maps, stated for found regions."""
-    if not len(judged.pairs):
+    if not len(findings.pairs):
         return []
-    held = judged.pairs.held_out if len(judged.pairs.held_out) else judged.pairs
-    distances, overlaps = pair_distance_mm(held, judged.transform), pair_dice(held, judged.transform)
-    judgeable = judged.labelled and len(judged.pairs.held_out) > 0
+    held = findings.pairs.held_out if len(findings.pairs.held_out) else findings.pairs
+    distances, overlaps = pair_distance_mm(held, findings.transform), pair_dice(held, findings.transform)
+    judgeable = findings.labelled and len(findings.pairs.held_out) > 0
     note = f"{TG132}; on contours that took no part in the fit."
-    if not judged.labelled:
+    if not findings.labelled:
         note = f"Regions found by the software are no landmarks or contours: give label maps to judge ({TG132})."
     elif not judgeable:
         note = f"Too few contours to hold one out: these took part in the fit ({TG132})."
@@ -260,7 +262,7 @@ def _contours(judged: Judged, config: QualityConfig) -> list[Criterion]:
     ]  # fmt: skip
 
 
-def _inverse(judged: Judged, judge: Judge, points: np.ndarray, config: QualityConfig) -> Criterion:
+def _inverse(findings: Findings, examination: Examination, points: np.ndarray, config: QualityConfig) -> Criterion:
     measure, asked = (
         "Forward then backward, 99th percentile in the body",
         f"at most {config.max_inverse_error_vox:g} voxel",
@@ -268,16 +270,16 @@ def _inverse(judged: Judged, judge: Judge, points: np.ndarray, config: QualityCo
     if not len(points):
         note = "The moving image covers none of the body."
         return Criterion("inverse-consistency", measure, asked, None, "voxel", "not judged", note)
-    voxel = judge.voxel_mm
-    worst = float(np.percentile(inverse_error_mm(judged.transform, judged.inverse, points), 99)) / voxel
+    voxel = findings.voxel_mm
+    worst = float(np.percentile(inverse_error_mm(findings.transform, findings.inverse, points), 99)) / voxel
     return Criterion(
         "inverse-consistency", measure, asked, worst, "voxel",
         _at_most(worst, config.max_inverse_error_vox), f"{TG132}; voxels of {voxel:.2f} mm.",
     )  # fmt: skip
 
 
-def _jacobian(judged: Judged, judge: Judge) -> list[Criterion]:
-    measures = jacobian_measures(judged.transform.jacobian_determinant(judge.fixed.grid), judge.body)
+def _jacobian(findings: Findings, examination: Examination) -> list[Criterion]:
+    measures = jacobian_measures(findings.transform.jacobian_determinant(examination.fixed.grid), examination.body)
     finite = all(np.isfinite(v) for v in measures.values())
     return [
         Criterion(
@@ -295,9 +297,9 @@ def _jacobian(judged: Judged, judge: Judge) -> list[Criterion]:
     ]  # fmt: skip
 
 
-def _scale(judged: Judged) -> Criterion:
+def _scale(findings: Findings) -> Criterion:
     measure, asked = "Least and greatest stretch of the linear part", f"{SCALE_LIMITS[0]:g} to {SCALE_LIMITS[1]:g}"
-    stretch = linear_stretch(judged.transform)
+    stretch = linear_stretch(findings.transform)
     extreme = max(stretch, key=lambda s: abs(np.log(s)))
     low, high = SCALE_LIMITS
     verdicts = [_at_least(float(stretch.min()), low), _at_most(float(stretch.max()), high)]
@@ -305,28 +307,28 @@ def _scale(judged: Judged) -> Criterion:
     return Criterion("scale", measure, asked, extreme, "", worst)
 
 
-def _ambiguity(judged: Judged) -> Criterion:
+def _ambiguity(findings: Findings) -> Criterion:
     measure, asked = "Score of the best rival alignment, relative to this one", f"below {AMBIGUOUS:g}"
-    if judged.rivals is None:
+    if findings.rivals is None:
         note = "Only dense similarity compares several starts."
         return Criterion("ambiguity", measure, asked, None, "", "not judged", note)
     note = "A rival ends elsewhere yet looks nearly as good."
-    return Criterion("ambiguity", measure, asked, judged.rivals, "", _at_most(judged.rivals, AMBIGUOUS), note)
+    return Criterion("ambiguity", measure, asked, findings.rivals, "", _at_most(findings.rivals, AMBIGUOUS), note)
 
 
-def _mirror(judged: Judged) -> list[Criterion]:
+def _mirror(findings: Findings) -> list[Criterion]:
     """A mirrored body is nearly the same body: as good a fit is a reason to look, a better one is fatal."""
     measure, asked = "Score of the moving image mirrored left to right, relative to this one", f"below {UNMIRRORED:g}"
-    if judged.mirrored is None:
+    if findings.mirrored is None:
         return [
             Criterion("mirror", measure, asked, None, "", "not judged", "Compared for dense rigid fits of volumes.")
         ]
     return [
-        Criterion("mirror", measure, asked, judged.mirrored, "", _at_most(judged.mirrored, UNMIRRORED)),
+        Criterion("mirror", measure, asked, findings.mirrored, "", _at_most(findings.mirrored, UNMIRRORED)),
         Criterion(
             "mirrored-input", "The same, against an image that was mirrored before it was stored",
-            f"below {MIRRORED:g}", judged.mirrored, "",
-            _at_most(judged.mirrored, MIRRORED),
+            f"below {MIRRORED:g}", findings.mirrored, "",
+            _at_most(findings.mirrored, MIRRORED),
         ),
     ]  # fmt: skip
 

@@ -5,7 +5,7 @@ Nothing heavy is imported before `load`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
@@ -34,6 +34,10 @@ class Entry:
     needs_weights: bool = False
     promptable: bool = False
     options: tuple[str, ...] = ()
+
+
+_OR_OWN = ", or module:Class"
+_ALL_OPTIONS = ("weights", "variant", "precision", "cache")
 
 
 def _table(*entries: Entry) -> Mapping[str, Entry]:
@@ -74,6 +78,74 @@ PROPOSERS = _table(
     Entry("labels", "the classes of given label maps (Case 1)", "samreg.proposals.labels:GivenLabels"),
 )
 
+MATCHERS = _table(
+    Entry(
+        "prototypes",
+        "pairs by the similarity of their prototypes, and by where they lie (default)",
+        "samreg.matching.matchers:Prototypes",
+    ),
+    Entry("labels", "pairs of equal numbers in given label maps (Case 1)", "samreg.matching.matchers:GivenLabels"),
+)
+
+ESTIMATORS = _table(
+    Entry(
+        "rigid",
+        "rigid, by mutual information from many starts",
+        "samreg.estimation.linear_estimators:DenseRigid",
+    ),
+    Entry("affine", "affine, by mutual information", "samreg.estimation.linear_estimators:DenseAffine"),
+    Entry(
+        "velocity",
+        "deformable: a velocity field on self-similarity descriptors and pairs",
+        "samreg.estimation.field_estimators:Velocity",
+    ),
+    Entry(
+        "velocity-finer",
+        "the same at four times the detail, for pictures",
+        "samreg.estimation.field_estimators:FinerVelocity",
+    ),
+    Entry(
+        "velocity-stiffer",
+        "the same, four times as smooth",
+        "samreg.estimation.field_estimators:StifferVelocity",
+    ),
+    Entry(
+        "rigid-from-pairs",
+        "rigid, from pairs alone",
+        "samreg.estimation.linear_estimators:RigidFromPairs",
+    ),
+    Entry(
+        "affine-from-pairs",
+        "affine, from pairs alone",
+        "samreg.estimation.linear_estimators:AffineFromPairs",
+    ),
+    Entry(
+        "velocity-from-pairs",
+        "deformable: a velocity field on pairs alone",
+        "samreg.estimation.field_estimators:VelocityFromPairs",
+    ),
+    Entry(
+        "velocity-from-pairs-finer",
+        "the same at four times the detail, for pictures",
+        "samreg.estimation.field_estimators:FinerVelocityFromPairs",
+    ),
+    Entry(
+        "velocity-from-pairs-stiffer",
+        "the same, four times as smooth",
+        "samreg.estimation.field_estimators:StifferVelocityFromPairs",
+    ),
+    Entry(
+        "displacement",
+        "deformable: the displacement on pairs alone (SAMReg, Eq. 10)",
+        "samreg.estimation.field_estimators:Displacement",
+    ),
+    Entry(
+        "displacement-stiffer",
+        "the same, four times as smooth",
+        "samreg.estimation.field_estimators:StifferDisplacement",
+    ),
+)
+
 # What a method sets stands in the preset of its name (see `samreg.workflow.configured`).
 METHODS = _table(
     Entry("hybrid", "paired regions and dense similarity together (default)"),
@@ -82,10 +154,10 @@ METHODS = _table(
 
 
 def find(table: Mapping[str, Entry], name: str, what: str) -> Entry:
-    """The entry of this name.
+    """The entry of this name; a name with a colon is a class of the user's own, as `module:Class`.
 
     Args:
-        table: ENCODERS, PROPOSERS or METHODS.
+        table: ENCODERS, PROPOSERS, MATCHERS, ESTIMATORS or METHODS.
         name: As the user wrote it.
         what: The kind of thing, for the message ("encoder").
 
@@ -96,9 +168,19 @@ def find(table: Mapping[str, Entry], name: str, what: str) -> Entry:
         >>> find(ENCODERS, "handcrafted", "encoder").needs_weights
         False
     """
+    if is_own(name) and table is not METHODS:
+        return Entry(name, f"your own {what}", target=name, options=_ALL_OPTIONS)
     if name not in table:
-        raise UsageError(f"unknown {what} '{name}'", f"one of {', '.join(table)}", reason=f"unknown-{what}")
+        raise UsageError(
+            f"unknown {what} '{name}'", f"one of {', '.join(table)}{_OR_OWN * (table is not METHODS)}",
+            reason=f"unknown-{what}",
+        )  # fmt: skip
     return table[name]
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of a class of the user's own."""
+    return ":" in name
 
 
 def find_encoder(name: str, weights: object = None) -> Entry:
@@ -157,13 +239,51 @@ def find_proposer(name: str, encoder: str, *, labelled: bool = False) -> Entry:
     return entry
 
 
+def find_matcher(name: str, *, labelled: bool = False) -> Entry:
+    """The matcher of this name.
+
+    Args:
+        name: "auto": prototypes, or labels where label maps are given.
+        labelled: Label maps are given, so no other matcher is asked.
+
+    Raises:
+        UsageError: There is none, or it needs label maps.
+    """
+    if labelled:
+        return MATCHERS["labels"]
+    if name == "labels":
+        raise UsageError(
+            "matcher 'labels' without a label map", "one for each image", "Give --fixed-rois and --moving-rois."
+        )
+    return find(MATCHERS, "prototypes" if name == "auto" else name, "matcher")
+
+
+def find_estimators(names: Sequence[str]) -> tuple[Entry, ...]:
+    """The estimators of these names.
+
+    Raises:
+        UsageError: One of them is unknown, or there is none.
+    """
+    if not names:
+        raise UsageError("no estimator", f"one or more of {', '.join(ESTIMATORS)}{_OR_OWN}")
+    return tuple(find(ESTIMATORS, name, "estimator") for name in names)
+
+
 def load(entry: Entry) -> Any:
     """The class or function behind an entry.
 
     Raises:
-        UsageError: The entry has nothing to load (a method is a preset).
+        UsageError: The entry has nothing to load (a method is a preset), or a class of the user's own is not there.
     """
     if not entry.target:
-        raise UsageError(f"'{entry.name}' has nothing to load", "an encoder or a proposer")
+        raise UsageError(f"'{entry.name}' has nothing to load", "an encoder, a proposer, a matcher or an estimator")
     module, _, name = entry.target.partition(":")
-    return getattr(import_module(module), name)
+    if not is_own(entry.name):
+        return getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"'{entry.name}' cannot be imported ({error})", "module:Class that Python finds",
+            "Put the folder of the module into PYTHONPATH.", reason="no-such-class",
+        ) from error  # fmt: skip

@@ -58,6 +58,31 @@ class Quality:
     after: Mapping[str, float]
 
 
+Outcome = Literal["taken", "refused", "abstained", "not needed", "not reached"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What became of one estimator of the method.
+
+    Attributes:
+        estimator: Its name.
+        kind: Of its candidates.
+        outcome: "not needed" where a transform of its kind was reached already, or the estimator is not meant for such
+            images; "not reached" where the climb had ended before.
+        reason: Why; a clause.
+        rests_on: What the candidate was estimated from, a clause; empty without a candidate.
+        seconds: That it took.
+    """
+
+    estimator: str
+    kind: TransformKind
+    outcome: Outcome
+    reason: str
+    rests_on: str = ""
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class RegistrationResult:
     """Everything one registration found.
@@ -68,6 +93,7 @@ class RegistrationResult:
         kind: What `transform` is, after any fall-back.
         asked: What was asked for.
         stages: The best transform of each kind reached on the way ("rigid", "affine", "deformable").
+        steps: What became of each estimator of the method, in order.
         decisions: How each candidate was judged against the transform before it, one sentence each, in order.
         fallbacks: One sentence for each fall-back taken ("deformable → affine: …"), in order.
         fixed_rois, moving_rois: All proposed regions.
@@ -100,3 +126,4 @@ class RegistrationResult:
     roles: str = "as given"
     series: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()

@@ -270,7 +270,13 @@ class RoiPairs:
         return replace(self, pairs=tuple(p for p, k in zip(self.pairs, keep, strict=True) if k))
 
     def apart_from(self, others: RoiPairs) -> RoiPairs:
-        """The pairs of which not both regions lie for the greater part inside those of one of the others."""
+        """The pairs of which not both regions lie for the greater part inside those of one of the others.
+
+        Args:
+            others: Pairs of the same images; their grids may be others.
+        """
+        if not (self.fixed_grid.same_as(others.fixed_grid) and self.moving_grid.same_as(others.moving_grid)):
+            others = others.on_grids(self.fixed_grid, self.moving_grid)
 
         def inside(one: Roi, other: Roi) -> bool:
             return 2 * one.overlap(other) > one.count

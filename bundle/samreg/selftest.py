@@ -55,7 +55,7 @@ def check(device: str = "auto") -> Outcome:
     """
     from samreg import phantoms
     from samreg.config import Config
-    from samreg.pipeline import register
+    from samreg.session import register
 
     started = perf_counter()
     grid = phantoms.grid("thin", 64)

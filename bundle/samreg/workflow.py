@@ -282,12 +282,11 @@ def compute(inputs: Inputs, config: Config, on_progress: Progress | None = None)
     Raises:
         InputRefused: The images cannot be registered.
     """
-    from samreg import pipeline
+    from samreg import session
 
-    result = pipeline.register(
+    result = session.Session(config).register(
         inputs.fixed,
         inputs.moving,
-        config,
         fixed_labels=inputs.fixed_labels,
         moving_labels=inputs.moving_labels,
         on_progress=on_progress,

@@ -4,9 +4,10 @@ import logging
 
 import numpy as np
 
-from samreg import phantoms, pipeline, shipped
+from samreg import phantoms, shipped
 from samreg.config import Config
 from samreg.geometry import Volume
+from samreg.session import register
 
 
 def test_without_its_weights_the_fall_back_is_announced(monkeypatch, tmp_path, caplog):
@@ -14,7 +15,7 @@ def test_without_its_weights_the_fall_back_is_announced(monkeypatch, tmp_path, c
     fixed = phantoms.pair("identity", fixed_grid=phantoms.grid("picture", 64)).fixed
     moving = Volume(np.roll(fixed.voxels, 3, 0), fixed.grid)
     with caplog.at_level(logging.WARNING, logger="samreg"):
-        result = pipeline.register(fixed, moving, Config(transform="rigid"))
+        result = register(fixed, moving, Config(transform="rigid"))
     assert result.provenance["encoder"] == "handcrafted"
     assert result.provenance["proposer"] == "superpixels"
     for said in (" ".join(result.fallbacks), caplog.text):

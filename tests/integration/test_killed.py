@@ -28,7 +28,7 @@ NAMES |= {"report.json", "report.html", "dicom/reg.dcm", "dicom/seg_fixed.dcm", 
 def server() -> multiprocessing.context.ForkServerContext:
     """Starts processes that have everything imported, and no threads."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["samreg.cli_commands", "samreg.pipeline", "samreg.dicom_out", "tests.instant"])
+    context.set_forkserver_preload(["samreg.cli_commands", "samreg.session", "samreg.dicom_out", "tests.instant"])
     return context
 
 
@@ -46,11 +46,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _command(arguments: list[str], before: Callable[[], None] | None) -> None:
     """A command in a process of its own, with an instant pipeline; its exit code, or 70 after a traceback."""
-    from samreg import cli, pipeline, report
+    from samreg import cli, report
+    from samreg.session import Session
     from tests.instant import InstantPipeline
 
     os.setpgrp()
-    pipeline.register = InstantPipeline()
+    Session.register = InstantPipeline().register
     report.write_report = lambda result, warped, path, *, report: path.write_text("<html>")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     if before is not None:

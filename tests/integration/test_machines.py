@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samreg import evidence, phantoms, pipeline
+from samreg import evidence, ladder, phantoms
 from samreg.config import Config
 from samreg.evidence import Evidence, Measure
 from samreg.io.writing import write_image
+from samreg.session import register
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,9 +75,9 @@ def test_no_decision_flips_when_a_piece_of_evidence_moves_by_its_noise(monkeypat
         seen.append((finer, coarser, rules))
         return evidence.decide(finer, coarser, **rules)
 
-    monkeypatch.setattr(pipeline, "decide", recorded)
+    monkeypatch.setattr(ladder, "decide", recorded)
     phantom = PAIRS[name]()
-    result = pipeline.register(phantom.fixed, phantom.moving)
+    result = register(phantom.fixed, phantom.moving)
     assert result.kind == KINDS.get(name, "deformable")
     assert len(seen) >= 2
     for finer, coarser, rules in seen:
@@ -94,7 +95,7 @@ def test_no_decision_flips_when_a_piece_of_evidence_moves_by_its_noise(monkeypat
 
 def test_the_same_run_twice_is_equal_to_the_last_bit():
     phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("thin", 48), peak_mm=6, rotation_deg=2)
-    one, other = (pipeline.register(phantom.fixed, phantom.moving, Config(threads=2)) for _ in range(2))
+    one, other = (register(phantom.fixed, phantom.moving, Config(threads=2)) for _ in range(2))
     points = phantom.fixed.grid.points()
     np.testing.assert_array_equal(one.transform.map_points(points), other.transform.map_points(points))
     assert [p.confidence for p in one.pairs] == [p.confidence for p in other.pairs]

@@ -12,8 +12,8 @@ from samreg.geometry import Grid, Volume
 from samreg.locate import locate
 from samreg.metrics import evaluate_labels
 from samreg.phantoms import Phantom
-from samreg.pipeline import register
 from samreg.result import RegistrationResult
+from samreg.session import register
 from samreg.transforms import Affine
 from samreg.workflow import configured
 
@@ -150,13 +150,18 @@ def test_regions_in_several_pairs_go_through_to_the_end(assignment):
     assert phantom.errors_mm(result.transform).mean() <= 0.5 * voxel_mm(phantom)
 
 
-@pytest.mark.parametrize("options", [{"parametrisation": "displacement"}, {"linear_start": False, "dense": False}])
-def test_given_contours_work_with_every_fit(options):
+@pytest.mark.parametrize(
+    "estimators", [["displacement"], ["rigid-from-pairs", "displacement"], ["velocity-from-pairs"]]
+)
+def test_given_contours_work_with_every_fit(estimators):
     phantom = phantoms.pair(
         "deformable", fixed_grid=phantoms.grid("axial", 48), seed=2, rotation_deg=1, translation_mm=3
     )
     result = register(
-        phantom.fixed, phantom.moving, configured(method="samreg", estimation={"smoothness_weight": 3.0, **options}),
+        phantom.fixed, phantom.moving,
+        configured(
+            method="samreg", estimation={"smoothness_weight": 3.0}, estimators={"deformable": estimators}
+        ),
         fixed_labels=phantom.fixed_labels, moving_labels=phantom.moving_labels,
     )  # fmt: skip
     assert {p.fixed.label for p in result.pairs} == {p.moving.label for p in result.pairs}

@@ -12,8 +12,8 @@ from samreg import cli, io
 from samreg.config import Config
 from samreg.geometry import Volume
 from samreg.metrics import normalised_correlation
-from samreg.pipeline import register
 from samreg.preprocess import body_mask
+from samreg.session import register
 from samreg.transforms import Affine, Transform
 from tests.shared import DATA
 

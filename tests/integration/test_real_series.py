@@ -8,8 +8,8 @@ from samreg import io
 from samreg.config import Config
 from samreg.geometry import Volume
 from samreg.metrics import normalised_correlation
-from samreg.pipeline import register
 from samreg.preprocess import body_mask
+from samreg.session import register
 from samreg.transforms import Affine, Transform
 from tests.shared import DATA
 

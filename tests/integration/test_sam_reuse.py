@@ -12,9 +12,9 @@ import pytest
 from samreg import phantoms
 from samreg.config import Config, MatchingConfig, ProposalConfig
 from samreg.geometry import Volume
-from samreg.pipeline import register
 from samreg.promptable.cache import PART
 from samreg.sam.model import SamFamilyModel
+from samreg.session import register
 from tests.tiny_sam import tiny_sam
 
 

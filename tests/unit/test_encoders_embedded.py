@@ -9,7 +9,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from samreg import pipeline, shipped, workflow
+from samreg import shipped, workflow
 from samreg.config import Config, ProposalConfig
 from samreg.embedded.files import load_network, save_network
 from samreg.embedded.network import EmbeddedNetwork, Size
@@ -21,6 +21,7 @@ from samreg.matching import similarity
 from samreg.preprocess import cut_along, displaced, for_slices
 from samreg.proposals import create_proposer
 from samreg.proposals.everything import Candidates
+from samreg.session import register
 from samreg.shipped import weights_file
 from samreg.transforms import Affine, Rigid, about_centre
 
@@ -136,7 +137,7 @@ def test_damaged_weights_are_refused_and_not_replaced(models):
     whole = (ROOT / "models" / "embedded.safetensors").read_bytes()
     (models / "embedded.safetensors").write_bytes(whole[:5000])
     with pytest.raises(UsageError, match="cannot be read"):
-        pipeline.register(image(), image((3, 0)), Config())
+        register(image(), image((3, 0)), Config())
 
 
 @pytest.mark.parametrize(

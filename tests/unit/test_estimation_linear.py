@@ -8,9 +8,10 @@ import torch
 from scipy import ndimage
 
 from samreg import phantoms
+from samreg.estimation.image_pair import ImagePair
 from samreg.estimation.linear import refine
 from samreg.estimation.mutual_information import PointSamples
-from samreg.estimation.rigid import ImagePair, Start, fit_rigid
+from samreg.estimation.rigid import Start, fit_rigid
 from samreg.estimation.splines import coefficients, interpolate
 from samreg.geometry import Grid, Volume, transform_points
 from samreg.phantoms import Phantom

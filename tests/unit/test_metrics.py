@@ -5,7 +5,7 @@ import pytest
 
 from samreg.config import QualityConfig
 from samreg.errors import InputRefused
-from samreg.evidence import Evidence, Judge, Measure, mutual_information
+from samreg.evidence import Evidence, Examination, Measure, mutual_information
 from samreg.geometry import Grid, Volume
 from samreg.metrics import (
     dice,
@@ -17,7 +17,7 @@ from samreg.metrics import (
     pair_dice,
     pair_distance_mm,
 )
-from samreg.quality import Judged, gate
+from samreg.quality import Findings, gate
 from samreg.rois import Roi, RoiPair, RoiPairs
 from samreg.transforms import Affine, DisplacementField, Rigid
 
@@ -154,7 +154,7 @@ def unaligned(agree: int, count: int) -> RoiPairs:
     return pairs_of(*[box(14, 24)] * agree, *[box(30, 40)] * (count - agree))
 
 
-def judged(**changes) -> Judged:
+def findings(**changes) -> Findings:
     transform = changes.get("transform", shifted(4.0))
     values = {
         "transform": transform,
@@ -165,22 +165,22 @@ def judged(**changes) -> Judged:
         "mirrored": 0.7,
         "unaligned": unaligned(60, 100),
         "tolerance_mm": 5.0,
+        "voxel_mm": 1.0,
         "before": evidence(mi=0.3),
         "after": evidence(),
         "overlaps": overlaps(0.2, 0.8),
     }
-    return Judged(**(values | changes))
+    return Findings(**(values | changes))
 
 
 @pytest.fixture
-def judge() -> Judge:
+def examination() -> Examination:
     image = Volume(np.random.default_rng(0).normal(size=GRID.shape).astype(np.float32), GRID)
-    held_out = pairs_of(box(14, 24))
-    return Judge(image, image, box(5, 35, 5, 35), held_out, held_out, 10.0, 1.0)
+    return Examination(image, image, box(5, 35, 5, 35), pairs_of(box(14, 24)), 10.0)
 
 
-def test_the_gate_passes_what_all_evidence_supports(judge):
-    quality = gate(judged(), judge, QualityConfig())
+def test_the_gate_passes_what_all_evidence_supports(examination):
+    quality = gate(findings(), examination, QualityConfig())
     assert quality.status == "PASS", quality.reasons
     assert {c.verdict for c in quality.criteria} == {"met", "not judged"}
 
@@ -203,17 +203,19 @@ def test_the_gate_passes_what_all_evidence_supports(judge):
         ({"inverse": shifted(4.0)}, "REVIEW", "inverse-consistency"),
     ],
 )
-def test_the_gate_names_what_was_missed(judge, changes, status, criterion):
-    quality = gate(judged(**changes), judge, QualityConfig())
+def test_the_gate_names_what_was_missed(examination, changes, status, criterion):
+    quality = gate(findings(**changes), examination, QualityConfig())
     assert quality.status == status
     assert criterion in {c.name for c in quality.criteria if c.verdict == "not met"}
     assert quality.reasons
 
 
 @pytest.mark.parametrize("before", [0.3, 1.0, 3.0])
-def test_between_a_fall_that_passes_and_one_that_fails_lies_one_that_asks_for_review(judge, before):
+def test_between_a_fall_that_passes_and_one_that_fails_lies_one_that_asks_for_review(examination, before):
     def status(fall: float) -> str:
-        return gate(judged(before=evidence(mi=before), after=evidence(mi=before - fall)), judge, QualityConfig()).status
+        return gate(
+            findings(before=evidence(mi=before), after=evidence(mi=before - fall)), examination, QualityConfig()
+        ).status
 
     found = [status(fall) for fall in np.linspace(0, 0.01, 201)]
     assert [one for one, _ in groupby(found)] == ["PASS", "REVIEW", "FAIL"]

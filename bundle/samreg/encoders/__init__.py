@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Hashable
+from inspect import signature
 from pathlib import Path
 
 import torch
@@ -12,9 +14,10 @@ from samreg.encoders.base import Encoder, Features
 from samreg.encoders.mind import mind_ssc
 from samreg.encoders.pooling import pool
 from samreg.promptable.cache import SliceCache
-from samreg.registry import find_encoder, load
+from samreg.registry import find_encoder, is_own, load
+from samreg.shipped import weights_file
 
-__all__ = ["Encoder", "Features", "create_encoder", "encoder_of", "mind_ssc", "pool"]
+__all__ = ["Encoder", "EncoderStore", "Features", "create_encoder", "encoder_of", "mind_ssc", "pool"]
 
 
 def create_encoder(
@@ -29,7 +32,8 @@ def create_encoder(
     """The encoder of this registry name.
 
     Args:
-        name: "embedded", "handcrafted" or "sam".
+        name: Of the registry, or `module:Class` of your own, which is given `device` and of the options below those
+            that it takes.
         weights: Local file or folder, for an encoder that has weights.
         variant: Row of the SAM family; None: told from the weights.
         precision: Of its arithmetic: "float32", "bfloat16", or "auto" for the one that suits the device.
@@ -44,7 +48,9 @@ def create_encoder(
     """
     entry = find_encoder(name, weights)
     offered = {"weights": weights, "variant": variant, "precision": precision, "cache": cache}
-    encoder: Encoder = load(entry)(device=device, **{option: offered[option] for option in entry.options})
+    of_class = load(entry)
+    taken: Container[str] = entry.options if not is_own(name) else signature(of_class).parameters
+    encoder: Encoder = of_class(device=device, **{key: value for key, value in offered.items() if key in taken})
     return encoder
 
 
@@ -62,3 +68,34 @@ def encoder_of(config: Config) -> Encoder:
         device=find_device(config.device),
         cache=SliceCache(config.cache, config.cache_gb) if config.cache is not None else None,
     )
+
+
+class EncoderStore:
+    """Encoders that are loaded once and shared by all configurations that ask for the same."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Hashable, ...], Encoder] = {}
+
+    def of(self, config: Config) -> Encoder:
+        """The encoder that a configuration asks for.
+
+        Raises:
+            UsageError: See `create_encoder` and `find_device`.
+        """
+        key = (
+            config.encoder,
+            *_identity(weights_file() if config.weights is None else Path(config.weights)),
+            config.variant,
+            config.precision,
+            find_device(config.device),
+            config.cache,
+        )
+        if key not in self._kept:
+            self._kept[key] = encoder_of(config)
+        return self._kept[key]
+
+
+def _identity(path: Path) -> tuple[Hashable, ...]:
+    """What tells one file or folder of weights from another that stands in its place later."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.exists() else []
+    return (path.resolve(), *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files))

@@ -110,7 +110,7 @@ class Encoder(Protocol):
         ...
 
     @property
-    def looks_twice(self) -> bool:
+    def rereads_aligned(self) -> bool:
         """Quick enough to read an image again, once it is known how it lies."""
         ...
 
@@ -141,4 +141,8 @@ class Encoder(Protocol):
             volume: The image.
             on_progress: Called with the share done, 0..1.
         """
+        ...
+
+    def forget(self) -> None:
+        """Let go of what it has kept of images; its weights stay."""
         ...

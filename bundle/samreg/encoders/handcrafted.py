@@ -34,7 +34,7 @@ class Handcrafted:
     """
 
     reads: Reads = "working image"
-    looks_twice: bool = False
+    rereads_aligned: bool = False
     one_contrast: bool = True
     weights_hash: str | None = None
     variant: str | None = None
@@ -57,6 +57,9 @@ class Handcrafted:
         if on_progress:
             on_progress(1.0)
         return Features(volume.grid, channels)
+
+    def forget(self) -> None:
+        """Nothing is kept."""
 
 
 def _normalised(voxels: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class ModelEncoder:
     """
 
     reads: Reads = "slices"
-    looks_twice: bool = False
+    rereads_aligned: bool = False
     one_contrast: bool = False
 
     def __init__(self, model: PromptableModel, cache: SliceCache | None = None) -> None:
@@ -75,6 +75,10 @@ class ModelEncoder:
         encoded = self.slices.of(volume)
         return Features(encoded.grid, torch.stack(encoded.each_slice(encoded.embedding, on_progress), -1))
 
+    def forget(self) -> None:
+        """Let go of the embeddings of the last volumes."""
+        self.slices.forget()
+
 
 class EmbeddedEncoder(ModelEncoder):
     """The model that the library comes with: 64 channels on cells of 4 x 4 of its pixels.
@@ -88,7 +92,7 @@ class EmbeddedEncoder(ModelEncoder):
     """
 
     reads: Reads = "sampled slices"
-    looks_twice: bool = True
+    rereads_aligned: bool = True
 
     def __init__(self, *, cache: SliceCache | None = None, **of_model: Any) -> None:
         self.model = EmbeddedModel(**of_model)

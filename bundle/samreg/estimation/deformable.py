@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from samreg.geometry import Grid, Volume, index_points, inside, resample, sample
 from samreg.preprocess import on_grid
 from samreg.transforms import DisplacementField, Transform, VelocityField, integrate_velocity
 from samreg.types import Mask
+
+# What a fit moves: a stationary velocity field, whose flow does not fold, or the displacement itself (SAMReg, Eq. 10).
+Parametrisation = Literal["velocity", "displacement"]
 
 POINTS_PER_ROI = 500
 DENSE_POINTS = 40_000
@@ -60,6 +64,7 @@ def fit_field(
     patches: RoiPatches | None,
     config: EstimationConfig,
     *,
+    parametrisation: Parametrisation = "velocity",
     detail: float = 1.0,
     seed: int = 0,
     device: str = "cpu",
@@ -67,10 +72,10 @@ def fit_field(
 ) -> VelocityField | DisplacementField:
     """The field u of x_moving = start(x_fixed + u(x_fixed)).
 
-    Minimises with Adam the pairs' MSE + Dice, the MIND-SSC distance over the body and λ |∇v|². With
-    `config.parametrisation` "displacement" the displacement u is fitted itself, and if there is no dense similarity
-    the loss is SAMReg's Eq. 10, Σ_k (MSE + Dice) + λ |∇u|²; coarser levels soften the masks' edges, so that
-    regions that do not touch yet attract each other. A velocity's flow does not fold; a displacement may.
+    Minimises with Adam the pairs' MSE + Dice, the MIND-SSC distance over the body and λ |∇v|². With the
+    parametrisation "displacement" u is fitted itself, and if there is no dense similarity the loss is SAMReg's Eq. 10,
+    Σ_k (MSE + Dice) + λ |∇u|²; coarser levels soften the masks' edges, so that regions that do not touch yet attract
+    each other. A velocity's flow does not fold; a displacement may.
     The field vanishes at the border of its grid. Sums and the field itself are in double precision: the many small
     steps would enlarge what the last digit of single precision, which depends on the processor, makes of them.
 
@@ -78,6 +83,7 @@ def fit_field(
         start: Linear transform to begin with.
         fixed_body: Body mask as a volume of 0 and 1.
         patches: The fitted pairs; None or empty: dense similarity alone.
+        parametrisation: What is moved.
         detail: How much finer than usual the images are compared; the reach shrinks as much.
 
     Returns:
@@ -91,7 +97,8 @@ def fit_field(
         grid = control_grid(fixed.grid, level.control_mm)
         fitted = _upsampled(fitted, previous, grid, device)
         dense = _DenseTerm.of(start, fixed, moving, fixed_body, level, device) if config.similarity_weight else None
-        steps = _descend(fitted, grid, fixed.grid, start, dense, patches, level, config, generator)
+        direct = parametrisation == "displacement"
+        steps = _descend(fitted, grid, fixed.grid, start, dense, patches, level, config, generator, direct=direct)
         for step, field in enumerate(steps):
             fitted = field
             if on_progress:
@@ -100,7 +107,7 @@ def fit_field(
     if fitted is None or previous is None:
         raise RuntimeError("no level to fit")
     vectors = fitted.movedim(0, -1).cpu().numpy()
-    if config.parametrisation == "displacement":
+    if parametrisation == "displacement":
         return DisplacementField(previous, vectors)
     return VelocityField(previous, vectors, SQUARINGS)
 
@@ -128,11 +135,12 @@ def _descend(
     level: FieldLevel,
     config: EstimationConfig,
     generator: torch.Generator,
+    *,
+    direct: bool,
 ) -> Iterator[Tensor]:
-    """Adam on the velocity or displacement, float64 [3, i, j, k]; yields it after each step."""
+    """Adam on the velocity or (`direct`) displacement, float64 [3, i, j, k]; yields it after each step."""
     window = _window(grid, field)
     flat = torch.as_tensor(fixed.direction[:, 2]).to(field) if fixed.is_2d else None
-    direct = config.parametrisation == "displacement"
     stiffness = torch.eye(3).to(field) if direct else _stiffness(grid).to(field)
     parameter = field.clone().requires_grad_(True)
     step = 0.12 * level.image_mm  # longer ones would leap over what is compared

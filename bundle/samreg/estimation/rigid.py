@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
-from samreg.estimation.linear import Level, LinearKind, make_level, refine
+from samreg.estimation.image_pair import ImagePair
+from samreg.estimation.linear import LinearKind, refine
 from samreg.estimation.mutual_information import PointSamples
 from samreg.estimation.search import global_search, tilts
 from samreg.geometry import Grid, Volume, transform_points
@@ -24,8 +24,6 @@ TILTS_DEG = (-40.0, -20.0, 20.0, 40.0)
 PICTURE_TILTS_DEG = (*TILTS_DEG, -90.0, 90.0, 180.0)  # a slide may lie any way round
 SEARCH_MM = 8.0
 MAX_SEARCH_VOXELS = 2e7
-RIM_MM = 8.0
-COARSE_SAMPLES = 6_000
 ALIKE = 1e-4  # share of a score by which starts may differ and still count as equal: mirror and rotation symmetry
 
 _Ended = tuple[float, Matrix4, str]  # score, matrix, and the origin of its start
@@ -54,55 +52,6 @@ class LinearFit:
     score: float
     origin: str
     rivals: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class ImagePair:
-    """Two images and their bodies at all the resolutions a linear fit needs.
-
-    Attributes:
-        fixed_body, moving_body: Masks as volumes of 0 and 1, on any grid of their image.
-        samples: Points read at the finest level.
-    """
-
-    fixed: Volume
-    moving: Volume
-    fixed_body: Volume
-    moving_body: Volume
-    samples: int
-    seed: int
-    device: str
-
-    def level(self, spacing_mm: float, max_voxels: int = 8_000_000) -> Level:
-        """Images and masks at one resolution."""
-        rim = RIM_MM * self.scale
-        return make_level(self.fixed, self.moving, self.fixed_body, self.moving_body, spacing_mm, rim, max_voxels)
-
-    @cached_property
-    def coarse(self) -> PointSamples:
-        return self._at(6.0 * self.scale, COARSE_SAMPLES)
-
-    @cached_property
-    def middle(self) -> PointSamples:
-        return self._at(3.0 * self.scale, max(COARSE_SAMPLES, self.samples // 3))
-
-    @cached_property
-    def fine(self) -> PointSamples:
-        return self._at(max(1.0 * self.scale, float(self.fixed.grid.spacing_mm.min())), self.samples)
-
-    @property
-    def scale(self) -> float:
-        """See `field_scale`."""
-        return field_scale(self.fixed, self.moving)
-
-    def _at(self, spacing_mm: float, count: int) -> PointSamples:
-        return self.level(spacing_mm).samples(count, seed=self.seed, device=self.device)
-
-
-def field_scale(fixed: Volume, moving: Volume) -> float:
-    """1 for a field of view of 256 mm (the second longest side counts); smaller fields take smaller steps."""
-    sides = [np.sort(v.grid.extent_mm[list(v.grid.active_axes)]) for v in (fixed, moving)]
-    return min(float(side[-2:][0]) for side in sides) / 256.0
 
 
 def edge_starts(pair: ImagePair, best: int = 4) -> list[Start]:

@@ -1,6 +1,6 @@
 """Grids, volumes and interpolation in LPS millimetres."""
 
-from samreg.geometry.grid import Grid, finest_spacing_mm, transform_points
+from samreg.geometry.grid import Grid, field_scale, finest_spacing_mm, transform_points
 from samreg.geometry.sampling import (
     gaussian_smooth,
     grid_points,
@@ -17,6 +17,7 @@ __all__ = [
     "Grid",
     "SourceSeries",
     "Volume",
+    "field_scale",
     "finest_spacing_mm",
     "gaussian_smooth",
     "grid_points",

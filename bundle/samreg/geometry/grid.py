@@ -241,3 +241,9 @@ def _flat(matrix: np.ndarray) -> bool:
 def transform_points(matrix: Matrix4, points: np.ndarray) -> np.ndarray:
     """A homogeneous [4, 4] matrix applied to points [..., 3]."""
     return np.asarray(points, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def field_scale(fixed: Grid, moving: Grid) -> float:
+    """1 for a field of view of 256 mm (the second longest side counts); smaller fields take smaller steps."""
+    sides = [np.sort(grid.extent_mm[list(grid.active_axes)]) for grid in (fixed, moving)]
+    return min(float(side[-2:][0]) for side in sides) / 256.0

@@ -1,22 +1,23 @@
 """Pairs of regions: similarity, combinations, selection, linking."""
 
 from samreg.matching.agreement import overlap
+from samreg.matching.base import Matched, Matcher, Side
 from samreg.matching.combinations import Combinations, calibrated, weigh
 from samreg.matching.holding_out import with_held_out
 from samreg.matching.linking import link_slices
-from samreg.matching.matcher import match, match_labels
-from samreg.matching.sides import Side, pair_up
+from samreg.matching.selection import match, match_labels
 from samreg.matching.similarity import shape_similarity, similarity
 
 __all__ = [
     "Combinations",
+    "Matched",
+    "Matcher",
     "Side",
     "calibrated",
     "link_slices",
     "match",
     "match_labels",
     "overlap",
-    "pair_up",
     "shape_similarity",
     "similarity",
     "weigh",

@@ -54,6 +54,10 @@ class PromptableSlices:
             self._volumes.popitem(last=False)
         return encoded
 
+    def forget(self) -> None:
+        """Let go of all embeddings."""
+        self._volumes.clear()
+
 
 class EncodedVolume:
     """The slices (axis k) of one volume as a model sees them."""

@@ -141,6 +141,24 @@ WEIGHTS = Group(
             "Choose one that `samreg info` lists.",
         ),
         Refusal(
+            "unknown-matcher",
+            "a name that no matcher has",
+            "one of the registered names",
+            "Choose one that `samreg info` lists.",
+        ),
+        Refusal(
+            "unknown-estimator",
+            "a name that no estimator has",
+            "one of the registered names",
+            "Choose one that `samreg info` lists.",
+        ),
+        Refusal(
+            "no-such-class",
+            "a class of your own (module:Class) that cannot be imported",
+            "a class in a module that Python finds",
+            "Put the folder of the module into PYTHONPATH.",
+        ),
+        Refusal(
             "unknown-variant",
             "a name that no variant of the SAM family has",
             "one of its rows",
@@ -213,6 +231,12 @@ RUN = Group(
             "a device whose memory does not hold the least that the method needs",
             "a device with more free memory",
             "Close other programs on it, choose a smaller model, or give --device cpu.",
+        ),
+        Refusal(
+            "estimator-failed",
+            "an estimator that broke off, or answered what is no candidate",
+            "a candidate or an abstention",
+            "Leave it out of the estimators, or mend it.",
         ),
         Refusal(
             "no-dicom-source",

@@ -1,41 +1,45 @@
-"""What a proposer finds in the two images, and what the encoder makes of it."""
+"""The regions that a proposer finds in the two images, with their prototypes."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.spatial.transform import Rotation
 
 from samreg.config import Config
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
-from samreg.estimation.rigid import field_scale
-from samreg.geometry import Volume
+from samreg.geometry import Grid, Volume, field_scale
 from samreg.matching import Side
 from samreg.preprocess import body_mask, cut_along, displaced, for_slices, mask_on, working_volume
 from samreg.proposals import create_proposer
 from samreg.proposals.labels import GivenLabels
 from samreg.registry import find_proposer
-from samreg.transforms import Affine
+from samreg.transforms import Affine, nearest_rotation
 from samreg.types import Labels
 
 logger = logging.getLogger(__name__)
 
 REGIONS_MM = 2.5  # of a field of view of 256 mm, and scales with it
 MODEL_SIDE, MODEL_SLICES = 256, 48  # of sampled slices
+STEP_DEG, STEP = 2.0, 0.25  # of the lattice of cuts
 
 OnProgress = Callable[[float], None]  # called with the share done, 0..1
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
-    """Reads the two images of a registration as its configuration asks.
+class RegionFinder:
+    """Finds the regions of the two images of a registration as its configuration asks.
 
     Attributes:
         fixed, moving: The images.
         config: Names proposer and encoder.
         encoder: Makes features.
         labels: Given label maps, in place of a proposer.
+        notes: What the proposer did in place of what was asked for, one sentence each; it has said so in the log.
     """
 
     fixed: Volume
@@ -43,6 +47,8 @@ class Reader:
     config: Config
     encoder: Encoder
     labels: tuple[Labels, Labels] | None = None
+    notes: list[str] = field(default_factory=list, init=False)
+    _cuts: dict[bytes, Side] = field(default_factory=dict, init=False)
 
     @property
     def proposer(self) -> str:
@@ -58,30 +64,35 @@ class Reader:
         logger.info("%d regions in the fixed image, %d in the moving one", len(fixed.rois), len(moving.rois))
         return fixed, moving
 
-    def lying_alike(self, fixed: Side, moving: Side, aligned: Affine, on_progress: OnProgress) -> Side:
+    def along(self, fixed: Side, moving: Side, aligned: Affine, on_progress: OnProgress) -> Side:
         """The moving image cut anew along the fixed slices, with the regions there, if it lies otherwise.
 
-        Slices that cross each other at an angle show few regions in common.
+        Slices that cross each other at an angle show few regions in common. The cut is made along the nearest of a
+        lattice of positions, so that estimates which hardly differ share it.
 
         Args:
             fixed, moving: Of `sides`.
             aligned: Rough fixed to moving transform.
             on_progress: Called with the share done, 0..1.
         """
-        if not self.encoder.looks_twice or moving.prototypes is None:
+        if not self.encoder.rereads_aligned or moving.prototypes is None:
             return moving
-        cut = cut_along(moving.image, fixed.image.grid, aligned)
+        cut = cut_along(moving.image, fixed.image.grid, on_lattice(aligned, fixed.image.grid))
+        if (key := cut.grid.affine.tobytes()) in self._cuts:
+            return self._cuts[key]
+        side = moving
         if cut is not moving.image:
             found = self._side(cut, None, on_progress)
             logger.info("%d regions in the moving image, cut along the fixed slices", len(found.rois))
             # The evidence stays with the image as it was acquired: the cut shows no more than the fixed one does.
-            moving = replace(moving, rois=found.rois, prototypes=found.prototypes)
+            side = replace(moving, rois=found.rois, prototypes=found.prototypes)
         elsewhere = self.encoder.encode(self._read(displaced(cut), moving.working))
-        return replace(moving, witness=pool(elsewhere, moving.rois))
+        self._cuts[key] = replace(side, displaced=pool(elsewhere, side.rois))
+        return self._cuts[key]
 
     def _side(self, image: Volume, labels: Labels | None, on_progress: OnProgress) -> Side:
         proposals = self.config.proposals
-        spacing_mm = REGIONS_MM * field_scale(self.fixed, self.moving)
+        spacing_mm = REGIONS_MM * field_scale(self.fixed.grid, self.moving.grid)
         working = working_volume(image, spacing_mm, keep_slices=proposals.per_slice)
         body = body_mask(working)
         if labels is not None:
@@ -93,6 +104,7 @@ class Reader:
         proposer = create_proposer(self.proposer, self.encoder)
         on_source = mask_on(body, working.grid, source.grid)
         rois = proposer.propose(source, on_source, proposals, on_progress=lambda s: on_progress(0.9 * s))
+        self.notes.extend(note for note in rois.notes if note not in self.notes)
         prototypes = pool(self.encoder.encode(read), rois)
         on_progress(1.0)
         return Side(image, working, body, rois, prototypes)
@@ -107,3 +119,18 @@ class Reader:
         longest_mm = max(float(grid.extent_mm[:2].max()) for grid in grids)
         finest_mm = min(float(grid.spacing_mm[:2].min()) for grid in grids)
         return for_slices(image, max(finest_mm, longest_mm / MODEL_SIDE), MODEL_SLICES)
+
+
+def on_lattice(aligned: Affine, fixed: Grid) -> Affine:
+    """The nearest rigid transform whose rotation is of whole steps, and which maps the middle of a grid to whole steps.
+
+    Steps are 2° about each axis, and a quarter of the grid's spacing.
+    """
+    turn = Rotation.from_matrix(nearest_rotation(aligned.moving_from_fixed[:3, :3])).as_rotvec(degrees=True)
+    rotation = Rotation.from_rotvec(STEP_DEG * (turn / STEP_DEG).round(), degrees=True).as_matrix()
+    middle = aligned.map_points(fixed.centre_lps[None])[0] @ fixed.direction
+    step = STEP * fixed.spacing_mm
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation
+    matrix[:3, 3] = fixed.direction @ (step * (middle / step).round()) - rotation @ fixed.centre_lps
+    return Affine(matrix)

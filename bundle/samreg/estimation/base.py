@@ -1,0 +1,151 @@
+"""What an estimator is given, and what it answers: a candidate, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+from samreg.config import EstimationConfig
+from samreg.encoders.base import Features
+from samreg.estimation.image_pair import ImagePair
+from samreg.geometry import Volume
+from samreg.matching import Matched, Side
+from samreg.rois import RoiPairs
+from samreg.transforms import Affine, Transform
+
+CandidateKind = Literal["rigid", "affine", "deformable"]
+# What a transform can be fitted to, and is then no evidence for it.
+FittedTo = Literal["information", "likeness"]
+
+PAIR_TOLERANCE_MM = 10.0  # of a field of view of 256 mm, and scales with it
+
+
+def _ignored(share: float) -> None:
+    """Progress that nobody asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A registration as its estimators see it; nothing in it changes.
+
+    Attributes:
+        images: Both images with their bodies, at the resolutions of a fit.
+        fixed, moving: The same at working resolution, with the regions found in them.
+        settings: Of the configuration.
+        matched: The pairs under a linear estimate, or (None) by appearance alone; see `pairs_under`.
+        encoded: Dense features of an image, by the encoder of the configuration; see `features`.
+        labelled: The pairs are given contours (Case 1).
+        progress: Called with the share done, 0..1.
+    """
+
+    images: ImagePair
+    fixed: Side
+    moving: Side
+    settings: EstimationConfig
+    matched: Callable[[Affine | None], Matched]
+    encoded: Callable[[Volume], Features]
+    labelled: bool = False
+    progress: Callable[[float], None] = field(default=_ignored)
+
+    @property
+    def seed(self) -> int:
+        """Of all random choices."""
+        return self.images.seed
+
+    @property
+    def device(self) -> str:
+        """Where tensors live."""
+        return self.images.device
+
+    @property
+    def tolerance_mm(self) -> float:
+        """Distance of two centroids from which on a pair counts as wrong."""
+        return PAIR_TOLERANCE_MM * self.images.scale
+
+    def pairs_under(self, transform: Transform | None) -> RoiPairs:
+        """The pairs of regions that lie together under an estimate; some are marked as held out from every fit.
+
+        A pure function of the transform, and cached. Where the moving image lies otherwise than the fixed one, its
+        regions are those of the image cut along the fixed slices.
+
+        Args:
+            transform: Fixed to moving points. A linear one is used whole, of any other its linear start. None: pairs
+                by appearance alone, wherever they lie.
+        """
+        return self.matched(linear_part(transform)).pairs
+
+    def weighed(self, pairs: RoiPairs) -> RoiPairs:
+        """The pairs with the confidences that a fit shall weigh them by."""
+        return pairs if self.settings.weight_by_confidence else pairs.equally_sure()
+
+    def features(self, volume: Volume) -> Features:
+        """Dense features of an image, on their own grid."""
+        return self.encoded(volume)
+
+    def reporting(self, progress: Callable[[float], None]) -> Problem:
+        """The same problem with other progress."""
+        return replace(self, progress=progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A transform that an estimator proposes.
+
+    Attributes:
+        transform: Fixed to moving points.
+        rests_on: What it was estimated from, a clause for the report ("81 of 112 pairs").
+        fitted: The pairs that took part in the fit, and so are no evidence for it.
+        fitted_to: The similarities that took part in the fit.
+        rivals: Score of the best estimate that ended elsewhere, relative to this one; 0 if none did, None where
+            estimates were not compared.
+        mirrored: Score of the moving image mirrored left to right, relative to this one; None where not compared.
+        notes: Sentences on choices that were made within the estimate.
+    """
+
+    transform: Transform
+    rests_on: str
+    fitted: RoiPairs | None = None
+    fitted_to: frozenset[FittedTo] = frozenset()
+    rivals: float | None = None
+    mirrored: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Abstention:
+    """No candidate.
+
+    Attributes:
+        reason: A clause ("3 pairs to fit, at least 4 are needed").
+        by_design: The estimator is not meant for such images, so nothing was lost.
+    """
+
+    reason: str
+    by_design: bool = False
+
+
+class Estimator(Protocol):
+    """Proposes a transform. A new one is a class with these two members, and a row of `registry.ESTIMATORS`."""
+
+    @property
+    def kind(self) -> CandidateKind:
+        """Of its candidates."""
+        ...
+
+    def estimate(self, problem: Problem, start: Transform) -> Candidate | Abstention:
+        """A candidate that is finer than the start, or an abstention.
+
+        Args:
+            problem: What is known.
+            start: The best transform so far, fixed to moving points; the identity at the beginning.
+        """
+        ...
+
+
+def linear_part(transform: Transform | None) -> Affine | None:
+    """The transform itself if it is linear; of a composite its last linear part; else the identity."""
+    if transform is None or isinstance(transform, Affine):
+        return transform
+    linear = [part for part in getattr(transform, "parts", ()) if isinstance(part, Affine)]
+    return linear[-1] if linear else Affine.identity()

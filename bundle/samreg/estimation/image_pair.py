@@ -1,0 +1,56 @@
+"""Two images and their bodies at the resolutions that a linear fit needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from samreg.estimation.linear import Level, make_level
+from samreg.estimation.mutual_information import PointSamples
+from samreg.geometry import Volume, field_scale
+
+RIM_MM = 8.0
+COARSE_SAMPLES = 6_000
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePair:
+    """Two images and their bodies at all the resolutions a linear fit needs.
+
+    Attributes:
+        fixed_body, moving_body: Masks as volumes of 0 and 1, on any grid of their image.
+        samples: Points read at the finest level.
+    """
+
+    fixed: Volume
+    moving: Volume
+    fixed_body: Volume
+    moving_body: Volume
+    samples: int
+    seed: int
+    device: str
+
+    def level(self, spacing_mm: float, max_voxels: int = 8_000_000) -> Level:
+        """Images and masks at one resolution."""
+        rim = RIM_MM * self.scale
+        return make_level(self.fixed, self.moving, self.fixed_body, self.moving_body, spacing_mm, rim, max_voxels)
+
+    @cached_property
+    def coarse(self) -> PointSamples:
+        return self._at(6.0 * self.scale, COARSE_SAMPLES)
+
+    @cached_property
+    def middle(self) -> PointSamples:
+        return self._at(3.0 * self.scale, max(COARSE_SAMPLES, self.samples // 3))
+
+    @cached_property
+    def fine(self) -> PointSamples:
+        return self._at(max(1.0 * self.scale, float(self.fixed.grid.spacing_mm.min())), self.samples)
+
+    @property
+    def scale(self) -> float:
+        """See `field_scale`."""
+        return field_scale(self.fixed.grid, self.moving.grid)
+
+    def _at(self, spacing_mm: float, count: int) -> PointSamples:
+        return self.level(spacing_mm).samples(count, seed=self.seed, device=self.device)

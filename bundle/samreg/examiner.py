@@ -1,0 +1,64 @@
+"""What speaks for the candidates of one registration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from samreg.estimation.base import Candidate, Problem, linear_part
+from samreg.evidence import Evidence, Examination, Second
+from samreg.metrics import why_not_invertible
+from samreg.quality import scale_is_plausible
+from samreg.rois import RoiPairs
+from samreg.transforms import Transform
+from samreg.types import TransformKind
+
+
+@dataclass(frozen=True, eq=False)
+class PairExaminer:
+    """Examines candidates by pairs that they were not fitted to, and by both images.
+
+    Attributes:
+        problem: That the candidates answer.
+        min_pairs: Fewer pairs support nothing.
+    """
+
+    problem: Problem
+    min_pairs: int
+
+    def support(self, candidate: Candidate) -> str:
+        """See `ladder.Examiner`."""
+        count = self.problem.pairs_under(candidate.transform).independent
+        if self.problem.labelled or count >= self.min_pairs:
+            return ""
+        return f"{count} regions pair up, too few to support it"
+
+    def evidence(self, candidate: Candidate, coarser: Transform, second: Second) -> tuple[Evidence, Evidence]:
+        """See `ladder.Examiner`."""
+        examination = self.examination(self._witnesses(candidate, coarser))
+        through = coarser if second == "likeness" else None
+        finer, before = (examination.evidence(t, through) for t in (candidate.transform, coarser))
+        return finer, before
+
+    def flaw(self, candidate: Candidate, kind: TransformKind) -> str:
+        """See `ladder.Examiner`."""
+        if not scale_is_plausible(candidate.transform):
+            return "it stretches the body more than anatomy allows"
+        return why_not_invertible(candidate.transform, self.problem.fixed.working.grid) if kind == "deformable" else ""
+
+    def examination(self, witnesses: RoiPairs) -> Examination:
+        """Of the two images at working resolution, with these witnesses."""
+        fixed, moving = self.problem.fixed, self.problem.moving
+        return Examination(fixed.working, moving.working, fixed.body, witnesses, self.problem.tolerance_mm)
+
+    def _witnesses(self, candidate: Candidate, coarser: Transform) -> RoiPairs:
+        """Pairs by appearance alone that the candidate was not fitted to.
+
+        They do not depend on it: the images are read as the coarser transform lays them, and at the beginning, before
+        there is one, as they are.
+        """
+        linear = linear_part(coarser)
+        unknown = linear is None or np.array_equal(linear.moving_from_fixed, np.eye(4))
+        free = self.problem.matched(None if unknown else linear).free
+        return free.apart_from(candidate.fitted) if candidate.fitted is not None else free

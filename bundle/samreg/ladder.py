@@ -1,0 +1,230 @@
+"""The ladder: climbs the estimators of a method, judges each candidate, and stays where the next one is no better.
+
+It knows neither images nor regions: what speaks for a candidate is handed in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Protocol
+
+import torch
+
+from samreg.errors import SamregError
+from samreg.estimation.base import Abstention, Candidate, Estimator, Problem
+from samreg.evidence import Evidence, Second, decide
+from samreg.result import Outcome, Step
+from samreg.transforms import Affine, Transform
+from samreg.types import TransformKind
+
+logger = logging.getLogger(__name__)
+
+KINDS: tuple[TransformKind, ...] = ("identity", "rigid", "affine", "deformable")  # each finer than those before
+
+
+class EstimatorFailed(SamregError):  # noqa: N818
+    """An estimator broke off, or answered what is no candidate."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Reached:
+    """A transform that was taken.
+
+    Attributes:
+        candidate: None for the identity that every climb starts from.
+    """
+
+    kind: TransformKind
+    transform: Transform
+    candidate: Candidate | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Climb:
+    """Where the ladder ended, and how it came there.
+
+    Attributes:
+        best: The finest transform that was taken.
+        stages: Of each kind the transform that was taken.
+        steps: One for each estimator, in their order.
+        decisions: How each candidate was judged, and choices within the estimates, one sentence each.
+        fallbacks: One sentence for each refusal and abstention of a kind that was not reached.
+        rigid: The rigid candidate, taken or not; None without one.
+    """
+
+    best: Reached
+    stages: Mapping[str, Transform]
+    steps: tuple[Step, ...]
+    decisions: tuple[str, ...]
+    fallbacks: tuple[str, ...]
+    rigid: Candidate | None = None
+
+
+class Examiner(Protocol):
+    """What speaks for a candidate and against it; takes part in no estimate."""
+
+    def support(self, candidate: Candidate) -> str:
+        """Why pairs of regions do not support a candidate at all, a clause; empty if they do."""
+        ...
+
+    def evidence(self, candidate: Candidate, coarser: Transform, second: Second) -> tuple[Evidence, Evidence]:
+        """What speaks for the candidate, and for the coarser transform that it would replace.
+
+        Args:
+            candidate: To be judged.
+            coarser: The best transform so far.
+            second: The measure that decides where witnesses do not tell.
+        """
+        ...
+
+    def flaw(self, candidate: Candidate, kind: TransformKind) -> str:
+        """Why a transform cannot be right whatever speaks for it, a clause; empty if nothing is wrong."""
+        ...
+
+
+@dataclass(eq=False)
+class _Ladder:
+    """A climb that is going on."""
+
+    examiner: Examiner
+    labelled: bool
+    best: Reached = field(default_factory=lambda: Reached("identity", Affine.identity()))
+    stages: dict[str, Transform] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    decisions: list[str] = field(default_factory=list)
+    rigid: Candidate | None = None
+    ended: str = ""
+    lost: list[tuple[TransformKind, TransformKind, str]] = field(default_factory=list)  # kind, what stayed, why
+
+    def judge(self, kind: TransformKind, candidate: Candidate) -> tuple[Outcome, str]:
+        """Take a candidate if evidence that it was not fitted to says it is better."""
+        if self.best.kind == "identity" and (why := self.examiner.support(candidate)):
+            # What is finer would rest on the same pairs.
+            self.ended = why
+            return "refused", why
+        # Mutual information is no judge of what was fitted to it, though six degrees of freedom cannot imitate anatomy.
+        second: Second = "likeness" if "information" in candidate.fitted_to and kind != "rigid" else "information"
+        finer, coarser = self.examiner.evidence(candidate, self.best.transform, second)
+        refines = self.best.kind != "identity"
+        decision = decide(finer, coarser, refines=refines, second=second, labelled=self.labelled)
+        if not decision.finer:
+            return "refused", decision.reason
+        if why := self.examiner.flaw(candidate, kind):
+            return "refused", why
+        return "taken", decision.reason
+
+    def settle(self, name: str, kind: TransformKind, candidate: Candidate, seconds: float) -> None:
+        """Judge a candidate, and write down what became of it."""
+        self.decisions += candidate.notes
+        outcome, reason = self.judge(kind, candidate)
+        before = self.best.kind
+        if outcome == "taken":
+            self.best = Reached(kind, candidate.transform, candidate)
+            self.stages[kind] = candidate.transform
+        else:
+            self.lost.append((kind, before, reason))
+        said = f"{kind} in place of {before}: {reason}" if outcome == "taken" else f"{before}, not {kind}: {reason}"
+        self.decisions.append(said)
+        logger.info("%s", said)
+        self.steps.append(Step(name, kind, outcome, reason, candidate.rests_on, seconds))
+
+    def pass_on(self, name: str, kind: TransformKind, answer: Abstention, seconds: float) -> None:
+        """Write an abstention down."""
+        if not answer.by_design:
+            self.lost.append((kind, self.best.kind, answer.reason))
+        outcome: Outcome = "not needed" if answer.by_design else "abstained"
+        self.steps.append(Step(name, kind, outcome, answer.reason, "", seconds))
+
+    def pass_over(self, name: str, kind: TransformKind) -> bool:
+        """Whether an estimator is not asked; written down if so."""
+        if self.ended:
+            self.steps.append(Step(name, kind, "not reached", self.ended))
+        elif KINDS.index(kind) <= KINDS.index(self.best.kind):
+            self.steps.append(Step(name, kind, "not needed", f"{self.best.kind} was reached"))
+        else:
+            return False
+        return True
+
+    def fallbacks(self, asked: TransformKind) -> tuple[str, ...]:
+        """What was lost of what was asked for."""
+        if self.ended:
+            return (f"{asked} → {self.best.kind}: {self.ended}",)
+        return tuple(f"{kind} → {instead}: {why}" for kind, instead, why in self.lost if kind not in self.stages)
+
+
+def climb(
+    problem: Problem,
+    estimators: Sequence[tuple[str, Estimator]],
+    examiner: Examiner,
+    asked: TransformKind,
+    *,
+    stage: Callable[[str], AbstractContextManager[Callable[[float], None]]] = lambda name: nullcontext(_ignored),
+) -> Climb:
+    """The finest transform that the evidence carries.
+
+    Each estimator starts from the best transform so far. Of several of one kind, the first that is taken ends the
+    others; a candidate that is refused leaves the transform before it in place. While nothing is taken yet, a candidate
+    that no pairs support ends the climb.
+
+    Args:
+        problem: What estimators are given.
+        estimators: With their names, in order; coarse ones first.
+        examiner: Tells what speaks for a candidate.
+        asked: The kind that was asked for.
+        stage: Opens a stage of the work by its name, and yields what tells of progress.
+
+    Raises:
+        EstimatorFailed: An estimator broke off, or answered what is no candidate.
+        SamregError: As an estimator raised it.
+    """
+    ladder = _Ladder(examiner, problem.labelled)
+    for name, estimator in estimators:
+        kind: TransformKind = estimator.kind
+        if ladder.pass_over(name, kind):
+            continue
+        started = perf_counter()
+        with stage(kind) as progress:
+            answer = _asked(name, estimator, problem.reporting(progress), ladder.best.transform)
+            seconds = perf_counter() - started
+            if isinstance(answer, Candidate):
+                if kind == "rigid":
+                    ladder.rigid = answer
+                ladder.settle(name, kind, answer, seconds)
+                continue
+        ladder.pass_on(name, kind, answer, seconds)
+    fallbacks = ladder.fallbacks(asked)
+    for sentence in fallbacks:
+        logger.warning("fall-back %s", sentence)
+    return Climb(
+        ladder.best, dict(ladder.stages), tuple(ladder.steps), tuple(ladder.decisions), fallbacks, ladder.rigid
+    )
+
+
+def _asked(name: str, estimator: Estimator, problem: Problem, start: Transform) -> Candidate | Abstention:
+    """What an estimator answers."""
+    try:
+        answer = estimator.estimate(problem, start)
+    except (SamregError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        logger.info("estimator '%s' broke off", name, exc_info=True)
+        raise EstimatorFailed(
+            f"estimator '{name}' broke off ({type(error).__name__}: {error})", "a candidate or an abstention",
+            "Leave it out of the estimators, or mend it.", reason="estimator-failed",
+        ) from error  # fmt: skip
+    if not isinstance(answer, Candidate | Abstention):
+        raise EstimatorFailed(
+            f"estimator '{name}' answered a {type(answer).__name__}", "a candidate or an abstention",
+            reason="estimator-failed",
+        )  # fmt: skip
+    return answer
+
+
+def _ignored(share: float) -> None:
+    """Progress that nobody asked for."""

@@ -1,0 +1,76 @@
+"""The matchers of the registry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from samreg.config import MatchingConfig
+from samreg.encoders.base import Encoder
+from samreg.encoders.pooling import pool
+from samreg.errors import UsageError
+from samreg.matching.base import Side
+from samreg.matching.combinations import calibrated, weigh
+from samreg.matching.selection import match, match_labels
+from samreg.matching.similarity import similarity
+from samreg.preprocess import contrast_matched, turned_like
+from samreg.rois import RoiPairs
+from samreg.transforms import Affine
+
+MOST_BY_APPEARANCE = 150
+
+
+class Prototypes:
+    """Pairs by the similarity of their prototypes, and by where they lie (SAMReg, Eq. 5-7)."""
+
+    def match(
+        self,
+        fixed: Side,
+        moving: Side,
+        encoder: Encoder,
+        config: MatchingConfig,
+        aligned: Affine | None = None,
+        *,
+        by_appearance: bool = False,
+    ) -> RoiPairs:
+        """At most K pairs as `config` counts them; by appearance up to 150 or K, whichever is more."""
+        if fixed.prototypes is None or moving.prototypes is None:
+            raise UsageError("regions without prototypes", "regions that an encoder has read")
+        prototypes = moving.prototypes
+        config = calibrated(config, encoder.calibration)
+        if by_appearance:
+            prototypes = moving.prototypes if moving.displaced is None else moving.displaced
+            config = replace(config, max_pairs=max(MOST_BY_APPEARANCE, config.max_pairs or 0), max_pairs_of="image")
+        if aligned is not None and encoder.one_contrast:
+            # Intensity statistics compare only once both images have one contrast.
+            image = contrast_matched(moving.working, fixed.working, aligned, fixed.body)
+            image = turned_like(image, fixed.working.grid, aligned)
+            prototypes = pool(encoder.encode(image), moving.rois)
+        alike = similarity(fixed.prototypes, prototypes, config.similarity)
+        return match(
+            weigh(
+                fixed.rois,
+                moving.rois,
+                alike,
+                config,
+                calibration=encoder.calibration,
+                aligned=None if by_appearance else aligned,
+                max_distance_mm=config.max_distance_mm or 0.1 * fixed.body_size_mm,
+            )
+        )
+
+
+class GivenLabels:
+    """Pairs of the regions that carry the same number in given label maps (Case 1)."""
+
+    def match(
+        self,
+        fixed: Side,
+        moving: Side,
+        encoder: Encoder,
+        config: MatchingConfig,
+        aligned: Affine | None = None,
+        *,
+        by_appearance: bool = False,
+    ) -> RoiPairs:
+        """See `match_labels`."""
+        return match_labels(fixed.rois, moving.rois)

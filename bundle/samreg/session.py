@@ -1,0 +1,161 @@
+"""A session: the models of one configuration, loaded once, for as many pairs of images as there are."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from samreg.config import Config
+from samreg.counterparts import Prompted, counterpart_of
+from samreg.device import find_device
+from samreg.encoders import EncoderStore
+from samreg.errors import UsageError
+from samreg.geometry import Volume
+from samreg.images import read_if_paths
+from samreg.pipeline import Tools, run
+from samreg.prompted import Located
+from samreg.registry import find_estimators, load
+from samreg.result import RegistrationResult
+from samreg.shipped import with_what_is_installed
+from samreg.stopwatch import Progress
+from samreg.types import Labels
+
+Image = Volume | str | Path
+
+
+class Session:
+    """Registers pairs of images with one configuration.
+
+    Device, encoder and estimators are loaded, and the weights hashed, when the first pair asks for them. Nothing of a
+    pair is kept for the next one. A session is for one thread at a time.
+
+    Args:
+        config: Everything that decides the results; default `Config()`.
+        encoders: Of other sessions, so that those with the same weights and precision share them.
+
+    Raises:
+        UsageError: The configuration asks for something that is not installed (from the first pair on).
+
+    Example:
+        >>> session = Session(Config(transform="rigid"))
+        >>> results = [session.register(fixed, moving) for fixed, moving in pairs]
+    """
+
+    def __init__(self, config: Config | None = None, *, encoders: EncoderStore | None = None) -> None:
+        self.config = config or Config()
+        self._encoders = encoders or EncoderStore()
+
+    @cached_property
+    def tools(self) -> Tools:
+        """What every registration of the session works with."""
+        config, notes = with_what_is_installed(self.config)
+        names = getattr(config.estimators, config.transform)
+        estimators = [(entry.name, load(entry)()) for entry in find_estimators(names)]
+        return Tools(config, find_device(config.device), self._encoders.of(config), estimators, notes)
+
+    def register(
+        self,
+        fixed: Image,
+        moving: Image,
+        *,
+        fixed_labels: Labels | None = None,
+        moving_labels: Labels | None = None,
+        on_progress: Progress | None = None,
+    ) -> RegistrationResult:
+        """Register a moving to a fixed image by paired regions of interest.
+
+        Args:
+            fixed, moving: Volumes, or paths that `samreg.io` reads.
+            fixed_labels, moving_labels: Label maps [i, j, k] on the images' grids; regions with the same
+                number are pairs (Case 1 of SAMReg). Both or neither.
+            on_progress: Called with the stage's name and its share done, 0..1.
+
+        Returns:
+            The result, whatever its status; see `RegistrationResult.quality`.
+
+        Raises:
+            InputRefused: The images cannot be registered.
+            UsageError: The configuration asks for something that is not there, or for more memory than there is.
+            EstimatorFailed: An estimator broke off.
+        """
+        if (fixed_labels is None) != (moving_labels is None):
+            raise UsageError("a label map of one image alone", "label maps of both images, or of neither")
+        labels = None if fixed_labels is None or moving_labels is None else (fixed_labels, moving_labels)
+        volumes = read_if_paths(fixed, moving, as_files=self.config.as_files)
+        try:
+            return run(*volumes, self.tools, labels, on_progress)
+        finally:
+            self.tools.encoder.forget()
+
+    def locate(self, fixed: Image, moving: Image, prompt: Prompted, *, on_progress: Progress | None = None) -> Located:
+        """The region that a prompt means in the fixed image, and its counterpart in the moving one.
+
+        Args:
+            fixed, moving: Volumes, or paths that `samreg.io` reads.
+            prompt: `Point`, `Box` or `GivenRoi` in the fixed image, or a point as [3] LPS mm.
+            on_progress: Called with the stage's name and its share done, 0..1.
+
+        Raises:
+            InputRefused: A prompt outside the image or on nothing, or no region that answers it.
+            UsageError: The configuration asks for something that is not there, or for more memory than there is.
+
+        Example:
+            >>> session.locate("fixed/", "moving/", Point([-12.5, 40, 88])).as_dict()["moving"]["centroid_lps_mm"]
+        """
+        volumes = read_if_paths(fixed, moving)
+
+        def register() -> RegistrationResult:
+            return self.register(*volumes, on_progress=on_progress)
+
+        try:
+            return counterpart_of(*volumes, prompt, self.tools, register, on_progress)
+        finally:
+            self.tools.encoder.forget()
+
+
+def register(
+    fixed: Image,
+    moving: Image,
+    config: Config | None = None,
+    *,
+    fixed_labels: Labels | None = None,
+    moving_labels: Labels | None = None,
+    on_progress: Progress | None = None,
+) -> RegistrationResult:
+    """Register one pair of images; of several with one configuration, `Session` loads the models once.
+
+    Args:
+        fixed, moving, fixed_labels, moving_labels, on_progress: See `Session.register`.
+        config: Everything that decides the result; default `Config()`.
+
+    Raises:
+        InputRefused: The images cannot be registered.
+        UsageError: The configuration asks for something that is not there, or for more memory than there is.
+
+    Example:
+        >>> result = samreg.register("fixed/", "moving/")
+        >>> result.transform.map_points([[0.0, 10.0, -20.0]])
+    """
+    return Session(config).register(
+        fixed, moving, fixed_labels=fixed_labels, moving_labels=moving_labels, on_progress=on_progress
+    )
+
+
+def locate(
+    fixed: Image,
+    moving: Image,
+    prompt: Prompted,
+    config: Config | None = None,
+    *,
+    on_progress: Progress | None = None,
+) -> Located:
+    """The counterpart of one place; see `Session.locate`.
+
+    Raises:
+        InputRefused: A prompt outside the image or on nothing, or no region that answers it.
+        UsageError: The configuration asks for something that is not there, or for more memory than there is.
+
+    Example:
+        >>> locate("fixed/", "moving/", Point([-12.5, 40, 88])).as_dict()["moving"]["centroid_lps_mm"]
+    """
+    return Session(config).locate(fixed, moving, prompt, on_progress=on_progress)
