@@ -147,6 +147,8 @@ REPORT = {
     "exit_code": "Of a refusal; else null.",
     "asked": "The transform asked for.",
     "kind": "The transform reached: deformable, affine, rigid or identity.",
+    "estimators": "The estimators of the method in their order: `estimator`, `kind`, `outcome` (taken, refused, abstained, "
+    "not needed, not reached), `reason`, `rests_on`, `seconds`.",
     "decisions": "How each candidate was judged against the transform before it: what was measured, its noise, and the "
     "rule that decided.",
     "fallbacks": "One sentence for each fall-back: to a coarser transform, or to fewer points at once (memory full).",
@@ -160,7 +162,7 @@ REPORT = {
     "criteria": "The quality table: `name`, `measure`, `asked`, `measured`, `unit`, `verdict`, `note`.",
     "metrics": "Similarity and agreement `before` and `after`.",
     "timings_s": "Seconds by stage.",
-    "peak_memory_mb": "Peak memory of the process.",
+    "peak_memory_mb": "Peak memory of the run (where the system cannot tell it apart, of the process).",
     "device": "Where it was computed.",
     "threads": "How many were used on the CPU.",
     "versions": "Of samreg and the packages that decide the result.",

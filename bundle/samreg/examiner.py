@@ -61,4 +61,6 @@ class PairExaminer:
         linear = linear_part(coarser)
         unknown = linear is None or np.array_equal(linear.moving_from_fixed, np.eye(4))
         free = self.problem.matched(None if unknown else linear).free
-        return free.apart_from(candidate.fitted) if candidate.fitted is not None else free
+        if candidate.fitted is not None:
+            return free.apart_from(candidate.fitted)
+        return free.held_out if unknown else free

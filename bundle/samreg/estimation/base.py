@@ -95,7 +95,8 @@ class Candidate:
     Attributes:
         transform: Fixed to moving points.
         rests_on: What it was estimated from, a clause for the report ("81 of 112 pairs").
-        fitted: The pairs that took part in the fit, and so are no evidence for it.
+        fitted: The pairs that took part in the fit, and so are no evidence for it; None: none but pairs by appearance
+            alone that are not held out.
         fitted_to: The similarities that took part in the fit.
         rivals: Score of the best estimate that ended elsewhere, relative to this one; 0 if none did, None where
             estimates were not compared.

@@ -39,15 +39,13 @@ class DenseRigid:
         """See `Estimator`."""
         images = problem.images
         starts = edge_starts(images) + plain_starts(images)
-        pairs = problem.pairs_under(None).fitted
-        if (found := _consensus(problem, pairs)) is not None:
+        if (found := _consensus(problem, problem.pairs_under(None).fitted)) is not None:
             starts.insert(0, Start("pairs", found))
         fit = fit_rigid(images, starts, on_progress=lambda share: problem.progress(0.9 * share))
         alike = fit.rivals is not None and fit.rivals >= 1 - ALIKE
         return Candidate(
             _rigid(fit.moving_from_fixed),
             f"mutual information, from {fit.origin}",
-            fitted=pairs,
             fitted_to=frozenset({"information"}),
             rivals=fit.rivals,
             mirrored=None if images.fixed.grid.is_2d else mirror_ratio(images, fit.moving_from_fixed),
@@ -66,18 +64,16 @@ class RigidFromPairs:
     def estimate(self, problem: Problem, start: Transform) -> Candidate | Abstention:
         """See `Estimator`."""
         free = problem.pairs_under(None)
-        matrix = _consensus(problem, free.fitted)
+        matrix, count = _consensus(problem, free.fitted), len(free.fitted)
         if matrix is None:
-            return Abstention(f"too few of {len(free.fitted)} pairs agree on one rigid transform")
-        fitted = free.fitted
+            return Abstention(f"too few of {count} pairs agree on one rigid transform")
         for _ in range(PAIR_ROUNDS):
             pairs = problem.weighed(problem.pairs_under(_rigid(matrix)).apart_from(free.held_out))
             if len(pairs) >= LEAST_PAIRS:
-                matrix, fitted = _fitted(problem, matrix, pairs, "rigid"), pairs
+                matrix, count = _fitted(problem, matrix, pairs, "rigid"), len(pairs)
         return Candidate(
             _rigid(in_plane(matrix, problem.images.fixed, problem.images.moving)),
-            f"{len(fitted)} pairs",
-            fitted=fitted,
+            f"{count} pairs",
         )
 
 

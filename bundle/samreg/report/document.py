@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -20,7 +21,7 @@ from samreg.report.images import image_json, with_notes
 if TYPE_CHECKING:
     from samreg.result import RegistrationResult
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 NOTICE = (
     "Unverified output of an algorithm. This software is not a cleared medical device: "
     "a qualified person must check every result before it is used."
@@ -47,6 +48,7 @@ def report_json(
         "reasons": list(quality.reasons),
         "asked": result.asked,
         "kind": result.kind,
+        "estimators": [asdict(step) | {"seconds": round(step.seconds, 3)} for step in result.steps],
         "decisions": list(result.decisions),
         "fallbacks": list(result.fallbacks),
         "method": result.config.method,
@@ -154,6 +156,7 @@ def _blank() -> dict[str, Any]:
         "exit_code": None,
         "asked": None,
         "kind": None,
+        "estimators": [],
         "decisions": [],
         "fallbacks": [],
         "method": None,
