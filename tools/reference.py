@@ -147,7 +147,7 @@ REPORT = {
     "exit_code": "Of a refusal; else null.",
     "asked": "The transform asked for.",
     "kind": "The transform reached: deformable, affine, rigid or identity.",
-    "estimators": "The estimators of the method in their order: `estimator`, `kind`, `outcome` (taken, refused, abstained, "
+    "estimators": "The estimators of the method in order: `estimator`, `kind`, `outcome` (taken, refused, abstained, "
     "not needed, not reached), `reason`, `rests_on`, `seconds`.",
     "decisions": "How each candidate was judged against the transform before it: what was measured, its noise, and the "
     "rule that decided.",

@@ -21,9 +21,14 @@ from samreg.types import Mask
 # What a fit moves: a stationary velocity field, whose flow does not fold, or the displacement itself (SAMReg, Eq. 10).
 Parametrisation = Literal["velocity", "displacement"]
 
-POINTS_PER_ROI = 500
-DENSE_POINTS = 40_000
-SQUARINGS = 6
+# Chosen on phantoms (docs/performance.md).
+POINTS_PER_ROI = 500  # drawn anew for each step
+DENSE_POINTS = 40_000  # likewise
+STEP = 0.12  # of the images' spacing that a cell moves at first; longer ones would leap over what is compared
+LAST_STEP = 0.1  # of the first
+SOFTNESS = 0.4  # of the control spacing: of the masks' edges
+LEVELS = ((4, 1.0), (2, 0.5), (1, 0.1))  # times the finest spacing, and the share of the pairs' weight
+SQUARINGS = 6  # of the velocity: its flow is that of 64 equal steps
 DAMPING = 0.02
 
 
@@ -50,10 +55,7 @@ def levels(config: EstimationConfig, detail: float = 1.0) -> list[FieldLevel]:
         detail: Divides the spacing of the images, not that of the velocity's grid.
     """
     fine = config.finest_spacing_mm
-    return [
-        FieldLevel(f * fine / (2 * detail), f * fine, f * fine / 2.5, share)
-        for f, share in ((4, 1.0), (2, 0.5), (1, 0.1))
-    ]
+    return [FieldLevel(f * fine / (2 * detail), f * fine, SOFTNESS * f * fine, share) for f, share in LEVELS]
 
 
 def fit_field(
@@ -143,11 +145,11 @@ def _descend(
     flat = torch.as_tensor(fixed.direction[:, 2]).to(field) if fixed.is_2d else None
     stiffness = torch.eye(3).to(field) if direct else _stiffness(grid).to(field)
     parameter = field.clone().requires_grad_(True)
-    step = 0.12 * level.image_mm  # longer ones would leap over what is compared
+    step = STEP * level.image_mm
     # Adam moves a cell that nothing pulls by as much as any other, in the direction that the last digit gives it. The
     # damping keeps steps in proportion to gradients where these are small; a mean over the grid falls with its size.
     optimiser = torch.optim.Adam([parameter], lr=step, eps=DAMPING / grid.size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.iterations, 0.1 * step)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.iterations, LAST_STEP * step)
     for _ in range(config.iterations):
         v = _within_plane(parameter * window, flat)
         u = v if direct else integrate_velocity(v, grid, SQUARINGS)

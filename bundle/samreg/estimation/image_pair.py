@@ -9,7 +9,9 @@ from samreg.estimation.linear import Level, make_level
 from samreg.estimation.mutual_information import PointSamples
 from samreg.geometry import Volume, field_scale
 
-RIM_MM = 8.0
+# Chosen on phantoms and real heads, of a field of view of 256 mm, and scale with it.
+RIM_MM = 8.0  # around the body, so that its outline counts
+COARSE_MM, MIDDLE_MM, FINE_MM = 6.0, 3.0, 1.0  # spacing of the images that a fit compares, one after the other
 COARSE_SAMPLES = 6_000
 
 
@@ -37,15 +39,15 @@ class ImagePair:
 
     @cached_property
     def coarse(self) -> PointSamples:
-        return self._at(6.0 * self.scale, COARSE_SAMPLES)
+        return self._at(COARSE_MM * self.scale, COARSE_SAMPLES)
 
     @cached_property
     def middle(self) -> PointSamples:
-        return self._at(3.0 * self.scale, max(COARSE_SAMPLES, self.samples // 3))
+        return self._at(MIDDLE_MM * self.scale, max(COARSE_SAMPLES, self.samples // 3))
 
     @cached_property
     def fine(self) -> PointSamples:
-        return self._at(max(1.0 * self.scale, float(self.fixed.grid.spacing_mm.min())), self.samples)
+        return self._at(max(FINE_MM * self.scale, float(self.fixed.grid.spacing_mm.min())), self.samples)
 
     @property
     def scale(self) -> float:

@@ -24,6 +24,7 @@ TILTS_DEG = (-40.0, -20.0, 20.0, 40.0)
 PICTURE_TILTS_DEG = (*TILTS_DEG, -90.0, 90.0, 180.0)  # a slide may lie any way round
 SEARCH_MM = 8.0
 MAX_SEARCH_VOXELS = 2e7
+DISTINCT_MM = 5.0  # on average over the body: alignments that end nearer to each other are one
 ALIKE = 1e-4  # share of a score by which starts may differ and still count as equal: mirror and rotation symmetry
 
 _Ended = tuple[float, Matrix4, str]  # score, matrix, and the origin of its start
@@ -171,12 +172,12 @@ def _ranked(ended: list[_Ended], pair: ImagePair) -> list[_Ended]:
 
 
 def _distinct(ended: list[_Ended], pair: ImagePair) -> list[_Ended]:
-    """Entries that take the body's points to different places (more than 5 mm apart on average)."""
+    """Entries that take the body's points to different places (more than DISTINCT_MM apart on average)."""
     points = pair.coarse.points[::50].cpu().numpy()
     kept: list[_Ended] = []
     for entry in ended:
         apart = [np.linalg.norm(transform_points(entry[1] - k[1], points), axis=1).mean() for k in kept]
-        if all(distance > 5.0 * pair.scale for distance in apart):
+        if all(distance > DISTINCT_MM * pair.scale for distance in apart):
             kept.append(entry)
     return kept
 
