@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -72,9 +71,3 @@ class Synthesis:
         visible &= scene.regions[:, None]
         matched = visible.all(1) & scene.matched
         return Pairs(images, scene.labels, scene.within, visible, matched, places, same)
-
-    def batches(self, seed: int, batch: int, size: int, device: torch.device | str = "cpu") -> Iterator[Pairs]:
-        """Batches without end."""
-        draw = Draw(seed, device)
-        while True:
-            yield self.draw(draw, batch, size)
