@@ -55,6 +55,9 @@ def locate(
         config: Everything that decides the result; default `Config()`.
         on_progress: Called with the stage's name and its fraction done, 0..1.
 
+    Returns:
+        Both regions with their confidence, and the runner-up.
+
     Raises:
         InputRefused: A prompt outside the image or on nothing, or no region that answers it.
         UsageError: The configuration asks for something that is not there, or for more memory than there is.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from samreg.training.synthesis.appearance import SAME_CONTRAST, AppearanceFamily, draw_appearance
