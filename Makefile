@@ -19,7 +19,7 @@ help:
 	@echo "make bench                       time and memory; FIXED=dir MOVING=dir for your own"
 	@echo "make map                         the container image and its bill of materials, into build/map"
 	@echo "make map-run                     run the image in a sandbox; FIXED=dir MOVING=dir OUT=dir"
-	@echo "make docs                        write the generated tables of docs/ anew"
+	@echo "make docs                        write what is generated in docs/ anew: tables, diagram, API reference"
 
 demo: $(VENV)/.installed
 	$(PY) tools/demo.py $(if $(FIXED),--fixed "$(FIXED)") $(if $(MOVING),--moving "$(MOVING)") --out "$(OUT)"
@@ -55,6 +55,8 @@ map-run:
 
 docs: $(VENV)/.installed
 	$(PY) tools/reference.py --write
+	$(PY) tools/rooms.py --write
+	$(PY) tools/api.py --write
 
 clean:
 	rm -rf $(VENV) demo build dist bundle/*.egg-info

@@ -7,24 +7,23 @@ python tools/reference.py            # exit 1 if a document has other ones
 from __future__ import annotations
 
 import argparse
-import inspect
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import generated
+from docstrings import parsed
+
 from samreg import config, registry, report
 from samreg.cli import build_parser
 from samreg.refusals import GROUPS
 from samreg.sam.family import FAMILY
 
-DOCS = Path(__file__).parents[1] / "docs"
 
-
-def tables() -> dict[str, dict[str, str]]:
-    """Each generated part of each document, by the name in its marker."""
+def documents() -> dict[Path, str]:
+    """The text of each document with its generated parts made anew."""
     reference = {
         "options": options(),
         "configuration": configuration(),
@@ -32,7 +31,8 @@ def tables() -> dict[str, dict[str, str]]:
         "family": family_rows(),
         "report": report_fields(),
     }
-    return {"reference.md": reference, "refusals.md": {"refusals": refusals()}}
+    parts = {"reference.md": reference, "refusals.md": {"refusals": refusals()}}
+    return {generated.DOCS / name: generated.with_parts(generated.DOCS / name, part) for name, part in parts.items()}
 
 
 def options() -> str:
@@ -76,15 +76,16 @@ def configuration() -> str:
 
 
 def _keys(part: Any, prefix: str) -> list[str]:
-    meanings = _attributes(type(part))
+    meanings = parsed(type(part).__doc__).names("Attributes")
     rows = []
     for item in fields(part):
         value = getattr(part, item.name)
         if is_dataclass(value):
-            rows += _keys(value, f"{item.name}.")
+            rows += _keys(value, f"{prefix}{item.name}.")
         else:
             shown = "none" if value is None else str(value).lower() if isinstance(value, bool) else value
-            rows.append(f"| `{prefix}{item.name}` | {shown} | {meanings.get(item.name, TOP.get(item.name, ''))} |")
+            meaning = (meanings.get(item.name) or TOP[item.name]).replace("|", "\\|")
+            rows.append(f"| `{prefix}{item.name}` | {shown} | {meaning} |")
     return rows
 
 
@@ -97,18 +98,6 @@ TOP = {
     "device": "auto, cpu, cuda or cuda:N.",
     "seed": "Of the random choices.",
 }
-
-
-def _attributes(cls: type) -> dict[str, str]:
-    """Meanings from the "Attributes:" part of a docstring; "a, b: text" serves both names."""
-    text = inspect.cleandoc(cls.__doc__ or "")
-    _, _, block = text.partition("Attributes:\n")
-    meanings: dict[str, str] = {}
-    for entry in re.split(r"\n(?=    \w)", block.split("\n\n")[0]):
-        names, _, meaning = entry.strip().partition(": ")
-        for name in names.split(", "):
-            meanings[name] = " ".join(meaning.split()).replace("|", "\\|")
-    return meanings
 
 
 def registry_rows() -> str:
@@ -196,33 +185,5 @@ def refusals() -> str:
     return "\n\n".join(parts)
 
 
-def rewritten(document: Path, tables: dict[str, str]) -> str:
-    """The text of a document with its generated parts made anew."""
-    text = document.read_text(encoding="utf-8")
-    for name, table in tables.items():
-        start, end = f"<!-- generated: {name} -->", "<!-- end -->"
-        pattern = re.compile(re.escape(start) + r".*?" + re.escape(end), re.DOTALL)
-        if not pattern.search(text):
-            raise SystemExit(f"docs/{document.name} lacks the marker {start}")
-        text = pattern.sub(lambda _, s=start, t=table, e=end: f"{s}\n{t}\n{e}", text, count=1)
-    return text
-
-
-def main() -> int:
-    """Write the documents, or say which are out of date."""
-    write = sys.argv[1:] == ["--write"]
-    stale = []
-    for name, parts in tables().items():
-        new = rewritten(DOCS / name, parts)
-        if new != (DOCS / name).read_text(encoding="utf-8"):
-            stale.append(f"docs/{name}")
-            if write:
-                (DOCS / name).write_text(new, encoding="utf-8")
-    if stale and not write:
-        print(f"{' and '.join(stale)} out of date: run `make docs`")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(generated.main(documents()))

@@ -180,7 +180,9 @@ class QualityConfig:
     """Tolerances of the gate (AAPM TG-132 where it gives one).
 
     Attributes:
-        min_pairs: Fewer pairs cannot judge the result: REVIEW.
+        min_pairs: ROI pairs that must agree with the result, those that share a region counted once; where fewer do,
+            the status is FAIL. Where fewer are found at all, the result stays at the identity. With given label maps
+            one pair is enough, whatever this says.
         mean_error_mm, max_error_mm: Deformable error tolerated (TG-132).
         min_dice: Of given contours.
         max_inverse_error_vox: Forward then backward.
@@ -290,7 +292,18 @@ class Config:
 
     @staticmethod
     def load(path: str | Path, base: Config | None = None) -> Config:
-        """A configuration from a YAML or JSON file; what it leaves out stays as in `base`."""
+        """A configuration from a YAML or JSON file.
+
+        Args:
+            path: The file.
+            base: What the file leaves out stays as it is here; None: as in `Config()`.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            UsageError: The file cannot be read, or holds an unknown key, a wrong type or a value out of range.
+        """
         try:
             values = _read(Path(path))
         except _NOT_YAML as error:
@@ -324,6 +337,12 @@ def _read(path: Path) -> Any:
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values by dotted keys ("matching.max_pairs") as nested ones; keys without a dot stay as they are.
+
+    Args:
+        values: By dotted keys.
+
+    Returns:
+        Values as `Config.with_values` takes them.
 
     Raises:
         UsageError: A key that is a value and a group of keys at once.

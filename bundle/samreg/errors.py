@@ -99,7 +99,14 @@ def _slug(name: str) -> str:
 
 @contextmanager
 def reading(role: str) -> Iterator[None]:
-    """A block that reads the "fixed" or the "moving" image of a pair: its refusals say so."""
+    """A block that reads one image of a pair: its refusals say which.
+
+    Args:
+        role: "fixed" or "moving".
+
+    Raises:
+        InputRefused: That of the block, with its role.
+    """
     try:
         yield
     except InputRefused as error:

@@ -16,13 +16,28 @@ from samreg.types import Labels, Mask, Points
 
 
 def dice(a: Mask, b: Mask) -> float:
-    """Overlap 2 |a ∩ b| / (|a| + |b|); NaN if both are empty."""
+    """Overlap of two masks, 2 |a ∩ b| / (|a| + |b|).
+
+    Args:
+        a, b: bool, of one shape.
+
+    Returns:
+        0..1; NaN if both are empty.
+    """
     total = int(a.sum()) + int(b.sum())
     return 2 * int((a & b).sum()) / total if total else float("nan")
 
 
 def hausdorff95_mm(a: Mask, b: Mask, grid: Grid) -> float:
-    """The greater of the two 95th percentiles of surface distances, in mm; NaN if either is empty."""
+    """The greater of the two 95th percentiles of surface distances.
+
+    Args:
+        a, b: bool [i, j, k] on the grid.
+        grid: Of both masks.
+
+    Returns:
+        Distance in mm; NaN if either mask is empty.
+    """
     if not a.any() or not b.any():
         return float("nan")
     both = np.argwhere(a | b)
@@ -40,7 +55,14 @@ def hausdorff95_mm(a: Mask, b: Mask, grid: Grid) -> float:
 
 
 def normalised_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson correlation of two samples; NaN for a constant one."""
+    """Pearson correlation of two samples.
+
+    Args:
+        a, b: Values of one shape.
+
+    Returns:
+        -1..1; NaN where a sample is constant or has fewer than two values.
+    """
     if a.size < 2 or a.std() == 0 or b.std() == 0:
         return float("nan")
     return float(np.corrcoef(a.astype(np.float64), b.astype(np.float64))[0, 1])
@@ -50,6 +72,13 @@ def jacobian_measures(determinant: np.ndarray, mask: Mask) -> dict[str, float]:
     """Least and greatest determinant, share at or below zero, and SDlogJ in a mask.
 
     SDlogJ is the standard deviation of log(clip(det + 3)), as in Learn2Reg (Hering et al., IEEE TMI 2022).
+
+    Args:
+        determinant: [i, j, k] of the transform's Jacobian.
+        mask: bool [i, j, k]; an empty one stands for the whole grid.
+
+    Returns:
+        `jacobian_min`, `jacobian_max`, `folding_share` (0..1) and `sd_log_jacobian`.
     """
     values = determinant[mask] if mask.any() else determinant.ravel()
     return {
@@ -61,14 +90,30 @@ def jacobian_measures(determinant: np.ndarray, mask: Mask) -> dict[str, float]:
 
 
 def inverse_error_mm(transform: Transform, inverse: Transform, points: Points) -> np.ndarray:
-    """Distance [n] of fixed points from where forward and then backward takes them, in mm."""
+    """Distance of fixed points from where forward and then backward takes them.
+
+    Args:
+        transform: Fixed points to moving points.
+        inverse: Moving points to fixed points.
+        points: [n, 3] LPS mm in the fixed image.
+
+    Returns:
+        [n] mm.
+    """
     return np.linalg.norm(inverse.map_points(transform.map_points(points)) - points, axis=-1)
 
 
 def why_not_invertible(transform: Transform, grid: Grid) -> str:
-    """What keeps a transform from being invertible on a grid, in words; empty if nothing does.
+    """What keeps a transform from being invertible on a grid.
 
     Close to a fold the inverse exists, but no field of vectors holds it: there and back must end within a voxel.
+
+    Args:
+        transform: Fixed points to moving points.
+        grid: In the fixed image's space.
+
+    Returns:
+        The reason in words ("it folds"); empty if the transform is invertible.
     """
     if not float(transform.jacobian_determinant(grid).min()) > 0:
         return "it folds"
@@ -81,7 +126,14 @@ def why_not_invertible(transform: Transform, grid: Grid) -> str:
 
 
 def target_registration_error_mm(transform: Transform, fixed: Points, moving: Points) -> np.ndarray:
-    """Distance [n] of mapped fixed landmarks from their moving counterparts, in mm.
+    """Distance of mapped fixed landmarks from their moving counterparts.
+
+    Args:
+        transform: Fixed points to moving points.
+        fixed, moving: [n, 3] LPS mm; the same row is the same place.
+
+    Returns:
+        [n] mm.
 
     Raises:
         InputRefused: The lists differ in length.
@@ -92,7 +144,15 @@ def target_registration_error_mm(transform: Transform, fixed: Points, moving: Po
 
 
 def pair_dice(pairs: RoiPairs, transform: Transform) -> np.ndarray:
-    """Overlap [n] of each pair's fixed region with its moving region pulled through the transform."""
+    """Overlap (Dice) of each pair's fixed region with its moving region pulled through the transform.
+
+    Args:
+        pairs: n paired regions.
+        transform: Fixed points to moving points.
+
+    Returns:
+        [n] 0..1 in order of the pairs.
+    """
     out = np.zeros(len(pairs))
     apart = pair_distance_mm(pairs, transform)
     for n, pair in enumerate(pairs):
@@ -123,16 +183,33 @@ def _reach_of(roi: Roi) -> np.ndarray:
 
 
 def pair_distance_mm(pairs: RoiPairs, transform: Transform) -> np.ndarray:
-    """Distance [n] of each mapped fixed centroid from the moving centroid, in mm."""
+    """Distance of each pair's mapped fixed centroid from its moving centroid.
+
+    Args:
+        pairs: n paired regions.
+        transform: Fixed points to moving points.
+
+    Returns:
+        [n] mm in order of the pairs.
+    """
     return target_registration_error_mm(transform, pairs.fixed.centroids_lps(), pairs.moving.centroids_lps())
 
 
 def evaluate_labels(
     transform: Transform, fixed_labels: Labels, fixed_grid: Grid, moving_labels: Labels, moving_grid: Grid
 ) -> dict[str, Any]:
-    """Dice, HD95 (mm) and centroid distance (mm) of each label, moving labels warped to the fixed grid (nearest).
+    """Dice, HD95 and centroid distance of each label, moving labels warped to the fixed grid (nearest).
 
-    A label absent from either map has NaN and does not count in the means.
+    Args:
+        transform: Fixed points to moving points.
+        fixed_labels: [i, j, k] integers on the fixed grid; 0 is background.
+        fixed_grid: Of the fixed labels.
+        moving_labels: [i, j, k] integers on the moving grid, equal numbers for equal structures.
+        moving_grid: Of the moving labels.
+
+    Returns:
+        `labels`: `dice`, `hd95_mm` and `centroid_distance_mm` by number; `mean`: their means. A label absent from
+        either map has NaN and does not count in the means.
     """
     warped = transform.warp(Volume(moving_labels, moving_grid), fixed_grid, interpolation="nearest")
     numbers = sorted(set(np.unique(fixed_labels).tolist()) | set(np.unique(moving_labels).tolist()))
@@ -162,7 +239,8 @@ def evaluate_landmarks(
     """Target registration error: mean, median, maximum, and each landmark; beside it that of the identity.
 
     Args:
-        fixed, moving: [n, 3] LPS mm.
+        transform: Fixed points to moving points.
+        fixed, moving: [n, 3] LPS mm; the same row is the same place.
         moving_grid: Of the image that the moving landmarks were set on in pixels; then errors are given in
             its pixels too, and relative to its diagonal (rTRE of Borovec et al., IEEE TMI 39(10), 2020).
 

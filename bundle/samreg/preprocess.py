@@ -1,4 +1,4 @@
-"""Images made ready for matching: body mask, normalised intensities, working resolution."""
+"""Images made ready for matching: body mask, contrast, working resolution."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
+from skimage.filters import threshold_otsu
 
 from samreg.geometry import Grid, Volume, resample
 from samreg.transforms import Affine, Transform, nearest_rotation
@@ -151,15 +152,6 @@ def mask_on(mask: Mask, source: Grid, target: Grid) -> Mask:
     return resample(mask.astype(np.uint8), source, target, mode="nearest") > 0
 
 
-def normalised(volume: Volume, mask: Mask | None = None) -> np.ndarray:
-    """Intensities scaled so that the 1st and 99th percentile of the body are 0 and 1, clipped, float32."""
-    inside = volume.voxels if mask is None or not mask.any() else volume.voxels[mask]
-    low, high = np.percentile(inside, (1, 99))
-    if high <= low:
-        return np.zeros(volume.grid.shape, np.float32)
-    return ((volume.voxels - low) / (high - low)).clip(0, 1).astype(np.float32)
-
-
 def contrast_matched(moving: Volume, fixed: Volume, aligned: Transform, fixed_body: Mask) -> Volume:
     """The moving image with each grey value replaced by the mean fixed value found at the same place.
 
@@ -204,12 +196,7 @@ def _largest_parts(mask: Mask) -> Mask:
 
 
 def _otsu(values: np.ndarray) -> float:
-    """Otsu's threshold (IEEE Trans SMC 9(1), 1979)."""
+    """Otsu's threshold: the edge between two of 128 bins that separates the two classes best."""
     counts, edges = np.histogram(values, 128)
-    centres = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)[:-1]
-    total = np.cumsum(counts * centres)
-    mean_below = total[:-1] / np.maximum(below, 1)
-    mean_above = (total[-1] - total[:-1]) / np.maximum(counts.sum() - below, 1)
-    between = below * (counts.sum() - below) * (mean_below - mean_above) ** 2
-    return float(edges[1:-1][between.argmax()])
+    # The upper edges stand in place of the bin centres, so that a whole bin lies on one side of the threshold.
+    return float(threshold_otsu(hist=(counts, edges[1:])))

@@ -183,10 +183,6 @@ class RoiSet:
             out["label"] = roi.label
         return out
 
-    def subset(self, indices: Iterable[int]) -> RoiSet:
-        """The regions at these positions."""
-        return RoiSet(self.grid, tuple(self.rois[i] for i in indices))
-
 
 @dataclass(frozen=True, eq=False)
 class RoiPair:
@@ -256,10 +252,6 @@ class RoiPairs:
     def independent(self) -> int:
         """Number of pairs, those that share a region counted once."""
         return sum(not p.group for p in self.pairs) + len({p.group for p in self.pairs if p.group})
-
-    def first(self, count: int) -> RoiPairs:
-        """The first pairs, at most so many."""
-        return replace(self, pairs=self.pairs[:count])
 
     def equally_sure(self) -> RoiPairs:
         """The pairs, all with confidence 1."""

@@ -122,6 +122,9 @@ def configured(
         file: YAML or JSON file.
         options: Keys of `Config`; None leaves a key as it is.
 
+    Returns:
+        The default configuration with the values of the preset, the file and the options over it.
+
     Raises:
         UsageError: An unknown preset, key or value.
     """

@@ -1,6 +1,5 @@
 """The rooms of the house: who may import whom, and what the wheel ships."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -8,11 +7,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import rooms
+from rooms import LIBRARY, imported_room, imports, modules, room_of
 
 ROOT = Path(__file__).parents[2]
-LIBRARY = ROOT / "bundle" / "samreg"
 
-# A module imports only from rooms above its own (or its own).
+# A module imports only from rooms above its own, or from its own row.
 ROOMS = (
     ("errors", "refusals", "types", "shipped", "metadata"),
     ("threads", "whole_data"),
@@ -57,48 +57,62 @@ RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 FORBIDDEN = ("holoscan", "monai.deploy", "operators", "app")
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
-
-
-def modules() -> list[Path]:
-    return sorted(p for p in LIBRARY.rglob("*.py") if p != LIBRARY / "__init__.py")
-
-
-def imports(path: Path, typing_too: bool = False) -> set[str]:
-    """Full names of the modules that a file imports, at its top or inside functions."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    if not typing_too:
-        tree = WithoutTyping().visit(tree)
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name} imports relatively"
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return names
-
-
-class WithoutTyping(ast.NodeTransformer):
-    """Drops `if TYPE_CHECKING:`, which nothing imports at run time."""
-
-    def visit_If(self, node: ast.If) -> ast.AST:
-        return ast.Pass() if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
-
-
 def test_a_module_imports_from_rooms_above_alone():
     wrong = []
     for path in modules():
         for name in imports(path):
-            room = name.removeprefix("samreg.").split(".")[0]
-            if name.startswith("samreg.") and RANK.get(room, -1) > RANK[room_of(path)]:
+            if RANK.get(imported_room(name), -1) > RANK[room_of(path)]:
                 wrong.append(f"{path.relative_to(LIBRARY)} imports {name}")
     assert not wrong
 
 
-def test_every_module_has_a_room():
-    assert {room_of(path) for path in modules()} <= set(RANK)
+def test_every_room_has_a_row():
+    assert rooms.rooms().keys() == RANK.keys()
+
+
+def test_no_rooms_import_each_other_in_a_circle():
+    floors = rooms.layers(rooms.rooms())
+    assert sorted(room for floor in floors for room in floor) == sorted(RANK)
+
+
+def test_a_circle_is_told_by_its_rooms():
+    with pytest.raises(SystemExit, match=r"a → b → c → a|b → c → a → b|c → a → b → c"):
+        rooms.parts({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+
+
+def test_the_diagram_leaves_out_what_follows_from_other_arrows():
+    graph = {"a": set(), "b": {"a"}, "c": {"a", "b"}, "d": {"a"}}
+    assert rooms.reduced(graph) == {"a": set(), "b": {"a"}, "c": {"b"}, "d": {"a"}}
+    assert rooms.layers(graph) == [["a"], ["b", "d"], ["c"]]
+
+
+def test_imports_for_types_alone_are_no_arrows(tmp_path: Path):
+    source = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from samreg.io import Roles\n"
+    (tmp_path / "a.py").write_text(source + "def f():\n    import samreg.rois\n")
+    assert {imported_room(name) for name in imports(tmp_path / "a.py")} == {"", "rois"}
+    assert {imported_room(name) for name in imports(tmp_path / "a.py", typing_too=True)} == {"", "rois", "io"}
+
+
+# A room in the first column reaches a module whose name starts as in the second by the registry alone.
+BY_THE_REGISTRY = (
+    ("matching", "samreg.proposals."),
+    ("matching", "samreg.encoders.models"),
+    ("proposals", "samreg.sam"),
+    ("proposals", "samreg.embedded"),
+    ("prompted", "samreg.sam"),
+    ("prompted", "samreg.embedded"),
+    pytest.param(
+        "pipeline",
+        "samreg.estimation.",
+        marks=pytest.mark.xfail(strict=True, reason="The pipeline still calls the fits by name."),
+    ),
+)
+
+
+@pytest.mark.parametrize(("room", "module"), BY_THE_REGISTRY)
+def test_what_the_registry_lists_is_reached_by_the_registry(room: str, module: str):
+    wrong = {name for path in modules() if room_of(path) == room for name in imports(path) if name.startswith(module)}
+    assert {name for name in wrong if not name.startswith(f"{module}base.")} == set()
 
 
 def test_the_core_never_imports_what_stands_above_the_library():

@@ -10,6 +10,7 @@ from samreg.geometry import Grid
 from samreg.matching import link_slices, match, shape_similarity, similarity, weigh, with_held_out
 from samreg.matching.adaptive import least_margin
 from samreg.matching.assignment import assign
+from samreg.matching.groups import groups_of
 from samreg.rois import Roi, RoiPair, RoiPairs, RoiSet
 
 GRID = Grid.from_axes((60, 60, 12), (2.0, 2.0, 4.0), (-60, -60, -24))
@@ -77,6 +78,11 @@ def test_the_paper_ranks_by_similarity_and_we_by_confidence():
     assert indices(by_score, fixed, moving) == [(0, 0)]
     by_confidence = match(weigh(fixed, moving, alike, replace(PAPER, max_pairs=1, rank_by="confidence")))
     assert indices(by_confidence, fixed, moving) == [(2, 2)]
+
+
+def test_what_shares_a_key_is_one_group_also_by_way_of_others():
+    assert groups_of(["a", "", "b", "c", "d", "ab", "ce"]) == [1, 0, 1, 2, 0, 1, 2]
+    assert groups_of([]) == []
 
 
 def test_pairs_of_a_shared_region_are_one_group():

@@ -19,7 +19,6 @@ from torch.nn.functional import gelu, grid_sample, interpolate, normalize, pad, 
 
 POSITIVE, NEGATIVE, CORNER_LOW, CORNER_HIGH, INSIDE, NO_PROMPT = range(6)
 MASKS = 3  # of a prompt
-STRIDE = 16  # sides of an image are a multiple of it
 EMBEDDING_STRIDE = 4
 MASK_STRIDE = 2
 _SLOPE = 5.0  # so that a hidden unit can change within a small region

@@ -228,7 +228,14 @@ class Grid:
 
 
 def finest_spacing_mm(grid: Grid) -> float:
-    """The smallest spacing along the axes of more than one voxel."""
+    """The smallest spacing along the axes of more than one voxel.
+
+    Args:
+        grid: Of one voxel along every axis: all axes count.
+
+    Returns:
+        Spacing in mm.
+    """
     return float(grid.spacing_mm[list(grid.active_axes) or [0, 1, 2]].min())
 
 
@@ -239,7 +246,15 @@ def _flat(matrix: np.ndarray) -> bool:
 
 
 def transform_points(matrix: Matrix4, points: np.ndarray) -> np.ndarray:
-    """A homogeneous [4, 4] matrix applied to points [..., 3]."""
+    """A homogeneous matrix applied to points.
+
+    Args:
+        matrix: [4, 4] float64.
+        points: [..., 3] in the space that the matrix maps from.
+
+    Returns:
+        [..., 3] float64 in the space that it maps to.
+    """
     return np.asarray(points, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
 
 

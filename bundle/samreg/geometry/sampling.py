@@ -112,19 +112,44 @@ def sample_each(images: Tensor, points_ijk: Tensor) -> Tensor:
 
 
 def inside(points_ijk: Tensor, shape: Sequence[int]) -> Tensor:
-    """True [...] where indices [..., 3] lie in the field of view, half a voxel of border included."""
+    """Whether points lie in the field of view, half a voxel of border included.
+
+    Args:
+        points_ijk: [..., 3] in voxel indices, on any device.
+        shape: Voxels along i, j and k.
+
+    Returns:
+        bool [...].
+    """
     upper = torch.tensor([s - 0.5 for s in shape], dtype=points_ijk.dtype, device=points_ijk.device)
     return ((points_ijk >= -0.5) & (points_ijk <= upper)).all(-1)
 
 
 def index_points(grid: Grid, points_lps: Tensor) -> Tensor:
-    """Continuous indices of LPS points [..., 3], differentiable."""
+    """Continuous voxel indices of points, differentiable.
+
+    Args:
+        grid: Whose indices.
+        points_lps: [..., 3] LPS mm, floating point, on any device.
+
+    Returns:
+        [..., 3] of the dtype and on the device of the points.
+    """
     matrix = torch.as_tensor(grid.index_from_lps, dtype=points_lps.dtype, device=points_lps.device)
     return points_lps @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def grid_points(grid: Grid, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
-    """LPS mm of every voxel centre, [i, j, k, 3]."""
+    """Where the voxel centres of a grid lie.
+
+    Args:
+        grid: Of shape (i, j, k).
+        device: Where the points are made.
+        dtype: Of the points.
+
+    Returns:
+        [i, j, k, 3] LPS mm.
+    """
     return torch.as_tensor(grid.points(), dtype=dtype, device=device)
 
 
@@ -138,9 +163,15 @@ def resample(
     antialias: bool = True,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """An image [i, j, k] on another grid of the same space.
+    """An image on another grid of the same space.
 
     Args:
+        voxels: [i, j, k] on the source grid; a label map in nearest mode.
+        source: Grid of the image.
+        target: Grid of the result.
+        mode: Linear or nearest.
+        outside: Value beyond the image's field of view (half a voxel of border included).
+        device: Where to compute.
         antialias: Average over the target voxel first where it is coarser than the source
             (linear mode only).
 
@@ -177,7 +208,15 @@ def _smooth_for(image: Tensor, source: Grid, target: Grid) -> Tensor:
 
 
 def gaussian_smooth(image: Tensor, sigmas_vox: Sequence[float] | np.ndarray) -> Tensor:
-    """Separable Gaussian smoothing of [c, i, j, k] with a sigma in voxels per axis; borders repeat."""
+    """Separable Gaussian smoothing; the border repeats.
+
+    Args:
+        image: [c, i, j, k] floating point.
+        sigmas_vox: Standard deviation along i, j and k in voxels. Below 0.2 an axis stays as it is.
+
+    Returns:
+        [c, i, j, k] of the dtype and on the device of the image.
+    """
     for axis, sigma in enumerate(sigmas_vox):
         if sigma < 0.2 or image.shape[axis + 1] == 1:
             continue

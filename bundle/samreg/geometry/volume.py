@@ -36,10 +36,12 @@ class SourceSeries:
 
     @property
     def study_uid(self) -> str:
+        """StudyInstanceUID of the images."""
         return str(self.header.StudyInstanceUID)
 
     @property
     def series_uid(self) -> str:
+        """SeriesInstanceUID of the images."""
         return str(self.header.SeriesInstanceUID)
 
 
@@ -73,6 +75,7 @@ class Volume:
 
     @property
     def content_hash(self) -> str:
+        """SHA-256, in hex digits, of the voxels and the affine."""
         from hashlib import sha256
 
         digest = sha256(np.ascontiguousarray(self.voxels).data)

@@ -61,6 +61,9 @@ def check_series(series: Series, *, as_files: bool = False) -> Stack:
         series: From `find_series`.
         as_files: No DICOM object will refer to the images, so that nothing is asked of their identifiers.
 
+    Returns:
+        The frames in order along the slice normal, and the grid in LPS mm that they fill.
+
     Raises:
         InputRefused: With one of the reasons `unsupported-sop-class`, `localizer`, `concatenation`,
             `several-multiframe`, `mixed-sop-class`, `mixed-series`, `mixed-study`, `mixed-patient`,

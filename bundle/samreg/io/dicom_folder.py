@@ -62,10 +62,12 @@ class Series:
 
     @property
     def series_uid(self) -> str:
+        """SeriesInstanceUID of the first file; empty where it has none."""
         return text(self.headers[0], "SeriesInstanceUID")
 
     @property
     def modality(self) -> str:
+        """Modality of the first file ("CT"); empty where it has none."""
         return text(self.headers[0], "Modality")
 
     @property
@@ -172,6 +174,9 @@ def find_series(
         root: What `within` is relative to; default: `folder`.
         as_files: No DICOM object will refer to the images. Those without a SeriesInstanceUID are then one series,
             and where the SOP class is missing it is that of the file meta information.
+
+    Returns:
+        All series of the folder, and how many files were skipped.
 
     Raises:
         InputRefused: `no-such-path`; `no-permission`; `unreadable-file` if a DICOM file's header is damaged, a
@@ -290,6 +295,9 @@ def choose_series(folder: Folder, series_uid: str | None = None) -> Series:
     Args:
         folder: From `find_series`.
         series_uid: SeriesInstanceUID to take; None if there is but one candidate.
+
+    Returns:
+        The series, with a note on those that hold no image to register.
 
     Raises:
         InputRefused: `empty-folder`, `no-such-series`, `several-series`, or, where nothing in the

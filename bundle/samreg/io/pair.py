@@ -93,7 +93,8 @@ def describe_pair(
     """Both images from their headers alone, for a dry run. Holds no patient data.
 
     Args:
-        fixed, moving: And the options: as for `read_pair`.
+        fixed, moving, fixed_series, moving_series: As for `read_pair`.
+        allow_different_patients, pixel_spacing_mm, as_files: As for `read_pair`.
 
     Returns:
         `fixed` and `moving` as from `describe`, and `refused`: None, or the first reason why the

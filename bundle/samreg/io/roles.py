@@ -66,6 +66,9 @@ def find_roles(folder: Path | str, rules: SeriesConfig | None = None, *, as_file
         rules: What a series must be to take a role; default: anything.
         as_files: As for `find_series`.
 
+    Returns:
+        The series of both roles, and why each series was taken or left.
+
     Raises:
         InputRefused: `role-folders`, `several-series`, `too-few-series`, `no-series-for-role`, `no-acquisition-time`,
             `same-series`, or as `find_series` and `choose_series`.

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
 
 def groups_of(keys: Sequence[Iterable[Hashable]]) -> list[int]:
     """The group of each item; items with a key in common are in one group, also by way of others.
@@ -14,19 +18,14 @@ def groups_of(keys: Sequence[Iterable[Hashable]]) -> list[int]:
     Returns:
         Numbers from 1 in order of the first item; 0 for an item that is alone.
     """
-    parent = list(range(len(keys)))
-
-    def root(item: int) -> int:
-        while parent[item] != item:
-            item = parent[item]
-        return item
-
-    first: dict[Hashable, int] = {}
-    for item, own in enumerate(keys):
-        for key in own:
-            a, b = sorted((root(item), root(first.setdefault(key, item))))
-            parent[b] = a
-    roots = [root(item) for item in range(len(keys))]
-    shared = {r for item, r in enumerate(roots) if r != item}
-    numbers = {r: n + 1 for n, r in enumerate(sorted(shared))}
-    return [numbers.get(r, 0) for r in roots]
+    # A graph whose nodes are the items, and after them the keys.
+    nodes: dict[Hashable, int] = {}
+    edges = [(item, nodes.setdefault(key, len(keys) + len(nodes))) for item, own in enumerate(keys) for key in own]
+    rows, columns = np.array(edges, np.intp).reshape(-1, 2).T
+    size = len(keys) + len(nodes)
+    graph = coo_array((np.ones(len(edges), np.uint8), (rows, columns)), shape=(size, size))
+    components = connected_components(graph, directed=False)[1][: len(keys)]
+    _, first, component, count = np.unique(components, return_index=True, return_inverse=True, return_counts=True)
+    shared = [c for c in np.argsort(first) if count[c] > 1]
+    numbers = {c: n for n, c in enumerate(shared, 1)}
+    return [numbers.get(c, 0) for c in component]

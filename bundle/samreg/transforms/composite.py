@@ -29,9 +29,14 @@ class Composite(Transform):
 
 
 def compose(parts: Sequence[Transform]) -> Transform:
-    """The parts in order of application (first to the fixed point) as one transform.
+    """Several transforms as one.
 
-    Composites are flattened and neighbouring matrices multiplied; no part at all is the identity.
+    Args:
+        parts: In order of application, the first one to the fixed point.
+
+    Returns:
+        The transform from fixed points to moving points (LPS mm). Composites are flattened and neighbouring matrices
+        multiplied; no part at all is the identity.
     """
     folded: list[Transform] = []
     for part in (leaf for p in parts for leaf in (p.parts if isinstance(p, Composite) else (p,))):

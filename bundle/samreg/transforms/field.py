@@ -108,9 +108,17 @@ class VelocityField(Transform):
 
 
 def integrate_velocity(velocity: Tensor, grid: Grid, steps: int = 7) -> Tensor:
-    """Displacement [3, i, j, k] mm of the flow of a velocity [3, i, j, k] mm; differentiable.
+    """The displacement of the flow of a stationary velocity; differentiable.
 
     Source: Arsigny et al., MICCAI 2006: u ← u + u∘(id + u), `steps` times from v / 2^steps.
+
+    Args:
+        velocity: [3, i, j, k] LPS mm, floating point.
+        grid: Where the vectors stand.
+        steps: Number of squarings.
+
+    Returns:
+        [3, i, j, k] LPS mm of the dtype and on the device of the velocity.
     """
     to_index = torch.as_tensor(grid.index_from_lps[:3, :3], dtype=velocity.dtype, device=velocity.device)
     axes = [torch.arange(n, dtype=velocity.dtype, device=velocity.device) for n in grid.shape]

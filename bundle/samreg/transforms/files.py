@@ -70,6 +70,11 @@ def write_displacement_nifti(transform: Transform, grid: Grid, path: str | Path)
 
     The header's affine is RAS as NIfTI asks, the vectors are LPS mm (5D, intent 1007, float32).
 
+    Args:
+        transform: Fixed points to moving points.
+        grid: Where the displacement is taken, in the fixed image's space.
+        path: File name that ends in .nii or .nii.gz.
+
     Raises:
         UsageError: The grid's axes are not perpendicular (ITK would not read the file), or the suffix
             is not .nii or .nii.gz.

@@ -79,18 +79,42 @@ class Rigid(Affine):
 
 
 def is_orthonormal(matrix: np.ndarray, tolerance: float = ORTHONORMAL_TOLERANCE) -> bool:
-    """True for a 3x3 rotation: columns orthonormal, determinant +1."""
+    """Whether a matrix is a rotation: columns orthonormal, determinant +1.
+
+    Args:
+        matrix: [3, 3].
+        tolerance: Greatest difference of an entry of MᵀM from the identity.
+
+    Returns:
+        True for a rotation.
+    """
     return bool(np.abs(matrix.T @ matrix - np.eye(3)).max() <= tolerance and np.linalg.det(matrix) > 0)
 
 
 def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
-    """The rotation closest to a 3x3 matrix in the Frobenius norm (polar decomposition)."""
+    """The rotation closest to a matrix in the Frobenius norm (polar decomposition).
+
+    Args:
+        matrix: [3, 3] float64.
+
+    Returns:
+        [3, 3] float64, orthonormal with determinant +1.
+    """
     u, _, vt = np.linalg.svd(matrix)
     return u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
 
 
 def about_centre(linear: np.ndarray, translation_mm: np.ndarray, centre_lps: np.ndarray) -> Matrix4:
-    """[4, 4] of x ↦ linear (x - centre) + centre + translation."""
+    """The matrix of a linear map about a centre: x ↦ linear (x - centre) + centre + translation.
+
+    Args:
+        linear: [3, 3] float64.
+        translation_mm: [3] LPS.
+        centre_lps: [3] LPS mm.
+
+    Returns:
+        [4, 4] float64 on LPS mm.
+    """
     matrix = np.eye(4)
     matrix[:3, :3] = linear
     matrix[:3, 3] = centre_lps + translation_mm - linear @ centre_lps

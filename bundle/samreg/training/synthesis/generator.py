@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from samreg.training.synthesis.appearance import SAME_CONTRAST, AppearanceFamily, draw_appearance
@@ -72,9 +70,3 @@ class Synthesis:
         visible &= scene.regions[:, None]
         matched = visible.all(1) & scene.matched
         return Pairs(images, scene.labels, scene.within, visible, matched, places, same)
-
-    def batches(self, seed: int, batch: int, size: int, device: torch.device | str = "cpu") -> Iterator[Pairs]:
-        """Batches without end."""
-        draw = Draw(seed, device)
-        while True:
-            yield self.draw(draw, batch, size)
