@@ -166,7 +166,7 @@ def roughness(u: Tensor) -> Tensor:
 
 def our_fit(scene: Scene, roi_weight: float) -> Transform:
     """samreg's velocity field on the same pairs, from the identity, without the images."""
-    config = replace(EstimationConfig(), dense=False, similarity_weight=0.0, roi_weight=roi_weight)
+    config = EstimationConfig(dense=False, similarity_weight=0.0, roi_weight=roi_weight)
     patches = RoiPatches.of(scene.pairs, margin_mm(config))
     body = Volume(scene.body.astype(np.uint8), scene.fixed.grid)
     return fit_field(Affine.identity(), scene.fixed, scene.moving, body, patches, config)

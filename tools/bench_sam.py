@@ -19,7 +19,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +105,12 @@ def with_median_thresholds(image: PromptedSlice, volume: Volume, points_per_side
     )  # fmt: skip
     found = everything(image, np.ones(volume.grid.shape[:2], bool), config, Decoding(config))
     good = found.iou >= found.iou.median()
-    return replace(
-        config,
-        points_per_side=points_per_side,
-        pred_iou=float(found.iou.median()),
-        stability=float(found.stability[good].median()),
+    return config.with_values(
+        {
+            "points_per_side": points_per_side,
+            "pred_iou": float(found.iou.median()),
+            "stability": float(found.stability[good].median()),
+        }
     )
 
 
@@ -147,7 +147,7 @@ def one_picture(model: SamFamilyModel, volume: Volume, config: ProposalConfig) -
     """How many masks pass the thresholds, and the seconds that takes."""
     body = np.ones(volume.grid.shape[:2], bool)
     decoding = Decoding(config)
-    everything(EncodedVolume(model, volume).prompted(0), body, replace(config, points_per_side=2), decoding)
+    everything(EncodedVolume(model, volume).prompted(0), body, config.with_values({"points_per_side": 2}), decoding)
     started = time.perf_counter()
     image = EncodedVolume(model, volume).prompted(0)
     encoder = time.perf_counter() - started

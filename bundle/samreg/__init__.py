@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 from samreg.threads import prepare
 
 if TYPE_CHECKING:
-    from samreg.config import Config
+    from samreg.config import Config, configured
     from samreg.pipeline import register
-    from samreg.workflow import configured
 
 # Silent until the application that uses the library sets up logging.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -30,7 +29,7 @@ __version__ = "0.1.0"
 __all__ = ["Config", "__version__", "configured", "register"]
 
 
-_HOMES = {"Config": "samreg.config", "configured": "samreg.workflow", "register": "samreg.pipeline"}
+_HOMES = {"Config": "samreg.config", "configured": "samreg.config", "register": "samreg.pipeline"}
 
 
 def __getattr__(name: str) -> Any:

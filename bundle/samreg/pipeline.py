@@ -269,8 +269,9 @@ class _Registration:
         return fit
 
     def _weighed(self, pairs: RoiPairs) -> RoiPairs:
-        """The pairs as a fit shall weigh them."""
-        return pairs if self.config.estimation.weight_by_confidence else pairs.equally_sure()
+        """The pairs as a fit shall weigh them: equally, unless their confidences are asked for and calibrated."""
+        calibrated = self.encoder.calibration.fitted_on is not None
+        return pairs if self.config.estimation.weight_by_confidence and calibrated else pairs.equally_sure()
 
     def _judge(self, fixed: Side, moving: Side, basis: _Basis) -> Judge:
         return Judge(
@@ -307,10 +308,11 @@ class _Registration:
     def _deformable(self, images: ImagePair, stages: _Stages, basis: _Basis, judge: Judge) -> None:
         """The field; if that is not better, for pictures one from finer detail, a stiffer one; else none."""
         settings = self.config.estimation
-        settings = replace(
-            settings,
-            finest_spacing_mm=settings.finest_spacing_mm * min(1.0, images.scale),
-            similarity_weight=settings.similarity_weight if settings.dense else 0.0,
+        settings = settings.with_values(
+            {
+                "finest_spacing_mm": settings.finest_spacing_mm * min(1.0, images.scale),
+                "similarity_weight": settings.similarity_weight if settings.dense else 0.0,
+            }
         )
         fitted = self._weighed(basis.pairs.fitted)
         if not settings.dense and len(fitted) < 1:
@@ -325,7 +327,7 @@ class _Registration:
                 self.moving,
                 images.fixed_body,
                 patches,
-                replace(settings, smoothness_weight=stiffer * settings.smoothness_weight),
+                settings.with_values({"smoothness_weight": stiffer * settings.smoothness_weight}),
                 detail=detail,
                 seed=self.config.seed,
                 device=self.device,
@@ -400,6 +402,7 @@ class _Registration:
             "variant": self.encoder.variant,
             "precision": self.encoder.precision,
             "proposer": self.reader.proposer,
+            **({} if self.labels else {"confidences_fitted_on": self.encoder.calibration.fitted_on}),
         }
 
 

@@ -74,9 +74,10 @@ PROPOSERS = _table(
     Entry("labels", "the classes of given label maps (Case 1)", "samreg.proposals.labels:GivenLabels"),
 )
 
-# What a method sets stands in the preset of its name (see `samreg.workflow.configured`).
+# What a method sets stands in the preset of its name (see `samreg.config`).
 METHODS = _table(
     Entry("hybrid", "paired regions and dense similarity together (default)"),
+    Entry("pairs", "paired regions alone, with what is better than the paper here"),
     Entry("samreg", "paired regions alone, as published (Huang et al., arXiv 2405.10879)"),
 )
 

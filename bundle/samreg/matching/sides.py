@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def pair_up(
     config = calibrated(config, encoder.calibration)
     if witnesses:
         prototypes = moving.prototypes if moving.witness is None else moving.witness
-        config = replace(config, max_pairs=max(WITNESSES, config.max_pairs or 0), max_pairs_of="image")
+        config = config.with_values({"max_pairs": max(WITNESSES, config.max_pairs or 0), "max_pairs_of": "image"})
     if aligned is not None and encoder.one_contrast:
         # Intensity statistics compare only once both images have one contrast.
         image = contrast_matched(moving.working, fixed.working, aligned, fixed.body)
