@@ -100,7 +100,7 @@ def measured(size: str, slices: int, points_per_side: int, device: torch.device)
 def with_median_thresholds(image: PromptedSlice, volume: Volume, points_per_side: int) -> ProposalConfig:
     """Settings under which half of the masks reach the predicted IoU, and half of those the stability."""
     config = ProposalConfig(
-        points_per_side=WARM_UP_POINTS, pred_iou=-1e9, stability=0.0, max_box_iou=1.0,
+        points_per_side=WARM_UP_POINTS, pred_iou=0.0, stability=0.0, max_box_iou=1.0,
         min_area_mm2=0.0, max_area_fraction=1.0, max_overlap=1.0, max_rois=10**6,
     )  # fmt: skip
     found = everything(image, np.ones(volume.grid.shape[:2], bool), config, Decoding(config))
@@ -169,6 +169,10 @@ def random_sam(size: str) -> Any:
         parameter.data.normal_(0, 3 * deviation if "hypernetworks" in name else deviation, generator=generator)
         if "norm" in name and name.endswith("weight"):
             parameter.data += 1
+    # Predicted IoUs lie between 0 and 1, as a configuration asks for them.
+    last = model.mask_decoder.iou_prediction_head.proj_out
+    last.weight.data *= 0.1
+    last.bias.data = 0.1 * last.bias.data + 0.5
     return model
 
 

@@ -287,8 +287,8 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--method",
         choices=tuple(registry.METHODS),
-        help="composition of the stages: the preset of this name gives every value that nothing else gives "
-        "(default hybrid)",
+        help="registration method; the preset of the same name sets every value that the file and the other options "
+        "leave open (default hybrid)",
     )
     p.add_argument("--transform", choices=get_args(TransformChoice), help="finest transform (default deformable)")
     p.add_argument("--encoder", choices=tuple(registry.ENCODERS), help="features that regions are matched by")
@@ -301,12 +301,12 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
     p.add_argument("--weights", metavar="PATH", help="file or folder of the encoder's weights")
     _add_variant(p)
     p.add_argument("--cache", metavar="DIR", help="keep what a model makes of a slice here for the next time")
-    p.add_argument("--preset", choices=presets(), help="another word for --method; the two must not differ")
+    p.add_argument("--preset", choices=presets(), help="another name for --method; two different names are refused")
     p.add_argument(
         "--config",
         type=_path,
         metavar="FILE",
-        help="YAML or JSON configuration, over the preset; a method in it must be that of --method",
+        help="YAML or JSON file whose values replace those of the preset; a method in it must be that of --method",
     )
     p.add_argument("--device", type=_device, metavar="auto|cpu|cuda[:N]", help="where to compute (default auto)")
     p.add_argument(
