@@ -115,10 +115,10 @@ class MatchingConfig(Settings):
 
 
 class EstimatorsConfig(Settings):
-    """The estimators that are climbed, by the transform asked for.
+    """The estimators that are tried, for each transform that can be asked for.
 
-    The first of a list starts; a later one is tried from the best transform so far, and is taken where it is better on
-    evidence that it was not fitted to. A later one of the same kind stands in where the one before it is not.
+    They are tried in the order of the list. A candidate takes the place of the best transform so far where it is better
+    on evidence that it was not fitted to.
 
     Attributes:
         rigid, affine, deformable: Names of estimators, in the order in which they are tried; at least one.
@@ -139,7 +139,8 @@ class EstimationConfig(Settings):
         parametrisation: What the deformable fit moves: a stationary "velocity" field, whose flow does not fold, or
             the "displacement" itself (SAMReg's Eq. 10).
         linear_start: The deformable fit starts from the rigid or affine estimate. False: from identity (the paper).
-        weight_by_confidence: Pairs weigh by their confidence. False: all the same (the paper).
+        weight_by_confidence: Pairs weigh by their confidence, where that is calibrated for the encoder. False: all the
+            same (the paper).
         roi_weight: Weight of MSE + Dice of the pairs in the deformable fit.
         similarity_weight: Weight of the dense similarity (MIND-SSC) in the deformable fit.
         smoothness_weight: λ of |∇v|² or |∇u|² (dimensionless: mm per mm).
