@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from samreg.config import nested
+from samreg.config import merged, nested
 from samreg.errors import InputRefused, SamregError, UsageError
 
 SETTINGS = "SAMREG_SETTINGS"  # JSON of settings, for platforms that hand over nothing but variables
@@ -101,19 +101,10 @@ def _followed(call: Call, *sources: Settings) -> Call:
     settings: dict[str, Any] = {}
     try:
         for read in sources:
-            settings = _merged(settings, nested(read()))
+            settings = merged(settings, nested(read()))
     except SamregError as error:
         return replace(call, wrong=error)
     return replace(call, settings=settings)
-
-
-def _merged(base: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, group by group; where both hold a value, the second one's."""
-    out = dict(base)
-    for key, value in above.items():
-        mixed = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
-        out[key] = _merged(out[key], value) if mixed else value
-    return out
 
 
 def _replaced(call: Call, source: Path | None, target: Path | None) -> Call:
@@ -211,7 +202,7 @@ def _gear_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     others = chosen.pop("settings", "")
     if not isinstance(others, str):
         raise UsageError(f"'settings' in config.json is a {type(others).__name__}", "text with JSON")
-    return _merged(nested(chosen), nested(_settings_in(others, "settings")))
+    return merged(nested(chosen), nested(_settings_in(others, "settings")))
 
 
 def _unpacked(source: Path, scratch: Path) -> Path:

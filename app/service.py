@@ -178,8 +178,6 @@ def _job(call: Call, args: argparse.Namespace) -> workflow.Job:
     for key, value in named.items():
         if value is not None and not (isinstance(value, str) and value):
             raise UsageError(f"'{key}' is {value!r}", "a SeriesInstanceUID")
-    if "file" in settings:
-        raise UsageError("unknown setting 'file'", "keys of the configuration")
     config = config_from(args, settings)
     if config.as_files:
         raise UsageError("'as_files' is true, which leaves the DICOM objects out", reason="as-files")

@@ -14,14 +14,13 @@ import numpy as np
 import torch
 
 from samreg import phantoms
-from samreg.config import ProposalConfig
+from samreg.config import ProposalConfig, configured
 from samreg.encoders.models import EmbeddedEncoder
 from samreg.encoders.pooling import pool
 from samreg.geometry import Volume
 from samreg.matching import calibrated, match, similarity, weigh
 from samreg.preprocess import body_mask
 from samreg.proposals.everything import Everything
-from samreg.workflow import configured
 
 PIXELS = 256
 REPEATS = 5

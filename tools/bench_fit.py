@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from samreg import metrics, phantoms
-from samreg.config import EstimationConfig
+from samreg.config import EstimationConfig, configured
 from samreg.estimation.deformable import fit_field, margin_mm
 from samreg.estimation.patches import RoiPatches
 from samreg.geometry import Grid, Volume
@@ -34,7 +34,6 @@ from samreg.rois import RoiPairs, RoiSet
 from samreg.session import register
 from samreg.transforms import Affine, DisplacementField, Transform
 from samreg.types import Labels, Mask
-from samreg.workflow import configured
 
 RATE = 1e-3
 STRONG = 100.0  # weight of pairs whose outlines are exact, beside which smoothness hardly counts
@@ -168,7 +167,7 @@ def roughness(u: Tensor) -> Tensor:
 
 def our_fit(scene: Scene, roi_weight: float) -> Transform:
     """samreg's velocity field on the same pairs, from the identity, without the images."""
-    config = replace(EstimationConfig(), similarity_weight=0.0, roi_weight=roi_weight)
+    config = EstimationConfig(similarity_weight=0.0, roi_weight=roi_weight)
     patches = RoiPatches.of(scene.pairs, margin_mm(config))
     body = Volume(scene.body.astype(np.uint8), scene.fixed.grid)
     return fit_field(Affine.identity(), scene.fixed, scene.moving, body, patches, config)

@@ -19,7 +19,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +100,17 @@ def measured(size: str, slices: int, points_per_side: int, device: torch.device)
 def with_median_thresholds(image: PromptedSlice, volume: Volume, points_per_side: int) -> ProposalConfig:
     """Settings under which half of the masks reach the predicted IoU, and half of those the stability."""
     config = ProposalConfig(
-        points_per_side=WARM_UP_POINTS, pred_iou=-1e9, stability=0.0, max_box_iou=1.0,
+        points_per_side=WARM_UP_POINTS, pred_iou=0.0, stability=0.0, max_box_iou=1.0,
         min_area_mm2=0.0, max_area_fraction=1.0, max_overlap=1.0, max_rois=10**6,
     )  # fmt: skip
     found = everything(image, np.ones(volume.grid.shape[:2], bool), config, Decoding(config))
     good = found.iou >= found.iou.median()
-    return replace(
-        config,
-        points_per_side=points_per_side,
-        pred_iou=float(found.iou.median()),
-        stability=float(found.stability[good].median()),
+    return config.with_values(
+        {
+            "points_per_side": points_per_side,
+            "pred_iou": float(found.iou.median()),
+            "stability": float(found.stability[good].median()),
+        }
     )
 
 
@@ -147,7 +147,7 @@ def one_picture(model: SamFamilyModel, volume: Volume, config: ProposalConfig) -
     """How many masks pass the thresholds, and the seconds that takes."""
     body = np.ones(volume.grid.shape[:2], bool)
     decoding = Decoding(config)
-    everything(EncodedVolume(model, volume).prompted(0), body, replace(config, points_per_side=2), decoding)
+    everything(EncodedVolume(model, volume).prompted(0), body, config.with_values({"points_per_side": 2}), decoding)
     started = time.perf_counter()
     image = EncodedVolume(model, volume).prompted(0)
     encoder = time.perf_counter() - started
@@ -169,6 +169,10 @@ def random_sam(size: str) -> Any:
         parameter.data.normal_(0, 3 * deviation if "hypernetworks" in name else deviation, generator=generator)
         if "norm" in name and name.endswith("weight"):
             parameter.data += 1
+    # Predicted IoUs lie between 0 and 1, as a configuration asks for them.
+    last = model.mask_decoder.iou_prediction_head.proj_out
+    last.weight.data *= 0.1
+    last.bias.data = 0.1 * last.bias.data + 0.5
     return model
 
 

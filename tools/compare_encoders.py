@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from samreg import io
+from samreg.config import configured
 from samreg.geometry import Volume
 from samreg.metrics import dice, evaluate_landmarks, normalised_correlation, pair_distance_mm
 from samreg.preprocess import body_mask
@@ -26,7 +27,6 @@ from samreg.result import RegistrationResult
 from samreg.session import register
 from samreg.tables import PointTable, paired
 from samreg.transforms import Affine, Transform
-from samreg.workflow import configured
 
 ENCODERS = ("embedded", "handcrafted")
 RIGHT_MM = 5.0

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from samreg import phantoms
+from samreg.config import configured
 from samreg.session import register
 from samreg.transforms import Affine
-from samreg.workflow import configured
 
 GRIDS: Mapping[phantoms.GridName, int] = {"thin": 64, "picture": 96}
 LINEAR = ("rigid-from-pairs", "affine-from-pairs")

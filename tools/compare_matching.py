@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -129,7 +129,7 @@ def main() -> None:
     solid = list(cases(("oblique", "thin", "picture"), asked.seeds, asked.size, ProposalConfig()))
     table("Regions of the volume, by appearance", BY_APPEARANCE, solid)
     table("Regions of the volume, under the rigid estimate", WITH_POSITION, solid)
-    paper = replace(ProposalConfig(), per_slice=True, max_rois=2000, min_area_px=200.0, max_area_px=7000.0)
+    paper = ProposalConfig(per_slice=True, max_rois=2000, min_area_px=200.0, max_area_px=7000.0)
     flat = list(cases(("axial", "thin"), asked.seeds, asked.size, paper))
     table("Regions of each slice (the paper's limits), by appearance", BY_APPEARANCE, flat)
 

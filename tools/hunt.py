@@ -33,7 +33,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -101,7 +100,7 @@ def read_configuration(path: Path, reference: Path | None) -> Answer:
     """All keys."""
     from samreg.config import Config
 
-    return {"numbers": [], "digest": repr(sorted(asdict(Config.load(path)).items())), "notes": []}
+    return {"numbers": [], "digest": repr(sorted(Config.load(path).as_dict().items())), "notes": []}
 
 
 def read_pairs(path: Path, reference: Path | None) -> Answer:

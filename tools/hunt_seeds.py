@@ -222,13 +222,11 @@ def _pairs(path: Path) -> None:
 
 
 def _configuration(path: Path) -> None:
-    from dataclasses import asdict
-
     import yaml
 
     from samreg.config import Config
 
-    path.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(Config())))), encoding="utf-8")
+    path.write_text(yaml.safe_dump(json.loads(json.dumps(Config().as_dict()))), encoding="utf-8")
 
 
 _LANDMARKS = "name,x,y,z,remark\n" + "".join(f"p{n},{n}.5,{-2 * n},{3 * n}e0,some\n" for n in range(6))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,35 +68,35 @@ def _option(action: argparse.Action) -> str:
 
 
 def configuration() -> str:
-    """Every key of the configuration, its default and its meaning."""
+    """Every key of the configuration, its default and its meaning.
+
+    Raises:
+        KeyError: A key without a meaning in the docstring of its class.
+    """
     rows = ["| key | default | meaning |", "|---|---|---|"]
     rows += _keys(config.Config(), "")
     return "\n".join(rows)
 
 
-def _keys(part: Any, prefix: str) -> list[str]:
+def _keys(part: config.Settings, prefix: str) -> list[str]:
     meanings = parsed(type(part).__doc__).names("Attributes")
     rows = []
-    for item in fields(part):
-        value = getattr(part, item.name)
-        if is_dataclass(value):
-            rows += _keys(value, f"{prefix}{item.name}.")
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        if isinstance(value, config.Settings):
+            rows += _keys(value, f"{prefix}{name}.")
         else:
-            shown = "none" if value is None else str(value).lower() if isinstance(value, bool) else value
-            meaning = (meanings.get(item.name) or TOP[item.name]).replace("|", "\\|")
-            rows.append(f"| `{prefix}{item.name}` | {shown} | {meaning} |")
+            rows.append(f"| `{prefix}{name}` | {_default(value)} | {meanings[name].replace('|', chr(92) + '|')} |")
     return rows
 
 
-TOP = {
-    "method": "Composition of the stages; the preset of the same name.",
-    "transform": "The finest transform asked for.",
-    "encoder": "Features that regions are matched by.",
-    "weights": "File or folder of the encoder's weights.",
-    "variant": "Row of the SAM family; none: told from the file.",
-    "device": "auto, cpu, cuda or cuda:N.",
-    "seed": "Of the random choices.",
-}
+def _default(value: Any) -> str:
+    """A value as a file states it."""
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def registry_rows() -> str:
@@ -156,7 +155,8 @@ REPORT = {
     "threads": "How many were used on the CPU.",
     "versions": "Of samreg and the packages that decide the result.",
     "hashes": "Of `config`, `weights`, `fixed` and `moving`.",
-    "provenance": "What else decides the result.",
+    "provenance": "What else decides the result; `confidences_fitted_on`: what confidences of pairs were fitted on "
+    "(null: not calibrated for this encoder; absent for pairs of given label maps).",
     "objects": "What was written: name and path in the folder.",
     "warnings": "Sentences for the reader.",
 }

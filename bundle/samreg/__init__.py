@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 from samreg.threads import prepare
 
 if TYPE_CHECKING:
-    from samreg.config import Config
+    from samreg.config import Config, configured
     from samreg.session import Session, register
-    from samreg.workflow import configured
 
 # Silent until the application that uses the library sets up logging.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -32,7 +31,7 @@ __all__ = ["Config", "Session", "__version__", "configured", "register"]
 
 _HOMES = {
     "Config": "samreg.config",
-    "configured": "samreg.workflow",
+    "configured": "samreg.config",
     "Session": "samreg.session",
     "register": "samreg.session",
 }

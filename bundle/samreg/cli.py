@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, get_args
 
 from samreg import __version__
-from samreg.config import Config, TransformChoice, nested
+from samreg.config import Config, TransformChoice, nested, presets, read_values, resolved
 from samreg.errors import SamregError
 from samreg.sam.family import FAMILY
 
@@ -282,9 +282,14 @@ def _add_pixel_spacing(p: argparse.ArgumentParser) -> None:
 
 def add_configuration(p: argparse.ArgumentParser) -> None:
     """The options that decide the result; `config_from` reads them."""
-    from samreg import registry, workflow
+    from samreg import registry
 
-    p.add_argument("--method", choices=tuple(registry.METHODS), help="composition of stages (default hybrid)")
+    p.add_argument(
+        "--method",
+        choices=tuple(registry.METHODS),
+        help="registration method; the preset of the same name sets every value that the file and the other options "
+        "leave open (default hybrid)",
+    )
     p.add_argument("--transform", choices=get_args(TransformChoice), help="finest transform (default deformable)")
     p.add_argument("--encoder", choices=tuple(registry.ENCODERS), help="features that regions are matched by")
     proposers = tuple(name for name in registry.PROPOSERS if name != "labels")  # those are --fixed-rois, --moving-rois
@@ -296,8 +301,13 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
     p.add_argument("--weights", metavar="PATH", help="file or folder of the encoder's weights")
     _add_variant(p)
     p.add_argument("--cache", metavar="DIR", help="keep what a model makes of a slice here for the next time")
-    p.add_argument("--preset", choices=workflow.presets(), help="configuration shipped with samreg")
-    p.add_argument("--config", type=_path, metavar="FILE", help="YAML or JSON configuration, over the preset")
+    p.add_argument("--preset", choices=presets(), help="another name for --method; two different names are refused")
+    p.add_argument(
+        "--config",
+        type=_path,
+        metavar="FILE",
+        help="YAML or JSON file whose values replace those of the preset; a method in it must be that of --method",
+    )
     p.add_argument("--device", type=_device, metavar="auto|cpu|cuda[:N]", help="where to compute (default auto)")
     p.add_argument(
         "--threads", type=int, metavar="N", help="at most so many on a CPU (default: the processors there are for it)"
@@ -310,22 +320,30 @@ def config_from(args: argparse.Namespace, settings: Mapping[str, Any] | None = N
 
     Args:
         args: The options; they come before the settings.
-        settings: `method`, `preset`, and keys of the configuration, nested or with dots, from elsewhere.
+        settings: `method`, `preset`, and keys of the configuration, nested or with dots, from elsewhere; they come
+            before the file.
 
     Raises:
-        UsageError: A configuration that does not hold.
+        UsageError: A configuration that does not hold, or two methods.
     """
-    from samreg import workflow
-
     keys = ("transform", "encoder", "weights", "variant", "device", "threads", "cache", "seed")
     options = {key: getattr(args, key) for key in keys}
     if args.proposer is not None:
         options["proposals"] = {"proposer": args.proposer}
     others = nested(settings or {})
-    named = {key: others.pop(key, None) for key in ("method", "preset")}
-    named |= {key: getattr(args, key) for key in named if getattr(args, key) is not None}
-    config = workflow.configured(**named, file=args.config, **others)
-    return config.with_values({key: value for key, value in options.items() if value is not None})
+    file = {} if args.config is None else read_values(args.config)
+    named = {
+        "--method": args.method,
+        "--preset": args.preset,
+        "the setting 'method'": others.pop("method", None),
+        "the setting 'preset'": others.pop("preset", None),
+        f"the file '{args.config}'": file.get("method"),
+    }
+    return resolved(named, file, _stated(others), _stated(options))
+
+
+def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def say(values: Any) -> None:

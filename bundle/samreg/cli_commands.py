@@ -6,16 +6,16 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from samreg import __version__, evaluation, workflow
+from samreg.availability import check_config
 from samreg.cli import config_from, say
 from samreg.cli_progress import ProgressLine
-from samreg.config import Config
+from samreg.config import Config, presets
 from samreg.errors import InputRefused, UsageError
 from samreg.shipped import home
 
@@ -34,7 +34,7 @@ def register(args: Namespace) -> int:
         args.fixed,
         args.moving,
         args.out,
-        replace(config, as_files=config.as_files or args.as_files),
+        config.with_values({"as_files": config.as_files or args.as_files}),
         fixed_rois=args.fixed_rois,
         moving_rois=args.moving_rois,
         **_pair_options(args),
@@ -139,7 +139,7 @@ def locate(args: Namespace) -> int:
     config = config_from(args)
     inputs = [path for path in (args.fixed, args.moving, args.roi) if path is not None]
     workflow.check_inputs(*inputs)
-    workflow.check_config(config)
+    check_config(config)
     with _output_folder(args.out, inputs, LOCATED) as output:
         fixed, moving = io.read_pair(args.fixed, args.moving, **_pair_options(args), as_files=True)
         with _progress(args) as on_progress:
@@ -245,7 +245,7 @@ def facts_of_this_installation() -> dict[str, Any]:
         "encoders": rows(registry.ENCODERS),
         "proposers": rows(registry.PROPOSERS),
         "sam_family": list(FAMILY),
-        "presets": list(workflow.presets()),
+        "presets": list(presets()),
         "weights": [{"file": p.relative_to(models).as_posix(), "bytes": p.stat().st_size} for p in weights],
         "configuration": Config().hash,
     }

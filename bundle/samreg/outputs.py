@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -104,7 +104,7 @@ def write_images(result: RegistrationResult, folder: Path) -> np.ndarray:
         write_transforms,
         lambda: write_labels(result.pairs.label_map("fixed")[0], result.fixed.grid, folder / "rois_fixed.nii.gz"),
         lambda: write_labels(result.pairs.label_map("moving")[0], result.moving.grid, folder / "rois_moving.nii.gz"),
-        lambda: write_json(result.pairs.as_json(), folder / "pairs.json"),
+        lambda: write_json({**_confidences(result), **result.pairs.as_json()}, folder / "pairs.json"),
     ]
     in_parallel(lambda write: write(), files)  # most of the time goes into compressing them
     return warped
@@ -138,6 +138,12 @@ def write_dicom(result: RegistrationResult, folder: Path) -> tuple[dict[str, str
         raise UsageError(f"'{folder / 'dicom'}' is there already", "a folder without DICOM objects") from error
     written = write_objects(result, folder / "dicom", registration=result.quality.status != "FAIL")
     return {name: path.relative_to(folder).as_posix() for name, path in written.files.items()}, list(written.notes)
+
+
+def _confidences(result: RegistrationResult) -> dict[str, Any]:
+    """What the confidences of the pairs were fitted on, None: not calibrated; nothing for pairs of given label maps."""
+    key = "confidences_fitted_on"
+    return {key: result.provenance[key]} if key in result.provenance else {}
 
 
 def write_reports(
@@ -192,7 +198,7 @@ def loosened(quality: QualityConfig) -> list[str]:
     """A sentence that names the quality limits laxer than the default ones; none if there are none."""
     default = QualityConfig()
     lax = []
-    for name in (f.name for f in fields(quality)):
+    for name in QualityConfig.model_fields:
         value, usual = getattr(quality, name), getattr(default, name)
         if (value < usual) if name.startswith("min_") else (value > usual):
             lax.append(f"{name} {value:g} instead of {usual:g}")

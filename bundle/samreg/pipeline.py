@@ -89,7 +89,13 @@ def run(
             sides = finder.sides(progress)
         pairing = Pairing(finder, *sides, tools.encoder, config, watch.stage)
         problem = Problem(
-            images, *sides, config.estimation, pairing.under, tools.encoder.encode, labelled=labels is not None
+            images,
+            *sides,
+            config.estimation,
+            pairing.under,
+            tools.encoder.encode,
+            labelled=labels is not None,
+            calibrated=tools.encoder.calibration.fitted_on is not None,
         )
         examiner = PairExaminer(problem, config.quality.min_pairs)
         climbed = climb(problem, tools.estimators, examiner, config.transform, stage=watch.stage)
@@ -116,7 +122,10 @@ def run(
             peak_memory_mb=peak.mb,
             device=tools.device,
             threads=threads,
-            provenance=_provenance(tools, finder, fixed, moving),
+            provenance={
+                **_provenance(tools, finder, fixed, moving),
+                **({} if problem.labelled else {"confidences_fitted_on": tools.encoder.calibration.fitted_on}),
+            },
         )
 
 

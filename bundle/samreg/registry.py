@@ -146,9 +146,10 @@ ESTIMATORS = _table(
     ),
 )
 
-# What a method sets stands in the preset of its name (see `samreg.workflow.configured`).
+# What a method sets stands in the preset of its name (see `samreg.config`).
 METHODS = _table(
     Entry("hybrid", "paired regions and dense similarity together (default)"),
+    Entry("pairs", "paired regions alone: from rigid and affine fits to a velocity field"),
     Entry("samreg", "paired regions alone, as published (Huang et al., arXiv 2405.10879)"),
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sysconfig
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,4 +53,4 @@ def with_what_is_installed(config: Config) -> tuple[Config, tuple[str, ...]]:
             "Install samreg with its weights, give --encoder sam and --weights, or leave the proposer out.",
             reason="weights-missing",
         )
-    return replace(config, encoder="handcrafted"), (f"encoder embedded → handcrafted: {absent}",)
+    return config.with_values({"encoder": "handcrafted"}), (f"encoder embedded → handcrafted: {absent}",)

@@ -16,14 +16,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from samreg.availability import check_config
 from samreg.config import Config, SeriesConfig
-from samreg.device import find_device
 from samreg.doors import ending_the_process
 from samreg.errors import InputRefused, UsageError
 from samreg.output_folder import SEVERAL, OutputFolder, check_folder, empty
-from samreg.registry import find_encoder, find_proposer
-from samreg.sam.family import variant as family_row
-from samreg.shipped import home, with_what_is_installed
+from samreg.registry import find_proposer
+from samreg.shipped import with_what_is_installed
 
 if TYPE_CHECKING:
     from samreg.geometry import Volume
@@ -76,8 +75,7 @@ class Job:
         """Which series is what: those of the configuration, with the given UIDs."""
         rules = self.config.series
         given = {"fixed": self.fixed_series, "moving": self.moving_series}
-        named = {role: replace(getattr(rules, role), series_uid=uid) for role, uid in given.items() if uid}
-        return replace(rules, **named)
+        return rules.with_values({role: {"series_uid": uid} for role, uid in given.items() if uid})
 
     @property
     def inputs(self) -> list[Path]:
@@ -111,48 +109,6 @@ class Inputs:
     seconds: float = 0.0
 
 
-def configured(
-    *, method: str | None = None, preset: str | None = None, file: str | Path | None = None, **options: Any
-) -> Config:
-    """The configuration that these choices mean; what comes later in this list wins.
-
-    Args:
-        method: Name of a method; the preset of that name.
-        preset: Name of a preset in `configs/presets`.
-        file: YAML or JSON file.
-        options: Keys of `Config`; None leaves a key as it is.
-
-    Returns:
-        The default configuration with the values of the preset, the file and the options over it.
-
-    Raises:
-        UsageError: An unknown preset, key or value.
-    """
-    config = Config()
-    for name in (method, preset):
-        if name is not None:
-            config = Config.load(preset_file(name), config)
-    if file is not None:
-        config = Config.load(file, config)
-    return config.with_values({key: value for key, value in options.items() if value is not None})
-
-
-def presets() -> tuple[str, ...]:
-    """Names of the presets."""
-    return tuple(sorted(path.stem for path in (home("configs") / "presets").glob("*.yaml")))
-
-
-def preset_file(name: str) -> Path:
-    """The file of a preset.
-
-    Raises:
-        UsageError: There is none of this name.
-    """
-    if name not in presets():
-        raise UsageError(f"unknown preset '{name}'", f"one of {', '.join(presets())}")
-    return home("configs") / "presets" / f"{name}.yaml"
-
-
 def check_inputs(*paths: Path | str | None) -> None:
     """Refuse a path that does not exist; None is passed over.
 
@@ -162,35 +118,6 @@ def check_inputs(*paths: Path | str | None) -> None:
     for path in paths:
         if path is not None and ("\0" in str(path) or not os.access(path, os.F_OK)):
             raise UsageError(f"input '{path}' does not exist", "a folder or file that can be read")
-
-
-def check_config(config: Config, *, labelled: bool = False) -> None:
-    """Refuse, before anything is read, a configuration that cannot be followed here.
-
-    Args:
-        config: What is asked for.
-        labelled: Label maps are given, so no proposer is needed.
-
-    Raises:
-        UsageError: An unknown encoder or proposer; weights missing, superfluous or not there; a
-            device that is not there.
-    """
-    entry = find_encoder(config.encoder, config.weights)
-    if config.weights is not None and not (config.weights and Path(config.weights).exists()):
-        raise UsageError(f"weights '{config.weights}' do not exist", reason="weights-missing")
-    if config.variant is not None:
-        family_row(config.variant)
-        if "variant" not in entry.options:
-            raise UsageError(
-                f"variant '{config.variant}' for the {entry.name} encoder",
-                "none",
-                "Leave it out, or add --encoder sam.",
-            )
-        if config.weights is None:
-            raise UsageError(f"variant '{config.variant}' without weights", "both", "Give the weights with --weights.")
-    config, _ = with_what_is_installed(config)
-    find_proposer(config.proposals.proposer, config.encoder, labelled=labelled)
-    find_device(config.device)
 
 
 def picture_spacings(paths: Iterable[Path], given: Sequence[float] | None) -> list[Sequence[float] | None]:
@@ -394,7 +321,7 @@ def parts(job: Job) -> tuple[Job, ...]:
         replace(
             job,
             out=job.out / f"moving-{number}",
-            config=replace(job.config, series=replace(job.config.series, several_moving=False)),
+            config=job.config.with_values({"series": {"several_moving": False}}),
             fixed_series=roles.fixed.series_uid,
             moving_series=moving.series_uid,
         )

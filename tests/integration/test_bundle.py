@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 import samreg
-from samreg import outputs, workflow
+from samreg import outputs
+from samreg.config import configured, presets
 from samreg.threads import processors
 from samreg.transforms.files import read_transform
 from samreg.workflow import Job
@@ -74,8 +75,8 @@ def test_the_bundle_can_set_every_field_of_a_job_and_the_options_of_the_command(
 
 
 def test_the_presets_are_valid_configurations():
-    for name in workflow.presets():
-        assert workflow.configured(preset=name).hash
+    for name in presets():
+        assert configured(preset=name).hash
 
 
 @pytest.mark.slow
@@ -88,7 +89,7 @@ def test_the_bundle_gives_the_transform_of_the_command(study: Path, by_command: 
 
 @pytest.mark.slow
 def test_python_gives_the_transform_of_the_command(study: Path, by_command: Path, tmp_path: Path):
-    result = samreg.register(study / "fixed", study / "moving", workflow.configured(**DOOR_OPTIONS))
+    result = samreg.register(study / "fixed", study / "moving", configured(**DOOR_OPTIONS))
     outputs.write_images(result, tmp_path)
     assert distance_mm(tmp_path, by_command) < 1e-4
     assert result.config.hash == json.loads((by_command / "report.json").read_text())["hashes"]["config"]

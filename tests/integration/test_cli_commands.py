@@ -9,9 +9,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from samreg import cli, registry, workflow
+from samreg import cli, registry
 from samreg.cli_progress import ProgressLine
-from samreg.config import Config
+from samreg.config import Config, configured, presets
 from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Grid, Volume
 from samreg.io import read_image
@@ -502,16 +502,16 @@ def test_a_configuration_that_is_no_yaml_is_one_sentence(tmp_path: Path, text: s
 
 def test_options_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path):
     (tmp_path / "c.yaml").write_text("seed: 7\ntransform: affine\nestimation: {dense: true}\n")
-    config = workflow.configured(method="samreg", file=tmp_path / "c.yaml", transform="rigid", seed=None)
+    config = configured(method="samreg", file=tmp_path / "c.yaml", transform="rigid", seed=None)
     assert (config.method, config.seed, config.transform, config.estimation.dense) == ("samreg", 7, "rigid", True)
 
 
 def test_methods_and_presets_are_the_same_thing():
-    assert set(registry.METHODS) <= set(workflow.presets())
+    assert set(registry.METHODS) == set(presets())
     for name in registry.METHODS:
-        assert workflow.configured(method=name) == workflow.configured(preset=name)
-        assert workflow.configured(preset=name).method == name
-    assert workflow.configured(method="hybrid") == Config()
+        assert configured(method=name) == configured(preset=name)
+        assert configured(preset=name).method == name
+    assert configured(method="hybrid") == Config()
 
 
 def test_info_says_what_can_be_chosen(capsys):
@@ -519,7 +519,7 @@ def test_info_says_what_can_be_chosen(capsys):
     facts = json.loads(capsys.readouterr().out)
     assert [e["name"] for e in facts["encoders"]] == list(registry.ENCODERS)
     assert [e["name"] for e in facts["methods"]] == list(registry.METHODS)
-    assert facts["presets"] == list(workflow.presets())
+    assert facts["presets"] == list(presets())
     assert cli.main(["info"]) == 0
     assert "sam" in capsys.readouterr().out
 

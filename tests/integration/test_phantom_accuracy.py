@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from samreg import phantoms
-from samreg.config import Config
+from samreg.config import Config, configured
 from samreg.geometry import Grid, Volume
 from samreg.locate import locate
 from samreg.metrics import evaluate_labels
@@ -15,7 +15,6 @@ from samreg.phantoms import Phantom
 from samreg.result import RegistrationResult
 from samreg.session import register
 from samreg.transforms import Affine
-from samreg.workflow import configured
 
 THIN = {"rotation_deg": 5, "translation_mm": 20}
 THIN_DEFORMABLE = {"peak_mm": 6, "rotation_deg": 2}

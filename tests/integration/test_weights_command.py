@@ -247,8 +247,8 @@ def test_every_row_has_an_address_of_its_own():
 
 
 def test_the_variant_takes_part_in_the_configuration(tmp_path, capsys):
+    from samreg.availability import check_config
     from samreg.config import Config
-    from samreg.workflow import check_config
 
     parser = cli.build_parser()
     args = parser.parse_args(

@@ -63,8 +63,8 @@ def test_the_manifests_say_how_to_run_it(staged: Path):
 def test_what_is_staged_runs_without_the_repository(staged: Path, tmp_path: Path):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     # -S -I would leave out the installed packages; the library must come from the staged folder.
-    code = f"import sys; sys.path.insert(0, {str(staged / 'app')!r}); import samreg, samreg.workflow as w;"
-    code += "from samreg.embedded.files import weights_file; print(samreg.__file__, w.presets(), weights_file())"
+    code = f"import sys; sys.path.insert(0, {str(staged / 'app')!r}); import samreg; from samreg.config import presets;"
+    code += "from samreg.embedded.files import weights_file; print(samreg.__file__, presets(), weights_file())"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == str(staged / "app" / "samreg" / "__init__.py")

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samreg import ablation, workflow
+from samreg import ablation
 from samreg.ablation.grid import flat, text_of, value_of
 from samreg.ablation.runs import NUMBERS, TEXTS
-from samreg.config import Config
+from samreg.config import Config, configured
 from samreg.errors import UsageError
 
 
@@ -63,7 +63,7 @@ def test_every_combination_is_a_configuration():
         ({"seed.x": (1,)}, "'seed'"),
         ({"matching.max_pairs": (1, "many")}, "'matching.max_pairs' is 'many'"),
         ({"transform": ("bspline",)}, "'transform' is 'bspline'"),
-        ({"method": ("hybrid", "best")}, "unknown preset 'best'"),
+        ({"method": ("hybrid", "best")}, "unknown method 'best'"),
         ({"matching.similarity_threshold": (1, 1.0)}, "are the same configuration"),
     ],
 )
@@ -73,9 +73,9 @@ def test_a_grid_that_does_not_hold_is_refused(vary: dict, said: str):
 
 
 def test_a_varied_method_takes_its_preset_and_keeps_what_the_base_changes():
-    base = workflow.configured(method="samreg", seed=7)
+    base = configured(method="samreg", seed=7)
     hybrid, samreg = ablation.variants(base, {"method": ("hybrid", "samreg")})
-    assert hybrid.config == workflow.configured(method="hybrid", seed=7)
+    assert hybrid.config == configured(method="hybrid", seed=7)
     assert samreg.config == base
 
 

@@ -1,20 +1,29 @@
 """The configuration refuses what it does not know, and its hash follows what decides a result."""
 
-import dataclasses
 import json
 from itertools import pairwise
 
 import pytest
 
-from samreg.config import Config
+from samreg.config import (
+    Config,
+    EstimationConfig,
+    EstimatorsConfig,
+    MatchingConfig,
+    ProposalConfig,
+    QualityConfig,
+    SeriesConfig,
+    SeriesRule,
+    configured,
+    presets,
+)
 from samreg.errors import UsageError
-from samreg.registry import METHODS
 
 
 def test_nested_values_are_replaced_and_the_rest_stays():
     config = Config().with_values({"seed": 3, "matching": {"max_pairs": 5}, "proposals": {"min_area_mm2": 12}})
     assert config.seed == 3
-    assert config.matching == dataclasses.replace(Config().matching, max_pairs=5)
+    assert config.matching == MatchingConfig(max_pairs=5)
     assert config.proposals.min_area_mm2 == 12.0
     assert isinstance(config.proposals.min_area_mm2, float)
     assert config.estimation == Config().estimation
@@ -55,6 +64,59 @@ def test_wrong_values_are_refused_by_name(values, named):
     assert refused.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Config(transform="bspline", seed=-5), "'transform' is 'bspline'; expected one of rigid, affine, def"),
+        (lambda: Config(seed=-5), "'seed' is -5; expected a whole number that is not negative"),
+        (lambda: Config(colour=1), "unknown configuration key 'colour'; expected one of as_files,"),
+        (lambda: Config(matching={"max_pairs": 0}), "'matching.max_pairs' is 0; expected a whole number of at least 1"),
+        (lambda: Config(matching=QualityConfig()), "'matching' is a QualityConfig; expected keys and values"),
+        (lambda: Config(series={"fixed": {"modality": "("}}), r"'series.fixed.modality' is '\(' .* regular expression"),
+        (lambda: Config(method="best"), "unknown method 'best'; expected one of hybrid, pairs, samreg"),
+        (lambda: Config(method=3), "'method' is 3; expected one of hybrid, pairs, samreg"),
+        (
+            lambda: ProposalConfig(max_overlap=1.5),
+            "'proposals.max_overlap' is 1.5; expected a finite number from 0 to 1",
+        ),
+        (
+            lambda: MatchingConfig(max_pairs=0),
+            "'matching.max_pairs' is 0; expected a whole number of at least 1 or none",
+        ),
+        (lambda: MatchingConfig(mutual=1), "'matching.mutual' is 1; expected true or false"),
+        (lambda: EstimationConfig(roi_weight="1"), "'estimation.roi_weight' is '1'; expected a finite number"),
+        (lambda: EstimationConfig(roi_weight=True), "'estimation.roi_weight' is True"),
+        (lambda: EstimatorsConfig(rigid=[]), "'estimators.rigid' is an empty list; expected a list of names"),
+        (lambda: EstimatorsConfig(rigid="rigid"), "'estimators.rigid' is 'rigid'; expected a list of names"),
+        (
+            lambda: EstimatorsConfig(affine=["rigid", ""]),
+            r"'estimators.affine\[1\]' is ''; expected text that is not em",
+        ),
+        (lambda: EstimatorsConfig(deformable=[1]), r"'estimators.deformable\[0\]' is 1; expected text"),
+        (lambda: QualityConfig(max_error_mm=float("nan")), "'quality.max_error_mm' is nan; expected a finite number"),
+        (lambda: SeriesRule(acquired="first"), "'acquired' is 'first'; expected one of earliest, latest or none"),
+        (lambda: SeriesConfig(several_moving=None), "'series.several_moving' is none; expected true or false"),
+        (lambda: MatchingConfig().with_values({"max_pairs": 0}), "'matching.max_pairs' is 0"),
+        (lambda: Config.model_validate([1]), "a configuration of type list; expected keys and values"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_when_they_are_given(make, said):
+    with pytest.raises(UsageError, match=said):
+        make()
+
+
+def test_a_section_with_other_values_keeps_the_rest():
+    paper = configured(method="samreg").matching
+    assert paper.with_values({"max_pairs": 9}).as_dict() == paper.as_dict() | {"max_pairs": 9}
+
+
+def test_lists_of_a_file_are_the_estimators_in_their_order(tmp_path):
+    (tmp_path / "c.yaml").write_text("estimators: {affine: [b, a, c]}")
+    estimators = Config.load(tmp_path / "c.yaml").estimators
+    assert estimators.affine == ("b", "a", "c")
+    assert estimators.rigid == Config().estimators.rigid
+
+
 def test_none_is_accepted_where_it_has_a_meaning():
     config = Config().with_values({"weights": None, "matching": {"max_distance_mm": None}})
     assert config.weights is None
@@ -63,7 +125,7 @@ def test_none_is_accepted_where_it_has_a_meaning():
 
 
 def test_the_configuration_is_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(UsageError, match="with_values"):
         Config().seed = 1  # type: ignore[misc]
 
 
@@ -158,11 +220,8 @@ def test_an_absent_file_is_refused(tmp_path):
 
 
 def test_every_preset_is_a_configuration_and_the_papers_values_stand_in_its_own():
-    from samreg.workflow import configured, presets
-
     for name in presets():
-        assert configured(preset=name).method in METHODS
-    assert configured(preset="hybrid") == Config()
+        assert configured(preset=name).method == name
     paper = configured(preset="samreg")
     assert (paper.proposals.min_area_px, paper.proposals.max_area_px) == (200, 7000)
     assert paper.proposals.max_overlap == 0.8

@@ -9,8 +9,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from samreg import shipped, workflow
-from samreg.config import Config, ProposalConfig
+from samreg import shipped
+from samreg.availability import check_config
+from samreg.config import Config, ProposalConfig, configured
 from samreg.embedded.files import load_network, save_network
 from samreg.embedded.network import EmbeddedNetwork, Size
 from samreg.encoders import create_encoder, pool
@@ -165,12 +166,12 @@ def test_a_damaged_header_is_refused(header, tmp_path):
 
 def test_without_the_weights_everything_mode_is_refused_before_anything_is_read(models):
     with pytest.raises(UsageError, match="weights are not installed"):
-        workflow.check_config(workflow.configured(proposals={"proposer": "everything"}))
+        check_config(configured(proposals={"proposer": "everything"}))
 
 
 def test_a_variant_is_of_a_sam_model():
     with pytest.raises(UsageError, match="for the embedded encoder"):
-        workflow.check_config(Config(weights=str(weights_file()), variant="medsam"))
+        check_config(Config(weights=str(weights_file()), variant="medsam"))
 
 
 def test_what_the_model_reads_has_pixels_of_one_size_and_few_slices():

@@ -40,7 +40,7 @@ def names(roles: Roles) -> tuple[str, list[str]]:
 
 
 def rules(fixed: dict | None = None, moving: dict | None = None, **others) -> SeriesConfig:
-    return SeriesConfig(SeriesRule(**fixed or {}), SeriesRule(**moving or {}), **others)
+    return SeriesConfig(fixed=SeriesRule(**fixed or {}), moving=SeriesRule(**moving or {}), **others)
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,8 @@ def test_raw_cosine_and_normalised_similarity_pair_alike_at_equivalent_threshold
     prototypes = rng.normal(size=(6, 4)), rng.normal(size=(6, 4))
     fixed, moving = row_of(6), row_of(6)
     for threshold in (0.6, 0.8, 0.9):
-        normalised = replace(PAPER, similarity_threshold=threshold)
-        raw = replace(PAPER, similarity="cosine", similarity_threshold=2 * threshold - 1)
+        normalised = PAPER.with_values({"similarity_threshold": threshold})
+        raw = PAPER.with_values({"similarity": "cosine", "similarity_threshold": 2 * threshold - 1})
         found = [match(weigh(fixed, moving, similarity(*prototypes, c.similarity), c)) for c in (normalised, raw)]
         assert indices(found[0], fixed, moving) == indices(found[1], fixed, moving)
         np.testing.assert_allclose(found[0].confidences, found[1].confidences)
@@ -74,9 +74,9 @@ def test_raw_cosine_and_normalised_similarity_pair_alike_at_equivalent_threshold
 def test_the_paper_ranks_by_similarity_and_we_by_confidence():
     alike = np.array([[0.95, 0.94, 0], [0, 0.93, 0], [0, 0, 0.9]])
     fixed, moving = row_of(3), row_of(3)
-    by_score = match(weigh(fixed, moving, alike, replace(PAPER, max_pairs=1)))
+    by_score = match(weigh(fixed, moving, alike, PAPER.with_values({"max_pairs": 1})))
     assert indices(by_score, fixed, moving) == [(0, 0)]
-    by_confidence = match(weigh(fixed, moving, alike, replace(PAPER, max_pairs=1, rank_by="confidence")))
+    by_confidence = match(weigh(fixed, moving, alike, PAPER.with_values({"max_pairs": 1, "rank_by": "confidence"})))
     assert indices(by_confidence, fixed, moving) == [(2, 2)]
 
 
@@ -89,7 +89,7 @@ def test_pairs_of_a_shared_region_are_one_group():
     fixed, moving = row_of(4), row_of(4)
     alike = np.diag([0.99, 0.98, 0.97, 0.96])
     alike[0, 1] = 0.95
-    pairs = match(weigh(fixed, moving, alike, replace(PAPER, assignment="one_to_many")))
+    pairs = match(weigh(fixed, moving, alike, PAPER.with_values({"assignment": "one_to_many"})))
     groups = dict(zip(indices(pairs, fixed, moving), [p.group for p in pairs], strict=True))
     assert groups == {(0, 0): 1, (1, 1): 1, (0, 1): 1, (2, 2): 0, (3, 3): 0}
     assert pairs.independent == 3
@@ -134,19 +134,19 @@ def test_slices_pair_by_position_or_by_number():
     """A region at 40 mm: slice 10 of one stack (4 mm), slice 5 of the other (8 mm)."""
     fixed, moving = stack(4.0, 20, [40.0]), stack(8.0, 10, [40.0, 72.0])
     alike = np.array([[0.9, 0.95]])
-    near = replace(PAPER, slice_range_mm=10.0, slice_range=2)
+    near = PAPER.with_values({"slice_range_mm": 10.0, "slice_range": 2})
     assert indices(match(weigh(fixed, moving, alike, near)), fixed, moving) == [(0, 0)]
-    by_number = replace(near, slice_pairing="index")
+    by_number = near.with_values({"slice_pairing": "index"})
     assert indices(match(weigh(fixed, moving, alike, by_number)), fixed, moving) == [(0, 1)]
-    assert len(match(weigh(fixed, moving, alike, replace(by_number, slice_range=0)))) == 0
+    assert len(match(weigh(fixed, moving, alike, by_number.with_values({"slice_range": 0})))) == 0
 
 
 def test_k_counts_pairs_of_the_image_or_of_each_slice():
     rois = tuple(box(2 + 9 * n, 10, k, (6, 6, 1)) for k in (2, 8) for n in range(3))
     both = RoiSet(GRID, rois)
     alike = np.diag(np.linspace(0.99, 0.9, 6))
-    assert len(match(weigh(both, both, alike, replace(PAPER, max_pairs=2)))) == 2
-    per_slice = match(weigh(both, both, alike, replace(PAPER, max_pairs=2, max_pairs_of="slice")))
+    assert len(match(weigh(both, both, alike, PAPER.with_values({"max_pairs": 2})))) == 2
+    per_slice = match(weigh(both, both, alike, PAPER.with_values({"max_pairs": 2, "max_pairs_of": "slice"})))
     assert sorted(p.fixed.start[2] for p in per_slice) == [2, 2, 8, 8]
 
 
@@ -156,7 +156,7 @@ def test_adaptive_keeps_what_is_clear_and_drops_what_is_not():
     clear = noise.copy()
     np.fill_diagonal(clear, 0.95)
     fixed, moving = row_of(6), row_of(6)
-    adaptive = replace(PAPER, adaptive=True, similarity_threshold=0.99)
+    adaptive = PAPER.with_values({"adaptive": True, "similarity_threshold": 0.99})
     pairs = match(weigh(fixed, moving, clear[:6, :6], adaptive))
     assert sorted(indices(pairs, fixed, moving)) == [(n, n) for n in range(6)]
     assert len(match(weigh(fixed, moving, noise[:6, :6], adaptive))) <= 1
@@ -172,7 +172,8 @@ def test_the_shape_term_tells_a_disc_from_a_bar():
     assert shape[0, 0] < 0.65
     alike = np.array([[0.95, 0.9]])
     assert indices(match(weigh(fixed, moving, alike, PAPER)), fixed, moving) == [(0, 0)]
-    assert indices(match(weigh(fixed, moving, alike, replace(PAPER, shape_weight=1.0))), fixed, moving) == [(0, 1)]
+    by_shape = match(weigh(fixed, moving, alike, PAPER.with_values({"shape_weight": 1.0})))
+    assert indices(by_shape, fixed, moving) == [(0, 1)]
 
 
 def test_a_slice_paired_with_two_is_not_a_region_that_goes_on():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,7 +64,7 @@ def assert_same(found: RoiSet, expected: RoiSet) -> None:
 @pytest.mark.parametrize("unmet", [{"pred_iou": 1.0}, {"stability": 1.0}])
 @pytest.mark.parametrize("refill", [False, True])
 def test_a_slice_without_masks_that_pass_has_no_regions(encoder, volume, monkeypatch, tmp_path, unmet, refill):
-    config = replace(ALL, refill=refill, **unmet)
+    config = ALL.with_values({"refill": refill, **unmet})
     assert len(proposed(encoder, volume, config)) == 0
     monkeypatch.setattr(encoder.slices, "cache", SliceCache(tmp_path))
     assert [len(proposed(encoder, volume, config)) for _ in range(2)] == [0, 0]
@@ -129,7 +128,7 @@ def test_memory_that_is_full_when_masks_are_brought_to_the_voxels_is_the_same(en
 def test_one_point_that_does_not_fit_is_refused_with_the_next_step(encoder, volume, limited):
     tried = limited(0)
     with pytest.raises(UsageError, match="does not hold the model and one prompt") as error:
-        proposed(encoder, volume, replace(ALL, points_per_batch=4))
+        proposed(encoder, volume, ALL.with_values({"points_per_batch": 4}))
     assert error.value.reason == "out-of-memory"
     assert "--device cpu" in error.value.next_step
     assert (tried[0], tried[-1]) == (4, 1)
@@ -172,10 +171,10 @@ def test_slices_that_do_not_fit_together_are_encoded_apart(encoder, volume, monk
 @pytest.mark.parametrize("points_per_batch", [1, 3, 7])
 def test_the_regions_do_not_depend_on_the_points_of_a_batch(encoder, volume, points_per_batch: int):
     once = proposed(encoder, volume, ALL)
-    refilled = proposed(encoder, volume, replace(ALL, refill=True))
+    refilled = proposed(encoder, volume, ALL.with_values({"refill": True}))
     assert 30 < len(once) < len(refilled)
     for expected, refill in ((once, False), (refilled, True)):
-        found = proposed(encoder, volume, replace(ALL, refill=refill, points_per_batch=points_per_batch))
+        found = proposed(encoder, volume, ALL.with_values({"refill": refill, "points_per_batch": points_per_batch}))
         assert found.notes == ()
         assert_same(found, expected)
 
@@ -240,7 +239,7 @@ def test_refill_finds_what_lies_between_the_points_of_the_first_pass():
     without = found_on(image, config)
     assert drawn_of(without, image) == [0]
     image.asked.clear()
-    refilled = found_on(image, replace(config, refill=True))
+    refilled = found_on(image, config.with_values({"refill": True}))
     assert drawn_of(refilled, image) == [0, 1]
     covered = without.masks.any(0).numpy()
     assert not (refilled.masks[1].numpy() & covered).any()
@@ -282,7 +281,7 @@ def test_refill_reaches_area_that_no_region_covered(encoder, volume, tmp_path, m
     monkeypatch.setattr(EncodedVolume, "prompted", lambda self, k: image)
     monkeypatch.setattr(encoder.slices, "cache", SliceCache(tmp_path))
     config = ProposalConfig(**SURE, proposer="everything", points_per_side=2, max_area_fraction=0.5, max_overlap=1.0)
-    refill = replace(config, refill=True)
+    refill = config.with_values({"refill": True})
 
     def masks(config: ProposalConfig) -> list[int]:
         """Numbers of the masks that became regions."""
@@ -292,7 +291,7 @@ def test_refill_reaches_area_that_no_region_covered(encoder, volume, tmp_path, m
     assert masks(config) == [1]
     assert masks(refill) == [1, 2]
     # Where the whole may be a region it leaves nothing uncovered; what was kept for another limit is no answer.
-    assert masks(replace(refill, max_area_fraction=1.0)) == [0, 1]
+    assert masks(refill.with_values({"max_area_fraction": 1.0})) == [0, 1]
     image.masks = ()
     assert masks(refill) == [1, 2]  # kept
 
@@ -312,7 +311,7 @@ def test_refill_with_no_point_in_what_is_left_changes_nothing(encoder, volume, m
         return Masks(logits, torch.tensor([0.95]), torch.tensor([0]))
 
     monkeypatch.setattr(PromptedSlice, "at_points", at_points)
-    config = replace(ALL, refill=True)
+    config = ALL.with_values({"refill": True})
     body = np.ones(volume.grid.shape[:2], bool)
     found = everything(prompted, body, config, Decoding(config))
     assert len(found) == 1

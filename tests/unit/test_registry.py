@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from samreg.config import Config
+from samreg.config import Config, configured
 from samreg.errors import UsageError
 from samreg.registry import ENCODERS, METHODS, PROPOSERS, find, find_proposer, load
-from samreg.workflow import configured
 
 ROOT = Path(__file__).parents[2]
 

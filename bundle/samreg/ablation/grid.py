@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 from samreg.config import Config, nested
 from samreg.errors import UsageError
-from samreg.workflow import configured
 
 Value = bool | int | float | str | None
 WORDS: Mapping[str, Value] = {"true": True, "false": False, "none": None}
@@ -93,7 +92,7 @@ def variants(base: Config, vary: Mapping[str, Sequence[Value]]) -> tuple[Variant
     out: list[Variant] = []
     for values in product(*vary.values()):
         chosen = dict(zip(vary, values, strict=True))
-        variant = Variant(chosen, _varied(base, chosen))
+        variant = Variant(chosen, base.with_values(nested(chosen)))
         twin = next((other for other in out if other.config == variant.config), None)
         if twin is not None:
             raise UsageError(f"'{twin.label}' and '{variant.label}' are the same configuration", "each value once")
@@ -102,8 +101,8 @@ def variants(base: Config, vary: Mapping[str, Sequence[Value]]) -> tuple[Variant
 
 
 def flat(config: Config) -> dict[str, Value]:
-    """Every value of a configuration by its dotted key."""
-    return dict(_flat(asdict(config), ""))
+    """Every value of a configuration by its dotted key; a list as its words."""
+    return dict(_flat(config.as_dict(), ""))
 
 
 def _flat(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Value]]:
@@ -111,12 +110,4 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Value]]
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
-
-
-def _varied(base: Config, values: Mapping[str, Value]) -> Config:
-    if "method" in values:
-        usual = flat(configured(method=base.method))
-        own = {key: value for key, value in flat(base).items() if value != usual[key]}
-        base = configured(method=text_of(values["method"])).with_values(nested(own))
-    return base.with_values(nested(values))
+            yield f"{prefix}{key}", " ".join(value) if isinstance(value, tuple) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 from samreg import __version__
 from samreg.ablation.cases import Case, Evidence, read_cases
 from samreg.ablation.grid import Value, Variant, flat, text_of, variants
+from samreg.availability import check_config
 from samreg.config import Config
 from samreg.errors import InputRefused, UsageError
-from samreg.workflow import Inputs, Job, check_config, compute, load
+from samreg.workflow import Inputs, Job, compute, load
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ class _Bench:
             case.fixed,
             case.moving,
             Path(),
-            replace(config, as_files=True),  # tables alone are written
+            config.with_values({"as_files": True}),  # tables alone are written
             fixed_rois=case.fixed_rois,
             moving_rois=case.moving_rois,
             pixel_spacing_mm=case.pixel_spacing_mm,

@@ -75,6 +75,8 @@ class Calibration:
         max_pairs: K, where the configuration names none.
         apart: Share of its score that a pair keeps whose regions lie apart under the alignment; 0: they must overlap.
         free, aligned: Confidence of pairs by appearance alone, and of those that lie together.
+        fitted_on: The images and the encoder that the confidences were fitted on; None: they are not calibrated for
+            this encoder, so they rank its pairs, and are no probabilities.
     """
 
     similarity_threshold: float
@@ -83,6 +85,7 @@ class Calibration:
     apart: float
     free: Confidence
     aligned: Confidence
+    fitted_on: str | None
 
 
 # Fitted to "centroids agree within 5 mm" on phantoms with the handcrafted encoder; see docs/concepts.md.
@@ -93,6 +96,7 @@ PHANTOM_CALIBRATION = Calibration(
     apart=0.0,
     free=Confidence(bias=-11.1, similarity=12.0, margin=10.4),
     aligned=Confidence(bias=-7.7, dice=11.9, margin=1.7),
+    fitted_on="phantoms, with the handcrafted encoder",
 )
 
 

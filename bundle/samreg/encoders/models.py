@@ -16,18 +16,22 @@ from samreg.promptable import PromptableModel
 from samreg.promptable.cache import SliceCache
 from samreg.promptable.slices import PromptableSlices
 
+# Of weights whose file does not name it itself.
+SYNTHETIC_PAIRS = "synthetic image pairs, with the embedded model"
+
 
 def calibration_of(about: Mapping[str, Any]) -> Calibration:
-    """The calibration in the header of the embedded model's file; that of phantoms where there is none yet.
+    """The calibration in the header of the embedded model's file; where there is none, one that was not fitted to it.
 
     Raises:
         UsageError: It is damaged.
     """
     found = about.get("calibration")
     if found is None:
-        return replace(PHANTOM_CALIBRATION, shape_weight=1.0, max_pairs=200, apart=0.3)
+        return replace(PHANTOM_CALIBRATION, shape_weight=1.0, max_pairs=200, apart=0.3, fitted_on=None)
     try:
-        return Calibration(**{**found, "free": Confidence(**found["free"]), "aligned": Confidence(**found["aligned"])})
+        confidences = {name: Confidence(**found[name]) for name in ("free", "aligned")}
+        return Calibration(**{"fitted_on": SYNTHETIC_PAIRS, **found, **confidences})
     except (LookupError, TypeError) as error:
         raise UsageError(f"a damaged calibration in the weights ({error})", "the embedded model's file") from error
 
@@ -67,8 +71,8 @@ class ModelEncoder:
 
     @property
     def calibration(self) -> Calibration:
-        """Of the similarity of its prototypes."""
-        return PHANTOM_CALIBRATION
+        """Of the similarity of its prototypes: that of the handcrafted encoder, not fitted to this one."""
+        return replace(PHANTOM_CALIBRATION, fitted_on=None)
 
     def encode(self, volume: Volume, *, on_progress: OnProgress | None = None) -> Features:
         """float16 [c, x cells, y cells, slices]; the grid holds the centres of the cells."""

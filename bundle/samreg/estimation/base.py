@@ -36,6 +36,7 @@ class Problem:
         matched: The pairs under a linear estimate, or (None) by appearance alone; see `pairs_under`.
         encoded: Dense features of an image, by the encoder of the configuration; see `features`.
         labelled: The pairs are given contours (Case 1).
+        calibrated: The confidences of the pairs are probabilities.
         progress: Called with the share done, 0..1.
     """
 
@@ -46,6 +47,7 @@ class Problem:
     matched: Callable[[Affine | None], Matched]
     encoded: Callable[[Volume], Features]
     labelled: bool = False
+    calibrated: bool = True
     progress: Callable[[float], None] = field(default=_ignored)
 
     @property
@@ -77,7 +79,7 @@ class Problem:
 
     def weighed(self, pairs: RoiPairs) -> RoiPairs:
         """The pairs with the confidences that a fit shall weigh them by."""
-        return pairs if self.settings.weight_by_confidence else pairs.equally_sure()
+        return pairs if self.calibrated and self.settings.weight_by_confidence else pairs.equally_sure()
 
     def features(self, volume: Volume) -> Features:
         """Dense features of an image, on their own grid."""

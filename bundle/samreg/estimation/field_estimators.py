@@ -6,8 +6,6 @@ their outlines, not at a distance) or a stiffer field.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from samreg.estimation.base import Abstention, Candidate, CandidateKind, FittedTo, Problem
 from samreg.estimation.deformable import Parametrisation, fit_field, margin_mm
 from samreg.estimation.patches import RoiPatches
@@ -40,11 +38,13 @@ class _Field:
         pairs = problem.weighed(problem.pairs_under(start).fitted)
         if not self.dense and not len(pairs):
             return Abstention("no pair to fit")
-        settings = replace(
-            problem.settings,
-            finest_spacing_mm=problem.settings.finest_spacing_mm * min(1.0, images.scale),
-            similarity_weight=problem.settings.similarity_weight if self.dense else 0.0,
-            smoothness_weight=problem.settings.smoothness_weight * self.stiffness,
+        asked = problem.settings
+        settings = asked.with_values(
+            {
+                "finest_spacing_mm": asked.finest_spacing_mm * min(1.0, images.scale),
+                "similarity_weight": asked.similarity_weight if self.dense else 0.0,
+                "smoothness_weight": asked.smoothness_weight * self.stiffness,
+            }
         )
         field = fit_field(
             start,

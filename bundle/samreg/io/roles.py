@@ -6,7 +6,7 @@ import fnmatch
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -139,7 +139,7 @@ def find_pair(
     Example:
         fixed, moving, roles = find_pair("study")
     """
-    rules = SeriesConfig(SeriesRule(series_uid=fixed_series), SeriesRule(series_uid=moving_series))
+    rules = SeriesConfig(fixed=SeriesRule(series_uid=fixed_series), moving=SeriesRule(series_uid=moving_series))
     roles = find_roles(folder, rules, as_files=as_files)
     return roles.fixed, roles.moving[0], roles.sentence
 
@@ -279,9 +279,7 @@ def _conditions(rule: SeriesRule) -> str:
 
 
 def _sentence(rules: SeriesConfig) -> str:
-    fixed, moving = (
-        replace(rule, series_uid=None) == SeriesRule() and bool(rule.series_uid) for rule in (rules.fixed, rules.moving)
-    )
+    fixed, moving = (_named_alone(rule) and bool(rule.series_uid) for rule in (rules.fixed, rules.moving))
     if fixed and moving:
         return "Roles by the given series UIDs."
     if fixed and rules.moving == SeriesRule():
@@ -291,10 +289,15 @@ def _sentence(rules: SeriesConfig) -> str:
     return "Roles by the rules of the configuration."
 
 
+def _named_alone(rule: SeriesRule) -> bool:
+    """Whether a rule asks for nothing but a series UID."""
+    return rule.with_values({"series_uid": None}) == SeriesRule()
+
+
 def _given(rules: SeriesConfig) -> str:
     if rules.fixed == rules.moving == SeriesRule():
         return "as given"
-    named_alone = all(replace(rule, series_uid=None) == SeriesRule() for rule in (rules.fixed, rules.moving))
+    named_alone = all(_named_alone(rule) for rule in (rules.fixed, rules.moving))
     return "as given, by series UID" if named_alone else "as given, by the rules of the configuration"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -116,9 +116,10 @@ def calibrated(config: MatchingConfig, calibration: Calibration) -> MatchingConf
     if threshold is None:
         threshold = calibration.similarity_threshold
         threshold = 2 * threshold - 1 if config.similarity == "cosine" else threshold
-    return replace(
-        config,
-        similarity_threshold=threshold,
-        shape_weight=calibration.shape_weight if weight is None else weight,
-        max_pairs=calibration.max_pairs if config.max_pairs is None else config.max_pairs,
+    return config.with_values(
+        {
+            "similarity_threshold": threshold,
+            "shape_weight": calibration.shape_weight if weight is None else weight,
+            "max_pairs": calibration.max_pairs if config.max_pairs is None else config.max_pairs,
+        }
     )

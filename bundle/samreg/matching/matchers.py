@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from samreg.config import MatchingConfig
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
@@ -39,7 +37,9 @@ class Prototypes:
         config = calibrated(config, encoder.calibration)
         if by_appearance:
             prototypes = moving.prototypes if moving.displaced is None else moving.displaced
-            config = replace(config, max_pairs=max(MOST_BY_APPEARANCE, config.max_pairs or 0), max_pairs_of="image")
+            config = config.with_values(
+                {"max_pairs": max(MOST_BY_APPEARANCE, config.max_pairs or 0), "max_pairs_of": "image"}
+            )
         if aligned is not None and encoder.one_contrast:
             # Intensity statistics compare only once both images have one contrast.
             image = contrast_matched(moving.working, fixed.working, aligned, fixed.body)

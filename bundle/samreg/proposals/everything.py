@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -117,11 +117,12 @@ class Everything:
     def _resolved(self, config: ProposalConfig) -> ProposalConfig:
         """With what suits the model and this proposer, where the configuration leaves that open."""
         pred_iou, stability = self.slices.model.least_quality
-        return replace(
-            config,
-            pred_iou=pred_iou if config.pred_iou is None else config.pred_iou,
-            stability=stability if config.stability is None else config.stability,
-            max_rois=MAX_ROIS if config.max_rois is None else config.max_rois,
+        return config.with_values(
+            {
+                "pred_iou": pred_iou if config.pred_iou is None else config.pred_iou,
+                "stability": stability if config.stability is None else config.stability,
+                "max_rois": MAX_ROIS if config.max_rois is None else config.max_rois,
+            }
         )
 
     def _candidates(

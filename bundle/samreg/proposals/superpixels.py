@@ -37,7 +37,7 @@ class Superpixels:
         self, volume: Volume, body: Mask, config: ProposalConfig, *, on_progress: OnProgress | None = None
     ) -> RoiSet:
         report = on_progress or (lambda share: None)
-        config = replace(config, max_rois=MAX_ROIS if config.max_rois is None else config.max_rois)
+        config = config.with_values({"max_rois": MAX_ROIS if config.max_rois is None else config.max_rois})
         if not config.per_slice or volume.grid.is_2d:
             rois = _regions(volume, body, config, report)
         else:

@@ -129,6 +129,18 @@ WEIGHTS = Group(
     "Weights and names",
     (
         Refusal(
+            "unknown-method",
+            "a name that no method has",
+            "one of the registered names",
+            "Choose one that `samreg info` lists.",
+        ),
+        Refusal(
+            "contradictory-methods",
+            "different methods from --method, --preset, the configuration file or the settings of a platform",
+            "one method",
+            "Leave out all but one of them.",
+        ),
+        Refusal(
             "unknown-encoder",
             "a name that no encoder has",
             "one of the registered names",

@@ -6,7 +6,7 @@ lie together. A pair is right if its two centroids show the same place to 5 mm, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -106,7 +106,7 @@ def _of_pair(encoder: EmbeddedEncoder, calibration: Calibration, pair: Pairs) ->
     fixed, moving = _regions(encoder, first), _regions(encoder, second)
     if len(fixed) < 2 or len(moving) < 2:
         return NOTHING, NOTHING
-    matching = replace(MatchingConfig(), max_pairs=400, min_confidence=0.0)
+    matching = MatchingConfig(max_pairs=400, min_confidence=0.0)
     alike = similarity(pool(encoder.encode(first), fixed), pool(encoder.encode(second), moving), matching.similarity)
     true_mm = _true_distances(pair, fixed, moving)
 

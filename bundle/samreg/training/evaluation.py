@@ -12,7 +12,7 @@ import numpy as np
 
 from samreg.embedded.files import load_network, save_network
 from samreg.encoders.base import Calibration
-from samreg.encoders.models import EmbeddedEncoder
+from samreg.encoders.models import SYNTHETIC_PAIRS, EmbeddedEncoder
 from samreg.errors import UsageError
 from samreg.shipped import weights_file
 from samreg.training.confidence import Found, calibration_error, collect, fitted, reliability
@@ -127,6 +127,7 @@ def calibrate(weights: str | Path | None, seed: int, pairs: int) -> Calibration:
         apart=start.apart,
         free=_rounded(fitted(free)),
         aligned=_rounded(fitted(aligned)),
+        fitted_on=SYNTHETIC_PAIRS,
     )
 
 
