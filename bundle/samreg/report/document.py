@@ -14,7 +14,7 @@ import numpy as np
 
 from samreg import __version__
 from samreg.errors import SamregError, UsageError
-from samreg.output_folder import whole_file
+from samreg.whole_files import whole_file
 from samreg.report.images import image_json, with_notes
 
 if TYPE_CHECKING:

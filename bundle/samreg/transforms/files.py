@@ -15,7 +15,7 @@ import numpy as np
 
 from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Grid
-from samreg.output_folder import whole_file
+from samreg.whole_files import whole_file
 from samreg.transforms.base import Transform
 from samreg.transforms.composite import Composite
 from samreg.transforms.field import DisplacementField, VelocityField

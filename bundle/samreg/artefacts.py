@@ -1,0 +1,331 @@
+"""The files that samreg leaves: one table, which the writers, the output folder, the operators and the reference read.
+
+A new file is a row here and its writer. Nothing heavy is imported before a row is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+from samreg.whole_files import whole_file
+
+if TYPE_CHECKING:
+    from samreg.result import RegistrationResult
+
+DICOM = "dicom"  # the sub-folder of the objects
+Step = Literal["images", "dicom", "report", "run", "container", "locate"]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must hold for a file to be written.
+
+    Attributes:
+        text: For the reference ("two DICOM series").
+        holds: Of a result.
+        otherwise: What the report says where it does not hold; empty: nothing.
+    """
+
+    text: str
+    holds: Callable[[RegistrationResult], bool]
+    otherwise: str = ""
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One file.
+
+    Attributes:
+        key: Its name in the table, and in `objects` of report.json.
+        path: In the folder of results, with "/".
+        step: Who writes it: `samreg.outputs.write_images`, `write_dicom` or `write_reports`, `samreg.run` (of several
+            registrations), the container, or `locate`.
+        role: What it holds, one sentence for the reference.
+        writer: "package.module:function", called with what the step hands over and the path to write. Images are
+            handed a `samreg.outputs.Images`, objects a `samreg.dicom_out.objects.Objects`, the page a
+            `samreg.outputs.Page`, documents a mapping, and answers of `locate` a `samreg.prompted.Located`.
+        verifier: The same, called with the path of what was written.
+        when: Conditions, all of which must hold.
+        grid: The image on whose grid it lies, if it is a NIfTI image.
+        document: Says in JSON what the other files are; written last.
+
+    Example:
+        Artefact("contours", "dicom/contours.dcm", "dicom", "RT Structure Set: the paired regions",
+                 "samreg.dicom_out.contours:write_contours", "samreg.dicom_out.contours:verify_contours", OBJECTS)
+    """
+
+    key: str
+    path: str
+    step: Step
+    role: str
+    writer: str
+    verifier: str = ""
+    when: tuple[Condition, ...] = ()
+    grid: Literal["fixed", "moving"] | None = None
+    document: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the file, without its folder."""
+        return PurePosixPath(self.path).name
+
+    @property
+    def folder(self) -> str:
+        """The sub-folder that it stands in; empty if there is none."""
+        return "" if self.path == self.name else PurePosixPath(self.path).parent.as_posix()
+
+    @property
+    def listed(self) -> bool:
+        """Whether report.json names it among its objects."""
+        return self.step in ("images", "dicom", "report") and not self.document
+
+    def unmet(self, result: RegistrationResult) -> Condition | None:
+        """The first condition that does not hold; None if the file is written."""
+        return next((condition for condition in self.when if not condition.holds(result)), None)
+
+    def write(self, work: Any, path: Path) -> None:
+        """Write the file and verify it; it appears at `path` when it is whole.
+
+        Until then a DICOM object has a name that nobody takes for one: some platforms export every `*.dcm` that they
+        find, whatever became of the run.
+
+        Raises:
+            OSError: The folder is absent or cannot be written.
+            OutputInvalid: What was written does not reproduce the result.
+        """
+        with whole_file(path, called=f"{path.name}.part" if self.step == "dicom" else "") as part:
+            _function(self.writer)(work, part)
+            if self.verifier:
+                _function(self.verifier)(work, part)
+
+
+def _function(target: str) -> Callable[[Any, Path], object]:
+    module, _, name = target.partition(":")
+    function: Callable[[Any, Path], object] = getattr(import_module(module), name)
+    return function
+
+
+def _from_two_series(result: RegistrationResult) -> bool:
+    return result.fixed.source is not None and result.moving.source is not None
+
+
+def _same_frame(result: RegistrationResult) -> bool:
+    fixed, moving = result.fixed.source, result.moving.source
+    if fixed is None or moving is None:
+        return False
+    return bool(fixed.header.FrameOfReferenceUID == moving.header.FrameOfReferenceUID)
+
+
+# Every DICOM object asks for these.
+OBJECTS = (
+    Condition(
+        "not with `as_files`",
+        lambda result: not result.config.as_files,
+        "No DICOM objects: registered as files (as_files).",
+    ),
+    Condition("two DICOM series", _from_two_series, "No DICOM objects: the input is not a pair of DICOM series."),
+)
+PAIRED = Condition("regions were paired", lambda result: len(result.pairs) > 0, "No SEG: no regions were paired.")
+# A registration object of a result that failed its gate would be used; an identity within one frame says nothing.
+REGISTRATIONS = (
+    Condition(
+        "the quality gate did not fail",
+        lambda result: result.quality.status != "FAIL",
+        "No REG and no DREG: the registration failed its quality gate.",
+    ),
+    Condition(
+        "not for an identity within one frame of reference",
+        lambda result: not (result.kind == "identity" and _same_frame(result)),
+        "No REG and no DREG: the images lie on each other in their common frame of reference.",
+    ),
+)
+TWO_FRAMES = Condition(
+    "two frames of reference",
+    lambda result: not _same_frame(result),
+    "No REG: both series have the same frame of reference, which a REG cannot relate to itself.",
+)
+NEEDS_A_GRID = Condition(
+    "a deformable transform, or any within one frame of reference",
+    lambda result: result.kind == "deformable" or _same_frame(result),
+)
+
+
+def _table(*rows: Artefact) -> dict[str, Artefact]:
+    return {row.key: row for row in rows}
+
+
+OF_REGISTER = _table(
+    Artefact(
+        "transform",
+        "transform.h5",
+        "images",
+        "ITK composite transform, fixed points to moving points, LPS mm",
+        "samreg.outputs:write_forward",
+    ),
+    Artefact(
+        "inverse",
+        "inverse.h5",
+        "images",
+        "ITK composite transform, moving points to fixed points, LPS mm",
+        "samreg.outputs:write_inverse",
+    ),
+    Artefact(
+        "warped",
+        "warped.nii.gz",
+        "images",
+        "the moving image on the fixed grid, float32; beyond the moving image 0, for CT its least value",
+        "samreg.outputs:write_warped",
+        grid="fixed",
+    ),
+    Artefact(
+        "pairs",
+        "pairs.json",
+        "images",
+        "`pairs`: `id`, `similarity`, `confidence`, `held_out`, and for `fixed` and `moving` `centroid_lps_mm`, "
+        "`area_mm2` or `volume_mm3`, `slices`, and the `label` of a given label map; `overlaps`: where two pairs "
+        "overlap, `[winner, loser]`",
+        "samreg.outputs:write_pairs",
+    ),
+    Artefact(
+        "rois_fixed",
+        "rois_fixed.nii.gz",
+        "images",
+        "label map on the fixed grid; the number is the pair's `id`",
+        "samreg.outputs:write_fixed_rois",
+        grid="fixed",
+    ),
+    Artefact(
+        "rois_moving",
+        "rois_moving.nii.gz",
+        "images",
+        "label map on the moving grid; the number is the pair's `id`",
+        "samreg.outputs:write_moving_rois",
+        grid="moving",
+    ),
+    # Segmentations come before the registration that refers to them.
+    Artefact(
+        "seg_fixed",
+        f"{DICOM}/seg_fixed.dcm",
+        "dicom",
+        "Segmentation: the paired regions of the fixed image, segment number = pair `id`",
+        "samreg.dicom_out.objects:write_fixed_segmentation",
+        "samreg.dicom_out.objects:verify_fixed_segmentation",
+        (*OBJECTS, PAIRED),
+    ),
+    Artefact(
+        "seg_moving",
+        f"{DICOM}/seg_moving.dcm",
+        "dicom",
+        "Segmentation: the paired regions of the moving image, segment number = pair `id`",
+        "samreg.dicom_out.objects:write_moving_segmentation",
+        "samreg.dicom_out.objects:verify_moving_segmentation",
+        (*OBJECTS, PAIRED),
+    ),
+    Artefact(
+        "reg",
+        f"{DICOM}/reg.dcm",
+        "dicom",
+        "Spatial Registration: the rigid or affine transform",
+        "samreg.dicom_out.objects:write_linear",
+        "samreg.dicom_out.objects:verify_linear",
+        (*OBJECTS, *REGISTRATIONS, TWO_FRAMES),
+    ),
+    Artefact(
+        "dreg",
+        f"{DICOM}/dreg.dcm",
+        "dicom",
+        "Deformable Spatial Registration",
+        "samreg.dicom_out.objects:write_deformable",
+        "samreg.dicom_out.objects:verify_deformable",
+        (*OBJECTS, *REGISTRATIONS, NEEDS_A_GRID),
+    ),
+    Artefact(
+        "report",
+        "report.html",
+        "report",
+        "the report for a reader, with pictures; one file, needs no network",
+        "samreg.outputs:write_page",
+    ),
+    Artefact(
+        "record", "report.json", "report", "see below", "samreg.report:write_json", document=True
+    ),
+    Artefact(
+        "registrations",
+        "registrations.json",
+        "run",
+        "of several registrations: `status` and `reasons` over all, and of each its `folder`, `status`, `reasons`, "
+        "`kind`, `roles` and `objects`; each stands in a folder `moving-1`, `moving-2` … of its own",
+        "samreg.report:write_json",
+        document=True,
+    ),
+    Artefact(
+        "result",
+        "result.json",
+        "container",
+        "`status`, `reasons`, `kind`, `roles`, `objects`, `exit_code`",
+        "samreg.report:write_json",
+    ),
+    Artefact(
+        "metadata",
+        "metadata.json",
+        "container",
+        "`exception` and `exception_message`, null after success",
+        "samreg.report:write_json",
+    ),
+)
+
+OF_LOCATE = _table(
+    Artefact(
+        "roi_fixed",
+        "roi_fixed.nii.gz",
+        "locate",
+        "label map on the fixed grid: 1 is the region that the prompt means",
+        "samreg.outputs:write_fixed_roi",
+        grid="fixed",
+    ),
+    Artefact(
+        "roi_moving",
+        "roi_moving.nii.gz",
+        "locate",
+        "label map on the moving grid",
+        "samreg.outputs:write_moving_roi",
+        grid="moving",
+    ),
+    Artefact("answer", "locate.json", "locate", "what the command prints", "samreg.outputs:write_answer", document=True),
+)
+
+
+def of_step(step: Step) -> tuple[Artefact, ...]:
+    """The files of a registration that a step writes, in their order."""
+    return tuple(row for row in OF_REGISTER.values() if row.step == step)
+
+
+def write_document(key: str, document: Mapping[str, Any], folder: Path) -> None:
+    """Write one of the JSON documents into an existing folder."""
+    row = OF_REGISTER[key]
+    row.write(document, folder / row.path)
+
+
+# Of several registrations each has a folder of its own.
+_PART = re.compile(r"moving-[1-9]\d*")
+
+
+def part_name(number: int) -> str:
+    """The folder of one of several registrations, counted from 1."""
+    return f"moving-{number}"
+
+
+def is_part(name: str) -> bool:
+    """Whether a folder is that of one of several registrations."""
+    return _PART.fullmatch(name) is not None
+
+
+def part_and_object(name: str) -> str:
+    """Of the name of an object's copy at the top ("moving-2-reg.dcm") that of the object ("reg.dcm"); else empty."""
+    own = re.fullmatch(rf"{_PART.pattern}-(.+)", name)
+    return own[1] if own else ""
