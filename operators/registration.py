@@ -17,7 +17,7 @@ from monai.deploy.core import (
 
 from samreg.config import Config
 from samreg.metadata import bundle_metadata
-from samreg.workflow import compute
+from samreg.run import compute
 
 log = logging.getLogger("samreg.operators")
 
@@ -33,7 +33,7 @@ class RegistrationOperator(Operator):
     0.6 GB.
 
     Named inputs:
-        inputs: `samreg.workflow.Inputs`, the two images.
+        inputs: `samreg.sources.Inputs`, the two images.
 
     Named outputs:
         result: `samreg.result.RegistrationResult`. Receiver optional.

@@ -108,6 +108,10 @@ class OutputFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Throw away what was not committed, and let others write into `out`."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self._locks.close()
 
@@ -117,7 +121,7 @@ class OutputFolder:
             _remove(item)
 
     def set_apart(self) -> None:
-        """Go on in a new, empty folder: what another thread still writes is lost from now on."""
+        """Move the temporary folder away and empty it: what another thread still writes is lost from now on."""
         abandoned = self.folder
         self.folder = abandoned.with_name(f"{abandoned.name}-stopped")
         abandoned.rename(self.folder)
@@ -196,18 +200,6 @@ class OutputFolder:
             ) from error
 
 
-
-
-
-
-
-
-
-
-
-
-
-
 def _remove(path: Path) -> None:
     """Remove a file, a link or a folder with all it holds."""
     if path.is_dir() and not path.is_symlink():
@@ -231,10 +223,6 @@ def empty(folder: Path) -> None:
     """Throw away what a folder holds."""
     shutil.rmtree(folder)
     folder.mkdir()
-
-
-
-
 
 
 def _check_apart(out: Path, inputs: Iterable[Path]) -> None:

@@ -16,7 +16,8 @@ LIBRARY = ROOT / "bundle" / "samreg"
 ROOMS = (
     ("errors", "refusals", "types", "shipped", "metadata"),
     ("threads", "whole_data"),
-    ("doors",),
+    ("doors", "whole_files"),
+    ("artefacts",),
     ("output_folder",),
     ("geometry",),
     ("transforms",),
@@ -43,6 +44,8 @@ ROOMS = (
     ("pipeline",),
     ("locate",),
     ("workflow",),
+    ("sources",),
+    ("run",),
     ("ablation", "evaluation", "selftest", "training"),
     ("cli", "cli_commands", "cli_progress", "cli_weights", "logs"),
     ("__main__",),

@@ -14,7 +14,9 @@ from samreg.ablation.cases import Case, Evidence, read_cases
 from samreg.ablation.grid import Value, Variant, flat, text_of, variants
 from samreg.config import Config
 from samreg.errors import InputRefused, UsageError
-from samreg.workflow import Inputs, Job, check_config, compute, load
+from samreg.run import compute
+from samreg.sources import Inputs, Sources, load
+from samreg.workflow import check_config
 
 logger = logging.getLogger(__name__)
 
@@ -160,16 +162,14 @@ class _Bench:
         from samreg.transforms import Affine
 
         case = self.case
-        job = Job(
+        sources = Sources(
             case.fixed,
             case.moving,
-            Path(),
-            replace(config, as_files=True),  # tables alone are written
             fixed_rois=case.fixed_rois,
             moving_rois=case.moving_rois,
             pixel_spacing_mm=case.pixel_spacing_mm,
         )
-        inputs = load(job)
+        inputs = load(sources, replace(config, as_files=True))  # tables alone are written
         self.evidence = Evidence.of(case, inputs)
         identity = self.evidence.measures(Affine.identity())
         self.before = {f"before_{name}": value for name, value in identity.items()}

@@ -1,7 +1,8 @@
 """What was made of a slice, kept in a folder for the next registration.
 
 Keys are hashes of everything that decides the value, so an entry is never out of date. Entries appear
-when they are whole, and one that cannot be read counts as absent: processes may share a folder. The folder holds what can be computed from patients' images, and is its owner's alone.
+when they are whole, and one that cannot be read counts as absent: processes may share a folder. The
+folder holds what can be computed from patients' images, and is its owner's alone.
 """
 
 from __future__ import annotations

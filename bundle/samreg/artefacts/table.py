@@ -1,113 +1,17 @@
-"""The files that samreg leaves: one table, which the writers, the output folder, the operators and the reference read.
-
-A new file is a row here and its writer. Nothing heavy is imported before a row is written.
-"""
+"""Every file that samreg leaves, and when."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from samreg.whole_files import whole_file
+from samreg.artefacts.row import Artefact, Condition, Step
 
 if TYPE_CHECKING:
     from samreg.result import RegistrationResult
 
 DICOM = "dicom"  # the sub-folder of the objects
-Step = Literal["images", "dicom", "report", "run", "container", "locate"]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What must hold for a file to be written.
-
-    Attributes:
-        text: For the reference ("two DICOM series").
-        holds: Of a result.
-        otherwise: What the report says where it does not hold; empty: nothing.
-    """
-
-    text: str
-    holds: Callable[[RegistrationResult], bool]
-    otherwise: str = ""
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """One file.
-
-    Attributes:
-        key: Its name in the table, and in `objects` of report.json.
-        path: In the folder of results, with "/".
-        step: Who writes it: `samreg.outputs.write_images`, `write_dicom` or `write_reports`, `samreg.run` (of several
-            registrations), the container, or `locate`.
-        role: What it holds, one sentence for the reference.
-        writer: "package.module:function", called with what the step hands over and the path to write. Images are
-            handed a `samreg.outputs.Images`, objects a `samreg.dicom_out.objects.Objects`, the page a
-            `samreg.outputs.Page`, documents a mapping, and answers of `locate` a `samreg.prompted.Located`.
-        verifier: The same, called with the path of what was written.
-        when: Conditions, all of which must hold.
-        grid: The image on whose grid it lies, if it is a NIfTI image.
-        document: Says in JSON what the other files are; written last.
-
-    Example:
-        Artefact("contours", "dicom/contours.dcm", "dicom", "RT Structure Set: the paired regions",
-                 "samreg.dicom_out.contours:write_contours", "samreg.dicom_out.contours:verify_contours", OBJECTS)
-    """
-
-    key: str
-    path: str
-    step: Step
-    role: str
-    writer: str
-    verifier: str = ""
-    when: tuple[Condition, ...] = ()
-    grid: Literal["fixed", "moving"] | None = None
-    document: bool = False
-
-    @property
-    def name(self) -> str:
-        """The name of the file, without its folder."""
-        return PurePosixPath(self.path).name
-
-    @property
-    def folder(self) -> str:
-        """The sub-folder that it stands in; empty if there is none."""
-        return "" if self.path == self.name else PurePosixPath(self.path).parent.as_posix()
-
-    @property
-    def listed(self) -> bool:
-        """Whether report.json names it among its objects."""
-        return self.step in ("images", "dicom", "report") and not self.document
-
-    def unmet(self, result: RegistrationResult) -> Condition | None:
-        """The first condition that does not hold; None if the file is written."""
-        return next((condition for condition in self.when if not condition.holds(result)), None)
-
-    def write(self, work: Any, path: Path) -> None:
-        """Write the file and verify it; it appears at `path` when it is whole.
-
-        Until then a DICOM object has a name that nobody takes for one: some platforms export every `*.dcm` that they
-        find, whatever became of the run.
-
-        Raises:
-            OSError: The folder is absent or cannot be written.
-            OutputInvalid: What was written does not reproduce the result.
-        """
-        with whole_file(path, called=f"{path.name}.part" if self.step == "dicom" else "") as part:
-            _function(self.writer)(work, part)
-            if self.verifier:
-                _function(self.verifier)(work, part)
-
-
-def _function(target: str) -> Callable[[Any, Path], object]:
-    module, _, name = target.partition(":")
-    function: Callable[[Any, Path], object] = getattr(import_module(module), name)
-    return function
 
 
 def _from_two_series(result: RegistrationResult) -> bool:
@@ -251,9 +155,7 @@ OF_REGISTER = _table(
         "the report for a reader, with pictures; one file, needs no network",
         "samreg.outputs:write_page",
     ),
-    Artefact(
-        "record", "report.json", "report", "see below", "samreg.report:write_json", document=True
-    ),
+    Artefact("record", "report.json", "report", "see below", "samreg.report:write_json", document=True),
     Artefact(
         "registrations",
         "registrations.json",
@@ -296,7 +198,9 @@ OF_LOCATE = _table(
         "samreg.outputs:write_moving_roi",
         grid="moving",
     ),
-    Artefact("answer", "locate.json", "locate", "what the command prints", "samreg.outputs:write_answer", document=True),
+    Artefact(
+        "answer", "locate.json", "locate", "what the command prints", "samreg.outputs:write_answer", document=True
+    ),
 )
 
 
@@ -309,23 +213,3 @@ def write_document(key: str, document: Mapping[str, Any], folder: Path) -> None:
     """Write one of the JSON documents into an existing folder."""
     row = OF_REGISTER[key]
     row.write(document, folder / row.path)
-
-
-# Of several registrations each has a folder of its own.
-_PART = re.compile(r"moving-[1-9]\d*")
-
-
-def part_name(number: int) -> str:
-    """The folder of one of several registrations, counted from 1."""
-    return f"moving-{number}"
-
-
-def is_part(name: str) -> bool:
-    """Whether a folder is that of one of several registrations."""
-    return _PART.fullmatch(name) is not None
-
-
-def part_and_object(name: str) -> str:
-    """Of the name of an object's copy at the top ("moving-2-reg.dcm") that of the object ("reg.dcm"); else empty."""
-    own = re.fullmatch(rf"{_PART.pattern}-(.+)", name)
-    return own[1] if own else ""
