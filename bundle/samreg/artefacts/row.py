@@ -21,7 +21,7 @@ class Condition:
     """What must hold for a file to be written.
 
     Attributes:
-        text: For the reference ("two DICOM series").
+        text: A clause for the reference ("both images are DICOM series").
         holds: Of a result.
         otherwise: What the report says where it does not hold; empty: nothing.
     """

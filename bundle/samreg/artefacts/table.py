@@ -28,11 +28,13 @@ def _same_frame(result: RegistrationResult) -> bool:
 # Every DICOM object asks for these.
 OBJECTS = (
     Condition(
-        "not with `as_files`",
+        "`as_files` is not set",
         lambda result: not result.config.as_files,
         "No DICOM objects: registered as files (as_files).",
     ),
-    Condition("two DICOM series", _from_two_series, "No DICOM objects: the input is not a pair of DICOM series."),
+    Condition(
+        "both images are DICOM series", _from_two_series, "No DICOM objects: the input is not a pair of DICOM series."
+    ),
 )
 PAIRED = Condition("regions were paired", lambda result: len(result.pairs) > 0, "No SEG: no regions were paired.")
 # A registration object of a result that failed its gate would be used; an identity within one frame says nothing.
@@ -43,18 +45,18 @@ REGISTRATIONS = (
         "No REG and no DREG: the registration failed its quality gate.",
     ),
     Condition(
-        "not for an identity within one frame of reference",
+        "the transform is not the identity within one frame of reference",
         lambda result: not (result.kind == "identity" and _same_frame(result)),
         "No REG and no DREG: the images lie on each other in their common frame of reference.",
     ),
 )
 TWO_FRAMES = Condition(
-    "two frames of reference",
+    "the frames of reference differ",
     lambda result: not _same_frame(result),
     "No REG: both series have the same frame of reference, which a REG cannot relate to itself.",
 )
 NEEDS_A_GRID = Condition(
-    "a deformable transform, or any within one frame of reference",
+    "the transform is deformable or the frames of reference are the same",
     lambda result: result.kind == "deformable" or _same_frame(result),
 )
 
@@ -160,8 +162,8 @@ OF_REGISTER = _table(
         "registrations",
         "registrations.json",
         "run",
-        "of several registrations: `status` and `reasons` over all, and of each its `folder`, `status`, `reasons`, "
-        "`kind`, `roles` and `objects`; each stands in a folder `moving-1`, `moving-2` … of its own",
+        "`status` and `reasons` over all, and of each registration its `folder`, `status`, `reasons`, `kind`, `roles` "
+        "and `objects`",
         "samreg.report:write_json",
         document=True,
     ),
@@ -186,7 +188,7 @@ OF_LOCATE = _table(
         "roi_fixed",
         "roi_fixed.nii.gz",
         "locate",
-        "label map on the fixed grid: 1 is the region that the prompt means",
+        "label map on the fixed grid; 1 is the region that the prompt means",
         "samreg.outputs:write_fixed_roi",
         grid="fixed",
     ),
@@ -194,7 +196,7 @@ OF_LOCATE = _table(
         "roi_moving",
         "roi_moving.nii.gz",
         "locate",
-        "label map on the moving grid",
+        "label map on the moving grid; 1 is the counterpart, 2 the runner-up",
         "samreg.outputs:write_moving_roi",
         grid="moving",
     ),
