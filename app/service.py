@@ -102,10 +102,11 @@ class Container(Door):
 
     def stop(self, error: SamregError) -> None:
         """Leave the reason why nothing is finished, although another thread may still be writing."""
-        if self.output is not None:
-            self.output.set_apart()
-            leave_reason(error, self.output, self)
-            self.output.close()
+        output = self.output  # which the other thread may let go of meanwhile
+        if output is not None:
+            output.set_apart()
+            leave_reason(error, output, self)
+            output.close()
 
 
 def answer(call: Call, args: argparse.Namespace, wrong: SamregError | None = None) -> int:
