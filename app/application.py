@@ -16,27 +16,32 @@ from operators import (
     ReportWriterOperator,
     SeriesLoaderOperator,
 )
-from samreg.workflow import Job
+from samreg.session import Session
+from samreg.sources import Sources
 
 
 class RegistrationApplication(Application):
     """Series loader → registration → image, DICOM and report writers.
 
     Args:
-        job: What to register.
+        sources: What to register.
+        session: What they are registered with.
         folder: Where the writers write; the caller puts it in place when it is whole.
     """
 
-    def __init__(self, job: Job, folder: Path) -> None:
-        self.job = job
+    def __init__(self, sources: Sources, session: Session, folder: Path) -> None:
+        self.sources = sources
+        self.session = session
         self.folder = folder
         self.report_writer: ReportWriterOperator | None = None
         # The arguments are the entry point's; Holoscan would parse them again.
         super().__init__([sys.executable, "app"])
 
     def compose(self) -> None:
-        loader = SeriesLoaderOperator(self, CountCondition(self, 1), job=self.job, name="series_loader")
-        registration = RegistrationOperator(self, config=self.job.config, name="registration")
+        loader = SeriesLoaderOperator(
+            self, CountCondition(self, 1), sources=self.sources, config=self.session.config, name="series_loader"
+        )
+        registration = RegistrationOperator(self, session=self.session, name="registration")
         images = ImageWriterOperator(self, output_folder=self.folder, name="image_writer")
         dicom = DicomWriterOperator(self, output_folder=self.folder, name="dicom_writer")
         self.report_writer = report = ReportWriterOperator(self, output_folder=self.folder, name="report_writer")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shutil
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,22 +12,103 @@ from typing import Any
 
 from app.orchestrators import Call
 from app.process import STOPPED, preload_cuda_runtime
-from samreg import outputs, workflow
+from samreg import artefacts, outputs
+from samreg.availability import own_classes
 from samreg.cli import config_from
+from samreg.config import Config
 from samreg.errors import InputRefused, OutputInvalid, SamregError, UsageError
-from samreg.output_folder import OutputFolder
-from samreg.report import write_json
+from samreg.run import Door, exit_code, leave_reason, refuse, run
+from samreg.session import Session
+from samreg.sources import Sources, check_inputs
 
 log = logging.getLogger("samreg.app")
 
 ROLES = ("fixed", "moving")  # names of folders that say nothing of a patient
-_open: list[OutputFolder] = []  # the folder that is being written, for `stopped`
+_open: list[Container] = []  # the doors that may be writing, for `stopped`
 
 
 class Stopped(SamregError):  # noqa: N818
     """Ended from outside."""
 
     exit_code = STOPPED
+
+
+class Unexpected(SamregError):  # noqa: N818
+    """A failure that nobody foresaw, without its message, which may name a patient.
+
+    Args:
+        error: What was raised.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self.kind = type(error).__name__
+        super().__init__(f"an unexpected failure ({self.kind})", next_step="See the log", reason="unexpected")
+
+
+class Container(Door):
+    """The operators register a pair; `result.json` and `metadata.json` stand beside results and reasons.
+
+    Args:
+        call: Whose output folder is written.
+    """
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self.call = call
+
+    def pair(self, sources: Sources, session: Session, folder: Path) -> dict[str, Any]:
+        """Run the operators on one pair.
+
+        Returns:
+            The contents of `report.json`.
+
+        Raises:
+            OutputInvalid: They ended without a report.
+        """
+        os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "OFF")
+        preload_cuda_runtime()
+        from app.application import RegistrationApplication
+
+        application = RegistrationApplication(sources, session, folder)
+        application.run()
+        if application.report is None:
+            # Holoscan ends without an error when an operator never ran.
+            raise OutputInvalid("the operators ended without a report", reason="no-report")
+        return application.report
+
+    def beside(self, report: Mapping[str, Any], folder: Path) -> None:
+        """What orchestrators read, and copies of the objects for one that sends only what lies at the top."""
+        kept = ("status", "reasons", "kind", "roles", "objects", "registrations")
+        result = {key: report[key] for key in kept if key in report}
+        code = exit_code(report)
+        refused = code == InputRefused.exit_code  # one of several
+        reason = {
+            "exception": InputRefused.__name__ if refused else None,
+            "exception_message": " ".join(report["reasons"]) if refused else None,
+        }
+        artefacts.write_document("result", result | {"exit_code": code}, folder)
+        artefacts.write_document("metadata", reason, folder)
+        if self.call.platform == "mercure":
+            outputs.flatten(folder)
+
+    def beside_reason(self, error: SamregError, folder: Path) -> None:
+        """What orchestrators read."""
+        result = {"status": "REFUSED", "reasons": [error.sentence], "exit_code": error.exit_code}
+        kind = error.kind if isinstance(error, Unexpected) else type(error).__name__
+        artefacts.write_document("result", result, folder)
+        artefacts.write_document("metadata", {"exception": kind, "exception_message": error.sentence}, folder)
+
+    def told(self, error: Exception) -> SamregError:
+        """Every error is told, without what may name a patient."""
+        return anonymous(error, self.call) if isinstance(error, SamregError) else _unexpected(error)
+
+    def stop(self, error: SamregError) -> None:
+        """Leave the reason why nothing is finished, although another thread may still be writing."""
+        output = self.output  # which the other thread may let go of meanwhile
+        if output is not None:
+            output.set_apart()
+            leave_reason(error, output, self)
+            output.close()
 
 
 def answer(call: Call, args: argparse.Namespace, wrong: SamregError | None = None) -> int:
@@ -40,42 +120,42 @@ def answer(call: Call, args: argparse.Namespace, wrong: SamregError | None = Non
         wrong: Why no call can be followed; each output folder gets the reason.
     """
     log.info("called by %s", call.platform)
+    door = Container(call)
+    _open[:] = [door]
     try:
         if error := wrong or call.wrong:
-            return refuse(call, error)
-        return workflow.exit_code(register(call, args))
+            return _refused(error, door)
+        check_inputs(*_images(call))
+        try:
+            sources, config = _asked(call, args)
+        except SamregError as error:
+            return _refused(error, door)
+        return exit_code(run(sources, call.out, config, door))
     except SamregError as error:
         return say(error)
     except Exception as error:  # noqa: BLE001 - its own message may name a patient, and other calls may follow
-        for frame in traceback.extract_tb(error.__traceback__):
-            log.error("at %s:%s in %s", frame.filename, frame.lineno, frame.name)
         return say(_unexpected(error))
 
 
-def refuse(call: Call, error: SamregError) -> int:
+def _refused(error: SamregError, door: Container) -> int:
     """Leave the reason why a call is not followed; returns the exit code."""
-    told = anonymous(error, call)
+    told = anonymous(error, door.call)
     code = say(told)
-    with OutputFolder(call.out, _inputs(call)) as output:
-        _leave_reason(told, output, {})
+    refuse(told, door.call.out, _images(door.call), door)
     return code
 
 
 def stopped() -> None:
-    """Leave the reason why the process ends now; another thread may still be writing."""
+    """Leave the reason why the process ends now."""
     error = Stopped("stopped from outside (SIGTERM)", next_step="Start it again.", reason="stopped")
-    for output in _open:
-        apart = output.folder.with_name(f"{output.folder.name}-stopped")
-        output.folder.rename(apart)
-        output.folder = apart
-        _leave_reason(error, output, {})
-        shutil.rmtree(apart, ignore_errors=True)
+    for door in _open:
+        door.stop(error)
     say(error)
 
 
 def anonymous(error: SamregError, call: Call) -> SamregError:
     """The error without the names of files and folders below the input, which may be those of patients."""
-    paths = [path for folder in _inputs(call) if folder.is_dir() for path in sorted(folder.rglob("*"))]
+    paths = [path for folder in _images(call) if folder.is_dir() for path in sorted(folder.rglob("*"))]
     texts = [error.got, error.expected, error.next_step]
     for number, path in enumerate(paths, 1):
         if path.name not in ROLES:
@@ -85,90 +165,23 @@ def anonymous(error: SamregError, call: Call) -> SamregError:
     return told
 
 
-def _inputs(call: Call) -> list[Path]:
+def _images(call: Call) -> list[Path]:
     return [path for path in (call.fixed, call.moving) if path is not None]
 
 
-def register(call: Call, args: argparse.Namespace) -> dict[str, Any]:
-    """Run the operators on a call; the output folder holds all of the results or the reason alone.
+def _unexpected(error: Exception) -> Unexpected:
+    """Where it happened goes to the log, and what was said nowhere."""
+    for frame in traceback.extract_tb(error.__traceback__):
+        log.error("at %s:%s in %s", frame.filename, frame.lineno, frame.name)
+    return Unexpected(error)
 
-    Returns:
-        The contents of `report.json`, or of `registrations.json`.
+
+def _asked(call: Call, args: argparse.Namespace) -> tuple[Sources, Config]:
+    """What the call's settings and the options mean.
 
     Raises:
-        UsageError: Settings that cannot be followed, or an output folder that must not be used.
-        InputRefused: The input is not safe to register; `report.json` and `metadata.json` say why.
+        UsageError: They cannot be followed.
     """
-    workflow.check_inputs(*_inputs(call))
-    with OutputFolder(call.out, _inputs(call)) as output:
-        _open[:] = [output]
-        asked: dict[str, Any] = {}
-        try:
-            job = _job(call, args)
-            asked = {"asked": job.config.transform, "method": job.config.method}
-            report = workflow.each(job, output.folder, _run_operators)
-        except SamregError as error:
-            _open.clear()
-            told = anonymous(error, call)
-            _leave_reason(told, output, asked)
-            raise told from error
-        except Exception as error:
-            _open.clear()
-            _leave_reason(_unexpected(error), output, asked, kind=type(error).__name__)
-            raise
-        _leave_answer(report, call, output)
-        # What is in place now is whole: a stop would have nothing to say.
-        _open.clear()
-        output.commit()
-    return report
-
-
-def _leave_answer(report: Mapping[str, Any], call: Call, output: OutputFolder) -> None:
-    """`result.json` and `metadata.json` beside the results."""
-    kept = ("status", "reasons", "kind", "roles", "objects", "registrations")
-    result = {key: report[key] for key in kept if key in report}
-    code = workflow.exit_code(report)
-    refused = code == InputRefused.exit_code  # one of several
-    reason = {
-        "exception": InputRefused.__name__ if refused else None,
-        "exception_message": " ".join(report["reasons"]) if refused else None,
-    }
-    write_json(result | {"exit_code": code}, output.folder / "result.json")
-    write_json(reason, output.folder / "metadata.json")
-    if call.platform == "mercure":
-        outputs.flatten(output.folder)  # it sends what lies at the top alone
-
-
-def _run_operators(job: workflow.Job, folder: Path) -> dict[str, Any]:
-    os.environ.setdefault("HOLOSCAN_LOG_LEVEL", "OFF")
-    preload_cuda_runtime()
-    from app.application import RegistrationApplication
-
-    application = RegistrationApplication(job, folder)
-    application.run()
-    if application.report is None:
-        # Holoscan ends without an error when an operator never ran.
-        raise OutputInvalid("the operators ended without a report", reason="no-report")
-    return application.report
-
-
-def _leave_reason(error: SamregError, output: OutputFolder, asked: Mapping[str, Any], kind: str | None = None) -> None:
-    """`report.json`, `result.json` and `metadata.json` with the reason, and nothing else."""
-    output.clear()
-    report = outputs.refusal_file(error, output.folder, **asked)
-    result = {"status": report["status"], "reasons": report["reasons"], "exit_code": error.exit_code}
-    write_json(result, output.folder / "result.json")
-    reason = {"exception": kind or type(error).__name__, "exception_message": error.sentence}
-    write_json(reason, output.folder / "metadata.json")
-    output.commit()
-
-
-def _unexpected(error: Exception) -> SamregError:
-    # The message itself may name a patient; it is on stderr, not in files that travel.
-    return SamregError(f"an unexpected failure ({type(error).__name__})", next_step="See the log", reason="unexpected")
-
-
-def _job(call: Call, args: argparse.Namespace) -> workflow.Job:
     settings = dict(call.settings)
     named = {key: settings.pop(key, None) for key in ("fixed_series", "moving_series", "allow_different_patients")}
     named |= {key: getattr(args, key) for key in named if getattr(args, key)}
@@ -181,14 +194,11 @@ def _job(call: Call, args: argparse.Namespace) -> workflow.Job:
     config = config_from(args, settings)
     if config.as_files:
         raise UsageError("'as_files' is true, which leaves the DICOM objects out", reason="as-files")
-    return workflow.Job(
-        fixed=call.fixed,
-        moving=call.moving,
-        out=call.out,
-        config=config,
-        allow_different_patients=bool(different),
-        **named,
-    )
+    if own := own_classes(config):
+        raise UsageError(
+            f"a class of the caller's own ({own[0]})", "names that `samreg info` lists", reason="own-class"
+        )
+    return Sources(call.fixed, call.moving, allow_different_patients=bool(different), **named), config
 
 
 def say(error: SamregError) -> int:

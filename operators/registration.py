@@ -17,7 +17,8 @@ from monai.deploy.core import (
 
 from samreg.config import Config
 from samreg.metadata import bundle_metadata
-from samreg.workflow import compute
+from samreg.run import compute
+from samreg.session import Session
 
 log = logging.getLogger("samreg.operators")
 
@@ -33,21 +34,29 @@ class RegistrationOperator(Operator):
     0.6 GB.
 
     Named inputs:
-        inputs: `samreg.workflow.Inputs`, the two images.
+        inputs: `samreg.sources.Inputs`, the two images.
 
     Named outputs:
         result: `samreg.result.RegistrationResult`. Receiver optional.
 
     Args:
         config: Everything that decides the result; default `Config()`.
+        session: In place of a configuration: what registers, with models that other operators may have loaded.
 
     Raises (from `compute`):
         UsageError: The configuration asks for something that is not there, or for more memory than there is.
         InputRefused: The images cannot be registered.
     """
 
-    def __init__(self, fragment: Fragment, *args: Any, config: Config | None = None, **kwargs: Any) -> None:
-        self.config = config or Config()
+    def __init__(
+        self,
+        fragment: Fragment,
+        *args: Any,
+        config: Config | None = None,
+        session: Session | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.session = session or Session(config)
         super().__init__(fragment, *args, **kwargs)
 
     def setup(self, spec: OperatorSpec) -> None:
@@ -60,4 +69,4 @@ class RegistrationOperator(Operator):
         log.info("bundle %s %s: %s", about.name, about.version, about.task)
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
-        op_output.emit(compute(op_input.receive("inputs"), self.config), "result")
+        op_output.emit(compute(op_input.receive("inputs"), self.session), "result")

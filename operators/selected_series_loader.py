@@ -22,7 +22,7 @@ from monai.deploy.core.domain.dicom_series import DICOMSeries
 from monai.deploy.core.domain.dicom_series_selection import StudySelectedSeries
 
 from samreg.errors import InputRefused
-from samreg.workflow import Job, load
+from samreg.sources import Sources, load
 
 log = logging.getLogger("samreg.operators")
 
@@ -39,7 +39,7 @@ class SelectedSeriesLoaderOperator(Operator):
             study or in two. The selector needs `all_matched=True`, or takes the first of several that match.
 
     Named outputs:
-        inputs: `samreg.workflow.Inputs`, the two images. Receiver optional.
+        inputs: `samreg.sources.Inputs`, the two images. Receiver optional.
 
     Args:
         fixed, moving: Names of the selections.
@@ -69,22 +69,21 @@ class SelectedSeriesLoaderOperator(Operator):
         spec.output("inputs").condition(ConditionType.NONE)
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
-        job = self.job(op_input.receive("study_selected_series_list"))
+        sources = self.sources(op_input.receive("study_selected_series_list"))
         roles = "Roles by the selections '{fixed}' and '{moving}'.".format(**self.selections)
-        op_output.emit(replace(load(job), roles=roles), "inputs")
+        op_output.emit(replace(load(sources), roles=roles), "inputs")
 
-    def job(self, selected: Sequence[StudySelectedSeries]) -> Job:
-        """The job that a selection means."""
+    def sources(self, selected: Sequence[StudySelectedSeries]) -> Sources:
+        """What a selection means: the folder that holds the files of both series, and which series they are."""
         series = {role: _only(selected, name) for role, name in self.selections.items()}
         files = [file for role, name in self.selections.items() for file in _files(series[role], name)]
         uids = {role: str(one.SeriesInstanceUID) for role, one in series.items()}
         for role, uid in uids.items():
             log.info("taken as %s: series %s: selection '%s'", role, uid, self.selections[role])
         folder = _common(files)
-        return Job(
+        return Sources(
             fixed=folder,
             moving=folder,
-            out=folder,  # a job must name one; nothing is written here
             fixed_series=uids["fixed"],
             moving_series=uids["moving"],
             allow_different_patients=self.allow_different_patients,

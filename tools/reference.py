@@ -1,4 +1,4 @@
-"""The tables of the documents that the code itself knows: options, configuration, report fields, refusals.
+"""The tables of the documents that the code itself knows: options, configuration, files, report fields, refusals.
 
 python tools/reference.py --write    # put them into docs/reference.md and docs/refusals.md
 python tools/reference.py            # exit 1 if a document has other ones
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import generated
 from docstrings import parsed
 
-from samreg import config, registry, report
+from samreg import artefacts, config, registry, report
+from samreg.artefacts import Artefact
 from samreg.cli import build_parser
 from samreg.refusals import GROUPS
 from samreg.sam.family import FAMILY
@@ -28,6 +29,9 @@ def documents() -> dict[Path, str]:
         "configuration": configuration(),
         "registry": registry_rows(),
         "family": family_rows(),
+        "files": file_rows(artefacts.OF_REGISTER.values(), ("images", "dicom", "report", "run")),
+        "files of the container": file_rows(artefacts.OF_REGISTER.values(), ("container",)),
+        "files of locate": file_rows(artefacts.OF_LOCATE.values(), ("locate",)),
         "report": report_fields(),
     }
     parts = {"reference.md": reference, "refusals.md": {"refusals": refusals()}}
@@ -122,6 +126,17 @@ def family_rows() -> str:
         cells = (f"`{row.name}`", what, row.preprocessing, row.licence, known, ", ".join(links))
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def file_rows(rows: Iterable[Artefact], steps: Sequence[str]) -> str:
+    """The files that some steps write."""
+    table = ["| file | in `objects` as | written | holds |", "|---|---|---|---|"]
+    for row in rows:
+        if row.step in steps:
+            usual = "for several moving series" if row.step == "run" else "always"
+            written = f"if {'; '.join(condition.text for condition in row.when)}" if row.when else usual
+            table.append(f"| `{row.path}` | {f'`{row.key}`' if row.listed else ''} | {written} | {row.role} |")
+    return "\n".join(table)
 
 
 REPORT = {

@@ -27,7 +27,7 @@ from samreg.config import Config
 from samreg.doors import ending_the_process
 from samreg.errors import OutputInvalid
 from samreg.output_folder import OutputFolder
-from samreg.workflow import exit_code
+from samreg.run import exit_code
 
 # The selector's own language: regular expressions in DICOM attributes of study and series.
 RULES = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from samreg.config import Config
 from samreg.device import find_device
 from samreg.errors import UsageError
-from samreg.registry import find_encoder, find_proposer
+from samreg.registry import ESTIMATORS, find, find_encoder, find_estimators, find_matcher, find_proposer, is_own, load
 from samreg.sam.family import variant as family_row
 from samreg.shipped import with_what_is_installed
 
@@ -20,8 +20,8 @@ def check_config(config: Config, *, labelled: bool = False) -> None:
         labelled: Label maps are given, so no proposer is needed.
 
     Raises:
-        UsageError: An unknown encoder or proposer; weights missing, superfluous or not there; a
-            device that is not there.
+        UsageError: An unknown encoder, proposer, matcher or estimator; a class of the caller's own that cannot be
+            imported; weights missing, superfluous or not there; a device that is not there.
     """
     entry = find_encoder(config.encoder, config.weights)
     if config.weights is not None and not (config.weights and Path(config.weights).exists()):
@@ -36,6 +36,17 @@ def check_config(config: Config, *, labelled: bool = False) -> None:
             )
         if config.weights is None:
             raise UsageError(f"variant '{config.variant}' without weights", "both", "Give the weights with --weights.")
+    find_matcher(config.matching.matcher, labelled=labelled)
+    find_estimators(getattr(config.estimators, config.transform))
+    for name in own_classes(config):
+        load(find(ESTIMATORS, name, "class"))
     config, _ = with_what_is_installed(config)
     find_proposer(config.proposals.proposer, config.encoder, labelled=labelled)
     find_device(config.device)
+
+
+def own_classes(config: Config) -> tuple[str, ...]:
+    """The names of a configuration that are classes of the caller's own (`module:Class`)."""
+    estimators = getattr(config.estimators, config.transform)
+    names = (config.encoder, config.proposals.proposer, config.matching.matcher, *estimators)
+    return tuple(name for name in names if is_own(name))

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from samreg import __version__, evaluation, workflow
+from samreg import __version__, evaluation
+from samreg.artefacts import OF_REGISTER
 from samreg.availability import check_config
 from samreg.cli import config_from, say
 from samreg.cli_progress import ProgressLine
 from samreg.config import Config, presets
 from samreg.errors import InputRefused, UsageError
+from samreg.output_folder import LOCATED, OutputFolder, Results
+from samreg.run import GATE_FAILED, Door, exit_code, plan, run
 from samreg.shipped import home
+from samreg.sources import Sources, check_inputs, picture_spacings
+from samreg.whole_files import check_file, whole_file
 
 if TYPE_CHECKING:
     from samreg.geometry import Volume
-    from samreg.output_folder import OutputFolder, Results
     from samreg.prompted import Prompt
 
 REFUSED = InputRefused.exit_code
@@ -30,38 +34,32 @@ REFUSED = InputRefused.exit_code
 def register(args: Namespace) -> int:
     """Load, register and write; or say what would be done."""
     config = config_from(args)
-    job = workflow.Job(
-        args.fixed,
-        args.moving,
-        args.out,
-        config.with_values({"as_files": config.as_files or args.as_files}),
-        fixed_rois=args.fixed_rois,
-        moving_rois=args.moving_rois,
-        **_pair_options(args),
+    config = config.with_values({"as_files": config.as_files or args.as_files})
+    sources = Sources(
+        args.fixed, args.moving, fixed_rois=args.fixed_rois, moving_rois=args.moving_rois, **_pair_options(args)
     )
     if args.dry_run:
-        plan = workflow.plan(job)
-        say(plan)
-        return REFUSED if plan["refused"] else 0
+        planned = plan(sources, args.out, config)
+        say(planned)
+        return REFUSED if planned["refused"] else 0
     with _progress(args) as on_progress:
-        report = workflow.run(job, on_progress)
+        report = run(sources, args.out, config, Door(on_progress=on_progress))
     if not args.quiet:
-        _summary(report, job.out)
-    return workflow.exit_code(report)
+        _summary(report, args.out)
+    return exit_code(report)
 
 
 def apply(args: Namespace) -> int:
     """Warp an image onto the grid of another."""
     from samreg import io
     from samreg.io.writing import check_image_name, writable_grid, write_image
-    from samreg.output_folder import check_file, whole_file
     from samreg.transforms.files import read_transform
 
     inputs = (args.transform, args.image, args.reference)
-    workflow.check_inputs(*inputs)
+    check_inputs(*inputs)
     check_image_name(args.out)
     check_file(args.out, inputs)
-    spacings = workflow.picture_spacings((args.image, args.reference), args.pixel_spacing)
+    spacings = picture_spacings((args.image, args.reference), args.pixel_spacing)
     transform = read_transform(args.transform)
     nearest = args.interpolation == "nearest"
     read = io.read_for_nearest if nearest else io.read_image
@@ -83,11 +81,10 @@ def apply(args: Namespace) -> int:
 
 def apply_points(args: Namespace) -> int:
     """Map fixed points to moving points."""
-    from samreg.output_folder import check_file, whole_file
     from samreg.tables import PointTable
     from samreg.transforms.files import read_transform
 
-    workflow.check_inputs(args.transform, args.points)
+    check_inputs(args.transform, args.points)
     check_file(args.out, (args.transform, args.points))
     table = PointTable.read(args.points)
     mapped = read_transform(args.transform).map_points(table.points)
@@ -98,7 +95,6 @@ def apply_points(args: Namespace) -> int:
 
 def evaluate(args: Namespace) -> int:
     """Score a transform by label maps, landmarks, or both."""
-    from samreg.output_folder import check_file
     from samreg.report import write_json
 
     keys = ("fixed_labels", "moving_labels", "fixed_landmarks", "moving_landmarks", "fixed", "moving")
@@ -131,25 +127,24 @@ def _gain(scores: dict[str, Any]) -> Iterator[str]:
 def locate(args: Namespace) -> int:
     """Print the region that a prompt means, and its counterpart; with --out, write them too."""
     from samreg import io, outputs
-    from samreg.locate import locate as locate_region
-    from samreg.output_folder import LOCATED
+    from samreg.session import Session
 
     if args.label is not None and args.roi is None:
         raise UsageError("--label without --roi", "both", "Give the label map with --roi")
     config = config_from(args)
     inputs = [path for path in (args.fixed, args.moving, args.roi) if path is not None]
-    workflow.check_inputs(*inputs)
+    check_inputs(*inputs)
     check_config(config)
     with _output_folder(args.out, inputs, LOCATED) as output:
         fixed, moving = io.read_pair(args.fixed, args.moving, **_pair_options(args), as_files=True)
         with _progress(args) as on_progress:
-            located = locate_region(fixed, moving, _prompt(args, fixed), config, on_progress=on_progress)
+            located = Session(config).locate(fixed, moving, _prompt(args, fixed), on_progress=on_progress)
         if output is not None:
             outputs.write_located(located, output.folder)
             output.commit()
     answer = located.as_dict()
     say(answer)
-    return workflow.GATE_FAILED if answer.get("status") == "FAIL" else 0
+    return GATE_FAILED if answer.get("status") == "FAIL" else 0
 
 
 def _prompt(args: Namespace, fixed: Volume) -> Prompt:
@@ -167,8 +162,6 @@ def _prompt(args: Namespace, fixed: Volume) -> Prompt:
 def _output_folder(
     out: Path | None, inputs: list[Path], results: Results
 ) -> AbstractContextManager[OutputFolder | None]:
-    from samreg.output_folder import OutputFolder
-
     return nullcontext() if out is None else OutputFolder(out, inputs, results)
 
 
@@ -263,7 +256,7 @@ def _pair_options(args: Namespace) -> dict[str, Any]:
 def _summary(report: dict[str, Any], out: Path) -> None:
     for entry in report.get("registrations", [report]):
         reasons = f": {' '.join(entry['reasons'])}" if entry["reasons"] else ""
-        page = out / entry.get("folder", "") / "report.html"
+        page = out / entry.get("folder", "") / OF_REGISTER["report"].path
         made = f"{entry['kind']} transform, report in {page}" if entry["kind"] else "nothing was registered"
         sys.stdout.write(f"{entry['status']}{reasons}\n{made}\n")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from samreg.doors import ending_the_process
 from samreg.errors import UsageError
-from samreg.workflow import check_inputs, picture_spacings
+from samreg.sources import check_inputs, picture_spacings
+from samreg.whole_files import check_file
 
 if TYPE_CHECKING:
     from samreg.transforms import Transform
@@ -76,7 +77,6 @@ def evaluate_or_exit(out: Path | str, **choices: Any) -> None:
     Raises:
         SystemExit: With the exit code of the error.
     """
-    from samreg.output_folder import check_file
     from samreg.report import write_json
 
     other = ("landmarks_in", "pixel_spacing_mm")

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from samreg import artefacts
 from samreg.config import QualityConfig
 from samreg.errors import SamregError, UsageError
-from samreg.output_folder import DICOM_FILES, PART, RESULT_FILES, OutputFolder
+from samreg.io.writing import writable_grid, write_image, write_labels
+from samreg.output_folder import OutputFolder
 from samreg.prompted import Located
 from samreg.result import RegistrationResult
 from samreg.threads import in_parallel
+from samreg.transforms.files import write_transform
+from samreg.whole_files import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -62,17 +67,37 @@ def flatten(folder: Path) -> list[Path]:
     Returns:
         The copies, in order of their names.
     """
-    parts = [(f"{part.name}-", part) for part in folder.iterdir() if PART.fullmatch(part.name)]
+    parts = [(f"{part.name}-", part) for part in folder.iterdir() if artefacts.is_part(part.name)]
     copies = []
     for prefix, place in [("", folder), *parts]:
-        for file in (place / "dicom" / name for name in DICOM_FILES):
-            if file.is_file():
-                copy = folder / f"{prefix}{file.name}"
-                part = copy.with_name(f"{copy.name}.part")
-                shutil.copyfile(file, part)
-                part.replace(copy)
+        for row in artefacts.of_step("dicom"):
+            if (place / row.path).is_file():
+                copy = folder / f"{prefix}{row.name}"
+                with whole_file(copy, called=f"{copy.name}.part") as part:
+                    shutil.copyfile(place / row.path, part)
                 copies.append(copy)
     return sorted(copies)
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """What the writers of transforms and images of one result share.
+
+    Attributes:
+        warped: The moving image on the fixed grid, float32 [i, j, k].
+        outside: The value beyond the moving image.
+    """
+
+    result: RegistrationResult
+    warped: np.ndarray
+    outside: float
+
+    @staticmethod
+    def of(result: RegistrationResult) -> Images:
+        """The moving image warped once."""
+        # Beyond the field of view stands air: the least value of CT, zero of other modalities.
+        outside = min(0.0, float(result.moving.voxels.min()))
+        return Images(result, result.transform.warp(result.moving, result.fixed.grid, outside=outside), outside)
 
 
 def write_images(result: RegistrationResult, folder: Path) -> np.ndarray:
@@ -81,37 +106,58 @@ def write_images(result: RegistrationResult, folder: Path) -> np.ndarray:
     Returns:
         The moving image on the fixed grid, float32 [i, j, k].
     """
-    from samreg.io.writing import writable_grid, write_image, write_labels
+    images = Images.of(result)
+    rows = [row for row in artefacts.of_step("images") if row.unmet(result) is None]
+    in_parallel(lambda row: row.write(images, folder / row.path), rows)  # most of the time goes into compressing them
+    return images.warped
+
+
+_HDF5 = Lock()  # it may not be called from two threads
+
+
+def write_forward(images: Images, path: Path) -> None:
+    """The transform, fixed points to moving points."""
+    with _HDF5:
+        write_transform(images.result.transform, path)
+
+
+def write_inverse(images: Images, path: Path) -> None:
+    """The inverse, moving points to fixed points."""
+    with _HDF5:
+        write_transform(images.result.inverse, path)
+
+
+def write_warped(images: Images, path: Path) -> None:
+    """The moving image on the fixed grid, or the upright one where its own cannot be written."""
+    result = images.result
+    grid = writable_grid(result.fixed.grid, path)
+    on_its_own = grid is result.fixed.grid
+    warped = images.warped if on_its_own else result.transform.warp(result.moving, grid, outside=images.outside)
+    write_image(warped, grid, path)
+
+
+def write_pairs(images: Images, path: Path) -> None:
+    """What each pair is, and what their confidences were fitted on (None: not calibrated; of given labels nothing)."""
     from samreg.report import write_json
-    from samreg.transforms.files import write_transform
 
-    # Beyond the field of view stands air: the least value of CT, zero of other modalities.
-    outside = min(0.0, float(result.moving.voxels.min()))
-    warped = result.transform.warp(result.moving, result.fixed.grid, outside=outside)
+    key = "confidences_fitted_on"
+    provenance = images.result.provenance
+    fitted_on = {key: provenance[key]} if key in provenance else {}
+    write_json({**fitted_on, **images.result.pairs.as_json()}, path)
 
-    def write_warped() -> None:
-        path = folder / "warped.nii.gz"
-        grid = writable_grid(result.fixed.grid, path)
-        on_it = warped if grid is result.fixed.grid else result.transform.warp(result.moving, grid, outside=outside)
-        write_image(on_it, grid, path)
 
-    def write_transforms() -> None:  # one after the other: HDF5 may not be called from two threads
-        write_transform(result.transform, folder / "transform.h5")
-        write_transform(result.inverse, folder / "inverse.h5")
+def write_fixed_rois(images: Images, path: Path) -> None:
+    """The paired regions of the fixed image."""
+    write_labels(images.result.pairs.label_map("fixed")[0], images.result.fixed.grid, path)
 
-    files: list[Callable[[], object]] = [
-        write_warped,
-        write_transforms,
-        lambda: write_labels(result.pairs.label_map("fixed")[0], result.fixed.grid, folder / "rois_fixed.nii.gz"),
-        lambda: write_labels(result.pairs.label_map("moving")[0], result.moving.grid, folder / "rois_moving.nii.gz"),
-        lambda: write_json({**_confidences(result), **result.pairs.as_json()}, folder / "pairs.json"),
-    ]
-    in_parallel(lambda write: write(), files)  # most of the time goes into compressing them
-    return warped
+
+def write_moving_rois(images: Images, path: Path) -> None:
+    """The paired regions of the moving image."""
+    write_labels(images.result.pairs.label_map("moving")[0], images.result.moving.grid, path)
 
 
 def write_dicom(result: RegistrationResult, folder: Path) -> tuple[dict[str, str], list[str]]:
-    """Write the DICOM objects that this input allows into `folder/dicom`.
+    """Write the DICOM objects that this input allows.
 
     A result that failed its gate gets segmentations alone: a registration object would be used.
 
@@ -123,33 +169,39 @@ def write_dicom(result: RegistrationResult, folder: Path) -> tuple[dict[str, str
         UsageError: There is a folder `dicom` already.
         OutputInvalid: An object does not reproduce the transform when read back.
     """
-    if result.config.as_files:
-        note = "No DICOM objects: registered as files (as_files)."
-        log.warning("%s", note)
-        return {}, [note]
-    if result.fixed.source is None or result.moving.source is None:
-        return {}, ["No DICOM objects: the input is not a pair of DICOM series."]
+    if unmet := next((condition for condition in artefacts.OBJECTS if not condition.holds(result)), None):
+        if result.config.as_files:
+            log.warning("%s", unmet.otherwise)
+        return {}, [unmet.otherwise]
     from samreg.dicom_out import write_objects
 
     try:
-        (folder / "dicom").mkdir()
+        (folder / artefacts.DICOM).mkdir()
     except FileExistsError as error:
         # Objects of two results must not stand side by side.
-        raise UsageError(f"'{folder / 'dicom'}' is there already", "a folder without DICOM objects") from error
-    written = write_objects(result, folder / "dicom", registration=result.quality.status != "FAIL")
+        raise UsageError(f"'{folder / artefacts.DICOM}' is there already", "a folder without DICOM objects") from error
+    written = write_objects(result, folder / artefacts.DICOM)
     return {name: path.relative_to(folder).as_posix() for name, path in written.files.items()}, list(written.notes)
 
 
-def _confidences(result: RegistrationResult) -> dict[str, Any]:
-    """What the confidences of the pairs were fitted on, None: not calibrated; nothing for pairs of given label maps."""
-    key = "confidences_fitted_on"
-    return {key: result.provenance[key]} if key in result.provenance else {}
+@dataclass(frozen=True, eq=False)
+class Page:
+    """What the writer of the page needs.
+
+    Attributes:
+        warped: The moving image on the fixed grid, [i, j, k].
+        report: The contents of `report.json`.
+    """
+
+    result: RegistrationResult
+    warped: np.ndarray
+    report: Mapping[str, Any]
 
 
 def write_reports(
     result: RegistrationResult, warped: np.ndarray, objects: Mapping[str, str], notes: Iterable[str], folder: Path
 ) -> dict[str, Any]:
-    """Write `report.json` and `report.html`, the last files of a result.
+    """Write the report for machines and the one for readers, the last files of a result.
 
     Args:
         warped: The moving image on the fixed grid, [i, j, k].
@@ -159,39 +211,65 @@ def write_reports(
     Returns:
         The contents of `report.json`.
     """
-    from samreg.report import report_json, write_json, write_report
+    from samreg.report import report_json
 
-    files = {name.split(".")[0]: name for name in RESULT_FILES if not name.startswith("report.")}
-    warnings = [*loosened(result.config.quality), *_set_upright(result), *notes]
-    report = report_json(result, objects={**files, **objects, "report": "report.html"}, warnings=warnings)
-    write_report(result, warped, folder / "report.html", report=report)
-    write_json(report, folder / "report.json")
+    images, pages = artefacts.of_step("images"), artefacts.of_step("report")
+    left_out = [unmet.otherwise for row in images if (unmet := row.unmet(result)) and unmet.otherwise]
+    files = {row.key: row.path for row in images if row.unmet(result) is None}
+    report = report_json(
+        result,
+        objects={**files, **objects, **{row.key: row.path for row in pages if row.listed}},
+        warnings=[*loosened(result.config.quality), *_set_upright(result), *dict.fromkeys(left_out), *notes],
+    )
+    for row in pages:
+        if not row.document:
+            row.write(Page(result, warped, report), folder / row.path)
+    artefacts.write_document("record", report, folder)
     return report
 
 
+def write_page(page: Page, path: Path) -> None:
+    """The report for a reader."""
+    from samreg.report import write_report
+
+    write_report(page.result, page.warped, path, report=page.report)
+
+
 def write_located(located: Located, folder: Path) -> None:
-    """Write the answer to a prompt into an existing folder: `locate.json` and a label map of each image."""
-    from samreg.io.writing import write_labels
+    """Write the answer to a prompt into an existing folder: a label map of each image, and what was found."""
+    for row in artefacts.OF_LOCATE.values():
+        row.write(located, folder / row.path)
+
+
+def write_fixed_roi(located: Located, path: Path) -> None:
+    """The region that the prompt means."""
+    write_labels(located.label_maps()[0], located.fixed_grid, path)
+
+
+def write_moving_roi(located: Located, path: Path) -> None:
+    """Its counterpart and the runner-up."""
+    write_labels(located.label_maps()[1], located.moving_grid, path)
+
+
+def write_answer(located: Located, path: Path) -> None:
+    """What was found."""
     from samreg.report import write_json
 
-    fixed, moving = located.label_maps()
-    write_labels(fixed, located.fixed_grid, folder / "roi_fixed.nii.gz")
-    write_labels(moving, located.moving_grid, folder / "roi_moving.nii.gz")
-    write_json(located.as_dict(), folder / "locate.json")
+    write_json(located.as_dict(), path)
 
 
 def _set_upright(result: RegistrationResult) -> list[str]:
     """A sentence for each image whose outputs lie on another grid than its own, since that is sheared."""
-    sides = (
-        ("fixed", result.fixed.grid, "warped.nii.gz and rois_fixed.nii.gz lie"),
-        ("moving", result.moving.grid, "rois_moving.nii.gz lies"),
-    )
-    return [
-        f"The voxel axes of the {side} image are not perpendicular, which not every reader of NIfTI obeys: {files} on "
-        f"the upright grid that covers its field of view."
-        for side, grid, files in sides
-        if grid.is_sheared
-    ]
+    sentences = []
+    for side, grid in (("fixed", result.fixed.grid), ("moving", result.moving.grid)):
+        if grid.is_sheared:
+            names = [row.path for row in artefacts.of_step("images") if row.grid == side and row.unmet(result) is None]
+            files = f"{' and '.join(names)} {'lies' if len(names) == 1 else 'lie'}"
+            sentences.append(
+                f"The voxel axes of the {side} image are not perpendicular, which not every reader of NIfTI obeys: "
+                f"{files} on the upright grid that covers its field of view."
+            )
+    return sentences
 
 
 def loosened(quality: QualityConfig) -> list[str]:
@@ -207,8 +285,8 @@ def loosened(quality: QualityConfig) -> list[str]:
 
 def refusal_file(error: SamregError, folder: Path, **context: Any) -> dict[str, Any]:
     """Write `report.json` with the reason into an existing folder; its contents come back."""
-    from samreg.report import refusal_json, write_json
+    from samreg.report import refusal_json
 
     report = refusal_json(error, **context)
-    write_json(report, folder / "report.json")
+    artefacts.write_document("record", report, folder)
     return report

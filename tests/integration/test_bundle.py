@@ -13,9 +13,9 @@ import yaml
 import samreg
 from samreg import outputs
 from samreg.config import configured, presets
+from samreg.sources import Sources
 from samreg.threads import processors
 from samreg.transforms.files import read_transform
-from samreg.workflow import Job
 from tests.conftest import DOOR_OPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -66,10 +66,10 @@ def test_the_bundle_has_what_the_model_zoo_asks_for():
     assert {"bundle_root", "device", "network_def", "inferer", "output_dir", "run"} <= set(keys)
 
 
-def test_the_bundle_can_set_every_field_of_a_job_and_the_options_of_the_command():
+def test_the_bundle_can_set_every_source_and_the_options_of_the_command():
     keys = yaml.safe_load((CONFIGS / "inference.yaml").read_text(encoding="utf-8"))
-    assert set(Job.__dataclass_fields__) == set(keys["job"]) - {"_requires_", "_target_"}
-    for part in ("job", "configuration"):
+    assert set(Sources.__dataclass_fields__) == set(keys["sources"]) - {"_requires_", "_target_"}
+    for part in ("sources", "configuration", "inferer"):
         for value in keys[part].values():
             assert not str(value).startswith("@") or value.removeprefix("@") in keys
 

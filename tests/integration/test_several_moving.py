@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from samreg import phantoms, workflow
+from samreg import phantoms
 from samreg.config import Config
+from samreg.run import run
+from samreg.sources import Sources
 from samreg.transforms.files import read_transform
 
 ROTATIONS = (6.0, 12.0)
@@ -25,7 +27,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[pha
         phantoms.write_dicom_series(pair.moving, folder / "study" / f"day{number}", description=f"Day {number}")
     rules = {"fixed": {"description": "planning"}, "moving": {"description": "day"}, "several_moving": True}
     config = Config().with_values({"transform": "rigid", "device": "cpu", "series": rules})
-    document = workflow.run(workflow.Job(moving=None, fixed=folder / "study", out=folder / "out", config=config))
+    document = run(Sources(folder / "study"), folder / "out", config)
     assert [entry["folder"] for entry in document["registrations"]] == ["moving-1", "moving-2"]
     assert document["status"] == "PASS", document
     return folder, pairs

@@ -19,8 +19,8 @@ from pydicom import dcmread
 
 from samreg.errors import InputRefused, UsageError
 from samreg.io import read_pair
+from samreg.sources import Inputs, Sources
 from samreg.transforms.files import read_transform
-from samreg.workflow import Inputs, Job
 from tests.dicom_series import copy_of, write_small
 
 if not importlib.util.find_spec("holoscan"):
@@ -178,15 +178,15 @@ def selection(*series: tuple[str, str, list]) -> list[StudySelectedSeries]:
     return [study]
 
 
-def job(chosen: list[StudySelectedSeries], **options: object) -> Job:
-    return SelectedSeriesLoaderOperator(App(lambda app: None), name="selected", **options).job(chosen)
+def meant(chosen: list[StudySelectedSeries], **options: object) -> Sources:
+    return SelectedSeriesLoaderOperator(App(lambda app: None), name="selected", **options).sources(chosen)
 
 
 def test_series_of_two_studies_can_be_selected_under_other_names(tmp_path: Path):
     a, b = (write_small(tmp_path / "in" / name) for name in ("a", "b"))
     chosen = selection(("follow-up", "1.1", [dcmread(f) for f in a]))
     chosen += selection(("planning", "1.2", [dcmread(f) for f in b]))
-    wanted = job(chosen, fixed="planning", moving="follow-up", allow_different_patients=True)
+    wanted = meant(chosen, fixed="planning", moving="follow-up", allow_different_patients=True)
     assert (wanted.fixed_series, wanted.moving_series) == ("1.2", "1.1")
     assert (wanted.fixed, wanted.moving) == (tmp_path / "in", tmp_path / "in")
     assert wanted.allow_different_patients
@@ -210,7 +210,7 @@ def test_a_missing_or_ambiguous_selection_or_one_without_files_is_refused(tmp_pa
         (selection(fixed, ("moving", "1.2", [elsewhere])), "no-common-folder", "one input folder"),
     ]:
         with pytest.raises(InputRefused, match=word) as caught:
-            job(chosen)
+            meant(chosen)
         assert caught.value.reason == reason
 
 
@@ -276,7 +276,7 @@ def test_a_folder_that_vanishes_while_the_application_runs_is_not_made_again(
 
 
 def make_operator(name: str) -> Operator:
-    given = {"SeriesLoaderOperator": {"job": Job("in", None, "out")}}
+    given = {"SeriesLoaderOperator": {"sources": Sources("in")}}
     options = given.get(name, {"output_folder": "out"} if "Writer" in name else {})
     return getattr(operators, name)(App(lambda app: None), name="one", **options)
 

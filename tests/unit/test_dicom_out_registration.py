@@ -114,7 +114,7 @@ def test_one_frame_of_reference_gets_no_reg_but_a_dreg(tmp_path):
 
 def test_a_failed_gate_leaves_segmentations_marked_as_failed_alone(images, tmp_path):
     result = result_of(*images, rigid(images[0]), kind="rigid", status="FAIL")
-    objects = write_objects(result, tmp_path, registration=True)
+    objects = write_objects(result, tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"seg_fixed.dcm", "seg_moving.dcm"}
     assert any("quality gate" in n for n in objects.notes)
     seg = dcmread(objects.files["seg_fixed"])
@@ -126,13 +126,6 @@ def test_an_identity_that_passed_its_gate_is_written_as_a_registration(images, t
     objects = write_objects(result_of(*images, Affine.identity(), kind="identity"), tmp_path)
     assert set(objects.files) == {"reg", "seg_fixed", "seg_moving"}
     np.testing.assert_allclose(read_registration(objects.files["reg"]).moving_from_fixed, np.eye(4), atol=1e-12)
-
-
-def test_the_caller_may_leave_registrations_out(images, tmp_path):
-    objects = write_objects(result_of(*images, rigid(images[0]), kind="rigid"), tmp_path, registration=False)
-    assert set(objects.files) == {"seg_fixed", "seg_moving"}
-    (note,) = objects.notes
-    assert "No REG and no DREG" in note
 
 
 def test_no_pairs_no_segmentation(images, tmp_path):

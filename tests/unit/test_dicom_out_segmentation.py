@@ -26,7 +26,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Volume, Volume]:
 
 def segmentations(fixed: Volume, moving: Volume, folder: Path, pairs: RoiPairs | None = None) -> dict[str, Path]:
     result = result_of(fixed, moving, rigid(fixed), kind="rigid", pairs=pairs)
-    return dict(write_objects(result, folder, registration=False).files)
+    files = write_objects(result, folder).files
+    return {name: file for name, file in files.items() if name.startswith("seg")}
 
 
 def masks(path: Path, volume: Volume) -> dict[int, np.ndarray]:

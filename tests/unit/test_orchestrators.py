@@ -12,10 +12,12 @@ import pytest
 
 from app import __main__, service
 from app.orchestrators import Call, called
-from samreg import __version__, workflow
+from samreg import __version__
 from samreg.config import Config
 from samreg.errors import InputRefused, UsageError
 from samreg.io import find_roles
+from samreg.run import plan
+from samreg.sources import Sources
 from tests.dicom_series import write_small
 
 
@@ -205,20 +207,20 @@ class InstantApplication:
     """Stands in for the class of the application of operators, which needs the SDK and time.
 
     Attributes:
-        jobs: That were to be registered.
-        answer: Called with a job and the folder of its results; the contents of `report.json`.
+        asked: The sources and the configuration of each registration.
+        answer: Called with the sources and the folder of their results; the contents of `report.json`.
     """
 
     def __init__(self) -> None:
-        self.jobs: list[workflow.Job] = []
-        self.answer = lambda job, folder: report("PASS")
+        self.asked: list[tuple[Sources, Config]] = []
+        self.answer = lambda sources, folder: report("PASS")
 
-    def __call__(self, job: workflow.Job, folder: Path) -> SimpleNamespace:
+    def __call__(self, sources: Sources, config: Config, folder: Path) -> SimpleNamespace:
         application = SimpleNamespace(report=None)
 
         def run() -> None:
-            self.jobs.append(job)
-            application.report = self.answer(job, folder)
+            self.asked.append((sources, config))
+            application.report = self.answer(sources, folder)
 
         application.run = run
         return application
@@ -242,9 +244,9 @@ def test_options_come_before_settings(tmp_path, registered):
         ),
     }
     assert __main__.main(["--transform", "affine", "--moving-series", "1.3"], environ, tmp_path) == 0
-    (job,) = registered.jobs
-    assert (job.config.transform, job.config.method, job.config.matching.max_pairs) == ("affine", "samreg", 7)
-    assert (job.fixed_series, job.moving_series, job.allow_different_patients) == ("1.2", "1.3", False)
+    ((sources, config),) = registered.asked
+    assert (config.transform, config.method, config.matching.max_pairs) == ("affine", "samreg", 7)
+    assert (sources.fixed_series, sources.moving_series, sources.allow_different_patients) == ("1.2", "1.3", False)
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert (result["status"], result["exit_code"]) == ("PASS", 0)
 
@@ -257,7 +259,7 @@ def test_settings_that_cannot_be_followed_leave_the_reason(tmp_path, registered,
         "SAMREG_SETTINGS": '{"transfrom": "rigid"}',
     }
     assert __main__.main([], environ, tmp_path) == 2
-    assert not registered.jobs
+    assert not registered.asked
     reason = json.loads((tmp_path / "out" / "metadata.json").read_text())
     assert reason["exception"] == "UsageError"
     assert "transfrom" in reason["exception_message"]
@@ -283,7 +285,7 @@ def test_settings_of_the_wrong_kind_replace_an_earlier_result_by_the_reason(tmp_
         (out / name).write_text("{}")
     environ = {"SAMREG_SETTINGS": settings}
     assert __main__.main(["-i", str(tmp_path / "in"), "-o", str(out)], environ, tmp_path) == 2
-    assert not registered.jobs
+    assert not registered.asked
     assert {path.name for path in out.iterdir()} == {"report.json", "result.json", "metadata.json"}
 
 
@@ -294,11 +296,11 @@ def test_the_container_leaves_no_dicom_objects_out(tmp_path, registered):
     for options, settings in ([], '{"as_files": true}'), (["--config", str(tmp_path / "asked.yaml")], "{}"):
         assert __main__.main([*folders, *options], {"SAMREG_SETTINGS": settings}, tmp_path) == 2
         assert "samreg register --as-files" in json.loads((tmp_path / "out/report.json").read_text())["reasons"][0]
-    assert not registered.jobs
+    assert not registered.asked
 
 
 def test_an_unexpected_failure_says_where_and_not_what(tmp_path, registered, capsys):
-    def fail(job, folder):
+    def fail(sources, folder):
         raise RuntimeError("DOE^JANE")
 
     registered.answer = fail
@@ -311,7 +313,7 @@ def test_an_unexpected_failure_says_where_and_not_what(tmp_path, registered, cap
 
 
 def test_names_of_files_stay_where_they_are(tmp_path, registered, capsys):
-    def refuse(job, folder):
+    def refuse(sources, folder):
         raise InputRefused("'DOE_JANE.dcm' is empty", "a whole file", reason="unreadable-file")
 
     registered.answer = refuse
@@ -324,7 +326,7 @@ def test_names_of_files_stay_where_they_are(tmp_path, registered, capsys):
 
 
 def test_a_call_that_is_stopped_leaves_the_reason_alone(tmp_path, registered):
-    def stop(job, folder):
+    def stop(sources, folder):
         (folder / "dicom").mkdir()
         (folder / "dicom" / "reg.dcm").touch()
         service.stopped()
@@ -345,7 +347,7 @@ def test_wrong_options_leave_the_reason_too(tmp_path, registered, capsys):
     environ = {"HOLOSCAN_INPUT_PATH": str(tmp_path / "in"), "HOLOSCAN_OUTPUT_PATH": str(tmp_path / "elsewhere")}
     out = tmp_path / "out"
     assert __main__.main(["--output", str(out), "--transform", "nonsense"], environ, tmp_path) == 2
-    assert not registered.jobs
+    assert not registered.asked
     assert "nonsense" in json.loads((out / "metadata.json").read_text())["exception_message"]
     assert "nonsense" in capsys.readouterr().err
     for wrong in (["--transform", "nonsense"], ["--fixed", "1.2"], ["--input"]):
@@ -357,7 +359,7 @@ def test_of_several_studies_the_gravest_exit_code_counts(tmp_path, registered):
     for item in ("a", "b"):
         for name in ("1", "2"):
             write_small(tmp_path / "data" / "batch" / item / "get-input" / name, series_uid=f"1.{name}")
-    registered.answer = lambda job, folder: report("FAIL" if "a" in job.fixed.parts else "PASS")
+    registered.answer = lambda sources, folder: report("FAIL" if "a" in sources.fixed.parts else "PASS")
     assert __main__.main([], {key: str(value) for key, value in kaapana().items()}, tmp_path) == 4
     for item in ("a", "b"):
         assert (tmp_path / "data" / "batch" / item / "samreg" / "result.json").is_file()
@@ -376,7 +378,8 @@ def test_several_moving_series_have_folders_of_their_own(tmp_path, registered):
     }
     for _ in range(2):  # earlier results are replaced
         assert __main__.main([], environ, tmp_path) == 0
-    assert [(job.fixed_series, job.moving_series) for job in registered.jobs[:2]] == [("1.0", "1.1"), ("1.0", "1.2")]
+    taken = [(sources.fixed_series, sources.moving_series) for sources, _ in registered.asked[:2]]
+    assert taken == [("1.0", "1.1"), ("1.0", "1.2")]
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert [entry["folder"] for entry in result["registrations"]] == ["moving-1", "moving-2"]
 
@@ -386,11 +389,11 @@ def test_rules_hold_where_each_image_has_a_folder_of_its_own(tmp_path):
         write_small(tmp_path / name, series_uid=f"1.{len(name)}")
     rules = Config().with_values({"series": {"fixed": {"modality": "CT"}}})
     with pytest.raises(InputRefused) as caught:
-        workflow.plan(workflow.Job(tmp_path / "fixed", tmp_path / "moving", tmp_path / "out", rules))
+        plan(Sources(tmp_path / "fixed", tmp_path / "moving"), tmp_path / "out", rules)
     assert caught.value.reason == "no-series-for-role"
     (tmp_path / "moving.nii.gz").touch()
     with pytest.raises(UsageError, match="not DICOM"):
-        workflow.plan(workflow.Job(tmp_path / "fixed", tmp_path / "moving.nii.gz", tmp_path / "out", rules))
+        plan(Sources(tmp_path / "fixed", tmp_path / "moving.nii.gz"), tmp_path / "out", rules)
 
 
 def test_the_log_is_one_json_object_a_line_on_request(tmp_path, registered, capsys):

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from samreg.errors import UsageError
-from samreg.promptable.cache import PART, SliceCache, key_of
+from samreg.promptable.cache import SliceCache, key_of
+from samreg.whole_files import whole_file
+from tests.faults import in_another_process
 
 
 def test_keys_tell_pixels_shapes_and_settings_apart():
@@ -55,11 +57,15 @@ def test_files_of_others_are_never_removed(tmp_path):
 
 
 def test_a_file_that_a_process_left_behind_is_removed(tmp_path):
-    left = tmp_path / f"{PART}abc"
-    left.write_bytes(bytes(10))
-    os.utime(left, (0, 0))
+    def killed() -> None:
+        with whole_file(tmp_path / f"{B}.safetensors") as part:
+            part.write_bytes(bytes(10))
+            os._exit(9)
+
+    assert in_another_process(killed) == 9
+    assert list(tmp_path.iterdir())
     SliceCache(tmp_path).store(A, {"x": torch.zeros(10)})
-    assert not left.exists()
+    assert [path.name for path in tmp_path.iterdir()] == [f"{A}.safetensors"]
 
 
 def test_a_damaged_entry_counts_as_absent(tmp_path):

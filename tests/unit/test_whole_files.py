@@ -12,10 +12,11 @@ from samreg.errors import InputRefused, OutputInvalid, SamregError, UsageError
 from samreg.geometry import Grid
 from samreg.io import read_image
 from samreg.io.writing import WRITTEN_SUFFIXES, write_image
-from samreg.output_folder import OutputFolder, alone_in, whole_file
+from samreg.output_folder import OutputFolder
 from samreg.report import write_json
 from samreg.tables import PointTable
 from samreg.transforms import Affine, Composite, DisplacementField, read_transform, write_transform
+from samreg.whole_files import alone_in, whole_file, whole_folder
 from tests.faults import fill_the_disk, in_another_process
 
 GRID = Grid.from_axes((24, 20, 8), (1, 1, 2))
@@ -140,6 +141,21 @@ def test_an_error_leaves_what_stood_there(tmp_path: Path):
         write()
     assert path.read_text() == "earlier"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path: Path):
+    def fail() -> None:
+        with whole_folder(tmp_path / "a") as part:
+            (part / "half").touch()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not list(tmp_path.iterdir())
+    with whole_folder(tmp_path / "a") as part:
+        (part / "whole").touch()
+        assert not (tmp_path / "a").exists()
+    assert [p.relative_to(tmp_path).as_posix() for p in sorted(tmp_path.rglob("*"))] == ["a", "a/whole"]
 
 
 def test_one_process_at_a_time_in_a_folder(tmp_path: Path):

@@ -12,9 +12,9 @@ import numpy as np
 
 from samreg.errors import UsageError
 from samreg.geometry import Volume
+from samreg.sources import Inputs, check_inputs
 from samreg.transforms import Transform
 from samreg.types import Mask, Points
-from samreg.workflow import Inputs, check_inputs
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from samreg.ablation.grid import flat
 from samreg.ablation.runs import Plan, Progress, Row, identity, rows
 from samreg.ablation.tables import csv_text, markdown, read_rows, summary
 from samreg.errors import UsageError
-from samreg.output_folder import alone_in, check_file, whole_file
+from samreg.whole_files import alone_in, check_file, whole_file
 
 RUNS, SUMMARY, TABLE = "ablation.csv", "summary.csv", "ablation.md"
 

@@ -14,8 +14,11 @@ from samreg.ablation.cases import Case, Evidence, read_cases
 from samreg.ablation.grid import Value, Variant, flat, text_of, variants
 from samreg.availability import check_config
 from samreg.config import Config
+from samreg.encoders import EncoderStore
 from samreg.errors import InputRefused, UsageError
-from samreg.workflow import Inputs, Job, compute, load
+from samreg.run import compute
+from samreg.session import Session
+from samreg.sources import Inputs, Sources, load
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +115,7 @@ def rows(plan: Plan, known: Iterable[Row] = (), on_progress: Progress | None = N
     report = on_progress or (lambda stage, fraction: None)
     done = {identity(row): row for row in known}
     number = 0
+    encoders = EncoderStore()
     for case in plan.cases:
         bench: _Bench | None = None
         for variant in plan.variants:
@@ -121,7 +125,7 @@ def rows(plan: Plan, known: Iterable[Row] = (), on_progress: Progress | None = N
                 yield done[identity(start)]
                 continue
             report(f"run {number} of {len(plan)}: {case.name}, {variant.label}", (number - 1) / len(plan))
-            bench = bench or _Bench(case)
+            bench = bench or _Bench(case, encoders)
             yield {**start, **bench.scores(variant.config)}
     report("done", 1.0)
 
@@ -138,10 +142,16 @@ def _start(case: Case, variant: Variant) -> Row:
 
 
 class _Bench:
-    """One case: read once, registered many times."""
+    """One case: read once, registered many times.
 
-    def __init__(self, case: Case) -> None:
+    Args:
+        case: What is registered.
+        encoders: Loaded for other cases and configurations.
+    """
+
+    def __init__(self, case: Case, encoders: EncoderStore) -> None:
         self.case = case
+        self.encoders = encoders
         self.inputs: Inputs | None = None
         self.evidence: Evidence | None = None
         self.before: Row = {}
@@ -161,16 +171,14 @@ class _Bench:
         from samreg.transforms import Affine
 
         case = self.case
-        job = Job(
+        sources = Sources(
             case.fixed,
             case.moving,
-            Path(),
-            config.with_values({"as_files": True}),  # tables alone are written
             fixed_rois=case.fixed_rois,
             moving_rois=case.moving_rois,
             pixel_spacing_mm=case.pixel_spacing_mm,
         )
-        inputs = load(job)
+        inputs = load(sources, config.with_values({"as_files": True}))  # tables alone are written
         self.evidence = Evidence.of(case, inputs)
         identity = self.evidence.measures(Affine.identity())
         self.before = {f"before_{name}": value for name, value in identity.items()}
@@ -180,7 +188,7 @@ class _Bench:
         if self.inputs is None or self.evidence is None:
             raise RuntimeError("registered before it was read")
         started = perf_counter()
-        result = compute(self.inputs, config)
+        result = compute(self.inputs, Session(config, encoders=self.encoders))
         seconds = perf_counter() - started
         return {
             "status": result.quality.status,

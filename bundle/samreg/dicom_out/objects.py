@@ -1,18 +1,19 @@
-"""The DICOM objects of one result."""
+"""The DICOM objects of one result: a writer and a verifier of each."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 import samreg
+from samreg import artefacts
 from samreg.dicom_out.common import Stamp, new_uid, save
 from samreg.dicom_out.dreg import TOLERANCE_MM, deformable_registration, sampled_field
 from samreg.dicom_out.readback import REGISTRATION_TOLERANCE_MM, verify_registration, verify_segmentation
@@ -22,7 +23,7 @@ from samreg.errors import UsageError
 from samreg.geometry import SourceSeries, Volume
 from samreg.io.dicom_headers import quiet
 from samreg.result import RegistrationResult
-from samreg.transforms import Affine, Transform
+from samreg.transforms import Affine, DisplacementField
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class DicomObjects:
     """What was written, each object read back and found to reproduce the result.
 
     Attributes:
-        files: By name: "reg", "dreg", "seg_fixed", "seg_moving"; only those that were written.
+        files: By the key of their row in `samreg.artefacts`; only those that were written.
         errors_mm: Largest distance between the object's and the result's mapped points, by name.
         notes: One sentence for each object that was left out, and for what an object stands for.
     """
@@ -53,140 +54,178 @@ class DicomObjects:
         }
 
 
-def write_objects(result: RegistrationResult, folder: Path, *, registration: bool = True) -> DicomObjects:
-    """Write `reg.dcm`, `dreg.dcm`, `seg_fixed.dcm` and `seg_moving.dcm` into an existing folder and verify them.
+def write_objects(result: RegistrationResult, folder: Path) -> DicomObjects:
+    """Write the DICOM objects that this result has into an existing folder, and read each back.
 
-    Each is written as `NAME.dcm.part`, and gets its name once it was read back and verified.
-
-    REG carries the rigid or affine transform (of a deformable result: its best linear stage), DREG a
-    deformable one. Neither is written for a result that failed its gate. No REG is written between series
-    that share a frame of reference: DREG then carries the transform, whatever its kind. An identity that
-    passed its gate is a finding like any other, and is written. Without pairs there is no SEG. `notes` says
-    which and why.
+    `samreg.artefacts` lists them, and says when each is written. REG carries the rigid or affine transform (of a
+    deformable result: its best linear stage), DREG a deformable one. Between series that share a frame of reference
+    DREG carries the transform, whatever its kind. `notes` says what was left out, and why.
 
     Args:
         result: Of two DICOM series; its pairs lie on the grids of the two images.
         folder: Temporary folder of the caller, renamed once everything is whole.
-        registration: False leaves REG and DREG out. A failed gate always does.
 
     Raises:
         UsageError: An image does not come from a DICOM series.
         OutputInvalid: A written object breaks a rule or does not reproduce the result.
     """
-    writer = _Writer(result, _source(result.fixed, "fixed"), _source(result.moving, "moving"), folder)
+    objects = Objects(result, _source(result.fixed, "fixed"), _source(result.moving, "moving"))
     with quiet():
-        writer.write_segmentations()
-        if result.quality.status == "FAIL":
-            writer.notes.append("No REG and no DREG: the registration failed its quality gate.")
-        elif not registration:
-            writer.notes.append("No REG and no DREG: the caller asked for none.")
-        elif result.kind == "identity" and writer.same_frame:
-            writer.notes.append("No REG and no DREG: the images lie on each other in their common frame of reference.")
-        else:
-            writer.write_registration()
-            writer.write_deformable()
-    for note in writer.notes:
+        for row in artefacts.of_step("dicom"):
+            if unmet := row.unmet(result):
+                objects.note(unmet.otherwise)
+                continue
+            try:
+                row.write(objects, folder / row.name)
+            except _LeftOut as reason:
+                objects.note(str(reason))
+            else:
+                objects.files[row.key] = folder / row.name
+    for note in objects.notes:
         log.info("%s", note)
-    return DicomObjects(writer.files, writer.errors_mm, tuple(writer.notes))
+    return DicomObjects(objects.files, objects.errors_mm, tuple(objects.notes))
 
 
-class _Writer:
-    """The objects written so far, so that later ones can refer to them."""
+class _LeftOut(Exception):  # noqa: N818
+    """The result does not fit into this object; the sentence says why."""
 
-    def __init__(self, result: RegistrationResult, fixed: SourceSeries, moving: SourceSeries, folder: Path) -> None:
-        self.result = result
-        self.fixed = fixed
-        self.moving = moving
-        self.folder = folder
-        self.stamp = Stamp(samreg.__version__, result.config.hash, result.quality.status, datetime.now())
-        self.same_frame = fixed.header.FrameOfReferenceUID == moving.header.FrameOfReferenceUID
-        self.segmentations: dict[str, Dataset] = {}
-        self.files: dict[str, Path] = {}
-        self.errors_mm: dict[str, float] = {}
-        self.notes: list[str] = []
 
-    def write_segmentations(self) -> None:
-        """The paired regions of both images."""
-        pairs = self.result.pairs
-        if len(pairs) == 0:
-            self.notes.append("No SEG: no regions were paired.")
-            return
-        if len(pairs) > MAX_SEGMENTS:
-            self.notes.append(f"No SEG: {len(pairs)} regions were paired, and a SEG numbers {MAX_SEGMENTS} at most.")
-            return
-        tracking_uids = {pair.id: str(new_uid()) for pair in pairs}
-        sides: tuple[tuple[Side, Volume, SourceSeries], ...] = (
-            ("fixed", self.result.fixed, self.fixed),
-            ("moving", self.result.moving, self.moving),
-        )
-        for side, volume, source in sides:
-            seg = segmentation(pairs, side, volume, source, self.stamp, tracking_uids)
-            with self._saved(f"seg_{side}", seg) as path:
-                verify_segmentation(path, pairs, side, self.result.fixed, self.result.moving)
-            # Only the identifiers are needed from here on.
-            self.segmentations[side] = _identifiers(seg)
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """What the writers of the objects of one result share.
 
-    def write_registration(self) -> None:
-        """The rigid or affine transform, unless both series share a frame of reference."""
-        if self.same_frame:
-            self.notes.append(
-                "No REG: both series have the same frame of reference, which a REG cannot relate to itself."
-            )
-            return
-        linear = linear_stage(self.result)
-        partial = self.result.kind == "deformable"
-        used = [n for n, pair in numbered(self.result.pairs).items() if not pair.held_out]
-        ds = spatial_registration(
-            linear,
-            self.fixed,
-            self.moving,
-            self.stamp,
-            comment="Linear stage of a deformable registration" if partial else "",
-            segmentations=(self.segmentations.get("fixed"), self.segmentations.get("moving")),
-            used_segments=used,
-        )
-        if partial:
-            self.notes.append("REG holds the linear stage of the registration; DREG holds all of it.")
-        self._save_registration("reg", ds, linear, REGISTRATION_TOLERANCE_MM)
+    Attributes:
+        fixed, moving: The series that the objects refer to.
+        files: Written so far, by the key of their row.
+        errors_mm: Largest distance between the object's and the result's mapped points, by key.
+        notes: Sentences for the reader, each once.
+        identifiers: Of the segmentations written so far, by side.
+    """
 
-    def write_deformable(self) -> None:
-        """The transform as a grid: of a deformable result, or for want of a REG."""
-        if self.result.kind != "deformable" and not self.same_frame:
-            return
-        transform = self.result.transform
-        sampled, error = sampled_field(transform, self.result.fixed.grid)
-        spacing = float(sampled.grid.spacing_mm[0])
-        if error > MAX_GRID_ERROR_MM:
-            self.notes.append(f"No DREG: a grid of {spacing:g} mm misses the transform by {error:.2f} mm.")
-            return
-        if self.result.kind != "deformable":
-            self.notes.append(f"DREG holds the {self.result.kind} transform, in place of a REG.")
-        if error > TOLERANCE_MM:  # the grid is as fine as fits
-            self.notes.append(f"DREG misses the transform by up to {error:.2f} mm on its {spacing:g} mm grid.")
-        comment = f"{spacing:g} mm grid, interpolation error {error:.3f} mm at most"
-        ds = deformable_registration(sampled, self.fixed, self.moving, self.stamp, comment=comment)
-        self._save_registration("dreg", ds, transform, max(TOLERANCE_MM, 1.01 * error))
+    result: RegistrationResult
+    fixed: SourceSeries
+    moving: SourceSeries
+    files: dict[str, Path] = field(default_factory=dict)
+    errors_mm: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    identifiers: dict[Side, Dataset] = field(default_factory=dict)
 
-    def _save_registration(self, name: str, ds: Dataset, transform: Transform, tolerance_mm: float) -> None:
-        images = self.result.fixed, self.result.moving
-        with self._saved(name, ds) as path:
-            self.errors_mm[name] = verify_registration(path, transform, *images, tolerance_mm)
+    @cached_property
+    def stamp(self) -> Stamp:
+        """The same in all objects of a result."""
+        return Stamp(samreg.__version__, self.result.config.hash, self.result.quality.status, datetime.now())
 
-    @contextmanager
-    def _saved(self, name: str, ds: Dataset) -> Iterator[Path]:
-        """The object in a file, to be verified in the block; without an error it then gets its name, `NAME.dcm`.
+    @cached_property
+    def tracking_uids(self) -> dict[int, str]:
+        """By pair; the same for its two regions."""
+        return {pair.id: str(new_uid()) for pair in self.result.pairs}
 
-        Some platforms export every `*.dcm` they find, whatever became of the run.
-        """
-        path = self.folder / f"{name}.dcm"
-        part = self.folder / f"{path.name}.part"
-        try:
-            save(ds, part)
-            yield part
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        self.files[name] = path
+    @cached_property
+    def sampled(self) -> tuple[DisplacementField, float]:
+        """The transform on a grid, and how far it misses there, in mm."""
+        return sampled_field(self.result.transform, self.result.fixed.grid)
+
+    @property
+    def images(self) -> tuple[Volume, Volume]:
+        """The fixed and the moving image."""
+        return self.result.fixed, self.result.moving
+
+    def note(self, sentence: str) -> None:
+        """Say something to the reader, unless it is said already."""
+        if sentence and sentence not in self.notes:
+            self.notes.append(sentence)
+
+
+def write_fixed_segmentation(objects: Objects, path: Path) -> None:
+    """The paired regions of the fixed image."""
+    _write_segmentation(objects, "fixed", objects.result.fixed, objects.fixed, path)
+
+
+def write_moving_segmentation(objects: Objects, path: Path) -> None:
+    """The paired regions of the moving image."""
+    _write_segmentation(objects, "moving", objects.result.moving, objects.moving, path)
+
+
+def _write_segmentation(objects: Objects, side: Side, volume: Volume, source: SourceSeries, path: Path) -> None:
+    pairs = objects.result.pairs
+    if len(pairs) > MAX_SEGMENTS:
+        raise _LeftOut(f"No SEG: {len(pairs)} regions were paired, and a SEG numbers {MAX_SEGMENTS} at most.")
+    ds = segmentation(pairs, side, volume, source, objects.stamp, objects.tracking_uids)
+    save(ds, path)
+    objects.identifiers[side] = _identifiers(ds)
+
+
+def verify_fixed_segmentation(objects: Objects, path: Path) -> None:
+    """Its masks are those of the pairs.
+
+    Raises:
+        OutputInvalid: They are not.
+    """
+    verify_segmentation(path, objects.result.pairs, "fixed", *objects.images)
+
+
+def verify_moving_segmentation(objects: Objects, path: Path) -> None:
+    """Its masks are those of the pairs.
+
+    Raises:
+        OutputInvalid: They are not.
+    """
+    verify_segmentation(path, objects.result.pairs, "moving", *objects.images)
+
+
+def write_linear(objects: Objects, path: Path) -> None:
+    """The rigid or affine transform, or the linear stage of a deformable one; refers to the segmentations."""
+    result = objects.result
+    partial = result.kind == "deformable"
+    ds = spatial_registration(
+        linear_stage(result),
+        objects.fixed,
+        objects.moving,
+        objects.stamp,
+        comment="Linear stage of a deformable registration" if partial else "",
+        segmentations=(objects.identifiers.get("fixed"), objects.identifiers.get("moving")),
+        used_segments=[n for n, pair in numbered(result.pairs).items() if not pair.held_out],
+    )
+    if partial:
+        objects.note("REG holds the linear stage of the registration; DREG holds all of it.")
+    save(ds, path)
+
+
+def verify_linear(objects: Objects, path: Path) -> None:
+    """It maps points as the linear stage does.
+
+    Raises:
+        OutputInvalid: It does not.
+    """
+    linear = linear_stage(objects.result)
+    objects.errors_mm["reg"] = verify_registration(path, linear, *objects.images, REGISTRATION_TOLERANCE_MM)
+
+
+def write_deformable(objects: Objects, path: Path) -> None:
+    """The transform as a grid: of a deformable result, or for want of a REG."""
+    result = objects.result
+    sampled, error = objects.sampled
+    spacing = float(sampled.grid.spacing_mm[0])
+    if error > MAX_GRID_ERROR_MM:
+        raise _LeftOut(f"No DREG: a grid of {spacing:g} mm misses the transform by {error:.2f} mm.")
+    if result.kind != "deformable":
+        objects.note(f"DREG holds the {result.kind} transform, in place of a REG.")
+    if error > TOLERANCE_MM:  # the grid is as fine as fits
+        objects.note(f"DREG misses the transform by up to {error:.2f} mm on its {spacing:g} mm grid.")
+    comment = f"{spacing:g} mm grid, interpolation error {error:.3f} mm at most"
+    save(deformable_registration(sampled, objects.fixed, objects.moving, objects.stamp, comment=comment), path)
+
+
+def verify_deformable(objects: Objects, path: Path) -> None:
+    """It maps points as the transform does.
+
+    Raises:
+        OutputInvalid: It does not.
+    """
+    _, error = objects.sampled
+    tolerance_mm = max(TOLERANCE_MM, 1.01 * error)
+    found = verify_registration(path, objects.result.transform, *objects.images, tolerance_mm)
+    objects.errors_mm["dreg"] = found
 
 
 def linear_stage(result: RegistrationResult) -> Affine:

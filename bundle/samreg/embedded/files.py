@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from samreg.embedded.network import EmbeddedNetwork, Size
 from samreg.errors import UsageError
 from samreg.shipped import weights_file
+from samreg.whole_files import whole_file
 
 FORMAT = "samreg-embedded-1"
 
@@ -33,10 +34,9 @@ def save_network(network: EmbeddedNetwork, path: str | Path, about: Mapping[str,
     header = {"format": FORMAT, "size": json.dumps(asdict(network.size)), "about": json.dumps(dict(about))}
     tensors = {name: tensor.detach().float().cpu().contiguous() for name, tensor in network.state_dict().items()}
     path = Path(path)
-    temporary = path.with_name(path.name + ".part")
-    save_file(tensors, temporary, header)
-    temporary.chmod(0o644)  # safetensors writes for the owner alone
-    temporary.replace(path)
+    with whole_file(path) as part:
+        save_file(tensors, part, header)
+        part.chmod(0o644)  # safetensors writes for the owner alone
     return sha256(path.read_bytes()).hexdigest()
 
 

@@ -1,8 +1,8 @@
 """What was made of a slice, kept in a folder for the next registration.
 
-Keys are hashes of everything that decides the value, so an entry is never out of date. Entries are
-written under a temporary name and renamed, and one that cannot be read counts as absent: processes may
-share a folder. The folder holds what can be computed from patients' images, and is its owner's alone.
+Keys are hashes of everything that decides the value, so an entry is never out of date. Entries appear
+when they are whole, and one that cannot be read counts as absent: processes may share a folder. The
+folder holds what can be computed from patients' images, and is its owner's alone.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import tempfile
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -21,14 +19,13 @@ import numpy as np
 from torch import Tensor
 
 from samreg.errors import UsageError
+from samreg.whole_files import remove_all_stale, whole_file
 
 logger = logging.getLogger(__name__)
 
 FORMAT = b"1"  # changes whenever what is kept, or how it is computed, does
-ABANDONED_S = 3600  # a temporary file of this age belongs to no running process
 # Nothing else in the folder is ever removed: it may be one that holds weights too.
 _ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
-PART = ".samreg-"  # begins the name of a temporary file
 
 
 class SliceCache:
@@ -79,13 +76,8 @@ class SliceCache:
         from safetensors.torch import save_file
 
         try:
-            handle, name = tempfile.mkstemp(dir=self.folder, prefix=PART)
-            os.close(handle)
-            try:
-                save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, name)
-                Path(name).replace(self._path(key))
-            finally:
-                Path(name).unlink(missing_ok=True)
+            with whole_file(self._path(key)) as part:
+                save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, part)
             self._make_room()
         except (OSError, SafetensorError) as error:
             logger.warning("cache entry %s cannot be kept: %s", key[:12], getattr(error, "strerror", None) or error)
@@ -94,6 +86,7 @@ class SliceCache:
         return self.folder / f"{key}.safetensors"
 
     def _make_room(self) -> None:
+        remove_all_stale(self.folder)
         entries = []
         for path in self.folder.iterdir():
             try:
@@ -102,8 +95,6 @@ class SliceCache:
                 continue
             if _ENTRY.fullmatch(path.name):
                 entries.append((status.st_mtime, status.st_size, path))
-            elif path.name.startswith(PART) and time.time() - status.st_mtime > ABANDONED_S:
-                _remove(path)
         excess = sum(size for _, size, _ in entries) - self.limit
         for _, size, path in sorted(entries):
             if excess <= 0:

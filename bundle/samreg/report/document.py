@@ -15,8 +15,8 @@ import numpy as np
 
 from samreg import __version__
 from samreg.errors import SamregError, UsageError
-from samreg.output_folder import whole_file
 from samreg.report.images import image_json, with_notes
+from samreg.whole_files import whole_file
 
 if TYPE_CHECKING:
     from samreg.result import RegistrationResult

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from samreg.errors import OutputInvalid, UsageError
 from samreg.sam.identify import MARKER
 from samreg.sam.loading import Loaded, load_sam
+from samreg.whole_files import whole_folder
 
 
 def convert(source: Path, out: Path, variant: str | None = None) -> Loaded:
@@ -33,19 +34,18 @@ def convert(source: Path, out: Path, variant: str | None = None) -> Loaded:
     if out.exists():
         raise UsageError(f"'{out}' exists", "a folder that does not", "Give another one, or remove it.")
     loaded = load_sam(source, variant)
-    staging = out.absolute().parent / f".samreg-{secrets.token_hex(4)}"
-    try:
-        staging.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(f"folder '{out}' cannot be written ({error.strerror})", "a place you may write to") from error
-    try:
-        _write(loaded, staging)
-        again = load_sam(staging)
+    with ExitStack() as done:
+        try:
+            out.absolute().parent.mkdir(parents=True, exist_ok=True)
+            part = done.enter_context(whole_folder(out))
+        except OSError as error:
+            raise UsageError(
+                f"folder '{out}' cannot be written ({error.strerror})", "a place you may write to"
+            ) from error
+        _write(loaded, part)
+        again = load_sam(part)
         if again.variant != loaded.variant or not _same(loaded.model, again.model):
             raise OutputInvalid(f"'{out.name}' does not read back as it was written", "the same tensors")
-        staging.rename(out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return again
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
-import secrets
-import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from samreg.errors import InputRefused, SamregError, UsageError
 from samreg.sam.family import Variant
 from samreg.sam.identify import MARKER
+from samreg.whole_files import whole_file, whole_folder
 
 OnProgress = Callable[[str, float], None]  # called with the file's name and the share done, 0..1
 
@@ -68,29 +68,29 @@ def fetch(variant: Variant, folder: Path, *, url: str | None = None, on_progress
     target = folder / (variant.file or variant.hub.rpartition("/")[2])
     if target.exists():
         raise UsageError(f"'{target}' is there already", "a new file", "Use it, or remove it and fetch again.")
-    staging = folder / f".samreg-{secrets.token_hex(4)}"
-    try:
-        staging.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(
-            f"folder '{folder}' cannot be written ({error.strerror})", "a folder you may write to"
-        ) from error
-    report = on_progress or (lambda name, share: None)
-    try:
-        if variant.file:
-            digest = _download(address, staging / variant.file, report)
-            expected, whole = variant.sha256, staging / variant.file
-        else:
-            for name in _HUB_FILES:
-                digest = _download(f"{address.rstrip('/')}/{name}", staging / name, report)
-            (staging / MARKER).write_text(json.dumps({"variant": variant.name}) + "\n", encoding="utf-8")
-            expected, whole = variant.hub_sha256, staging
+    with ExitStack() as done:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            part = done.enter_context(whole_file(target) if variant.file else whole_folder(target))
+        except OSError as error:
+            raise UsageError(
+                f"folder '{folder}' cannot be written ({error.strerror})", "a folder you may write to"
+            ) from error
+        digest = _download_all(address, variant, part, on_progress or (lambda name, share: None))
+        expected = variant.sha256 if variant.file else variant.hub_sha256
         if expected and digest != expected:
             raise _changed(variant, digest, expected)
-        whole.rename(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return Fetched(target, digest, bool(expected))
+
+
+def _download_all(address: str, variant: Variant, part: Path, report: OnProgress) -> str:
+    """The authors' file, or the files of the repository; returns the SHA-256 of the one with the tensors."""
+    if variant.file:
+        return _download(address, part, report)
+    for name in _HUB_FILES:
+        digest = _download(f"{address.rstrip('/')}/{name}", part / name, report)
+    (part / MARKER).write_text(json.dumps({"variant": variant.name}) + "\n", encoding="utf-8")
+    return digest
 
 
 def _download(address: str, file: Path, report: OnProgress) -> str:

@@ -24,6 +24,7 @@ from samreg.training.pictures import draw_curves, read_log
 from samreg.training.prompting import Tasks, corrected, draw_tasks
 from samreg.training.synthesis.draw import Draw
 from samreg.training.synthesis.generator import Pairs, Synthesis
+from samreg.whole_files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -195,9 +196,8 @@ class Training:
             "averaged": self.averaged.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        temporary = path.with_name(path.name + ".part")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        with whole_file(path) as part:
+            torch.save(state, part)
 
     def about(self) -> dict[str, Any]:
         """How the weights came about, for their file."""

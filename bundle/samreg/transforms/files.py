@@ -15,13 +15,13 @@ import numpy as np
 
 from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Grid
-from samreg.output_folder import whole_file
 from samreg.transforms.base import Transform
 from samreg.transforms.composite import Composite
 from samreg.transforms.field import DisplacementField, VelocityField
 from samreg.transforms.itk_files import ITK_SUFFIXES, read_itk
 from samreg.transforms.linear import Affine
 from samreg.whole_data import DAMAGE, DamagedDataError, lacking_spacing, open_nifti, read_nifti_voxels, stated_spacings
+from samreg.whole_files import whole_file
 
 if TYPE_CHECKING:
     import SimpleITK
