@@ -195,9 +195,7 @@ def _asked(call: Call, args: argparse.Namespace) -> tuple[Sources, Config]:
     if config.as_files:
         raise UsageError("'as_files' is true, which leaves the DICOM objects out", reason="as-files")
     if own := own_classes(config):
-        raise UsageError(
-            f"a class of the caller's own ({own[0]})", "names that `samreg info` lists", reason="own-class"
-        )
+        raise UsageError(f"'{own[0]}', a class of the caller's own", reason="own-class")
     return Sources(call.fixed, call.moving, allow_different_patients=bool(different), **named), config
 
 

@@ -229,5 +229,4 @@ def test_every_preset_is_a_configuration_and_the_papers_values_stand_in_its_own(
     matching = paper.matching
     assert (matching.similarity, matching.similarity_threshold, matching.assignment) == ("normalised", 0.8, "greedy")
     assert (matching.slice_pairing, matching.slice_range, matching.position_weight) == ("index", 11, 0)
-    estimation = paper.estimation
-    assert (estimation.parametrisation, estimation.linear_start, estimation.dense) == ("displacement", False, False)
+    assert paper.estimators.deformable[0] == "displacement"  # Eq. 10, from the identity

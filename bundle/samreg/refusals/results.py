@@ -171,6 +171,12 @@ WEIGHTS = Group(
             "Put the folder of the module into PYTHONPATH.",
         ),
         Refusal(
+            "own-class",
+            "a class of the caller's own (module:Class) in a call of the container, which runs nothing but its own code",
+            "a name that `samreg info` lists",
+            "Use the command or Python for classes of your own.",
+        ),
+        Refusal(
             "unknown-variant",
             "a name that no variant of the SAM family has",
             "one of its rows",
