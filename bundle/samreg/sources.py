@@ -240,5 +240,4 @@ def _roles(sources: Sources, config: Config) -> Roles | None:
 def _rules(sources: Sources, rules: SeriesConfig) -> SeriesConfig:
     """Which series is what: the rules of the configuration, with the given UIDs."""
     given = {"fixed": sources.fixed_series, "moving": sources.moving_series}
-    named = {role: replace(getattr(rules, role), series_uid=uid) for role, uid in given.items() if uid}
-    return replace(rules, **named)
+    return rules.with_values({role: {"series_uid": uid} for role, uid in given.items() if uid})

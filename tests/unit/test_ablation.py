@@ -46,13 +46,13 @@ def test_a_damaged_grid_is_refused(texts: list[str], said: str):
 
 
 def test_every_combination_is_a_configuration():
-    vary = {"matching.max_pairs": (1, 3), "estimation.dense": (True, False), "seed": (0, 1, 2)}
+    vary = {"matching.max_pairs": (1, 3), "matching.link": (True, False), "seed": (0, 1, 2)}
     found = ablation.variants(Config(), vary)
     assert len({v.config.hash for v in found}) == len(found) == 12
     first = found[1]
-    assert dict(first.values) == {"matching.max_pairs": 1, "estimation.dense": True, "seed": 1}
+    assert dict(first.values) == {"matching.max_pairs": 1, "matching.link": True, "seed": 1}
     assert first.config == Config().with_values({"matching": {"max_pairs": 1}, "seed": 1})
-    assert first.label == "matching.max_pairs=1, estimation.dense=true, seed=1"
+    assert first.label == "matching.max_pairs=1, matching.link=true, seed=1"
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,8 @@ def test_what_was_given_survives_a_change_of_method(start):
 
 
 def test_a_given_value_that_equals_the_default_survives_too():
-    assert Config(estimation={"dense": True}, method="samreg").estimation.dense
-    assert Config(estimation={"dense": True}).with_values({"method": "samreg"}).estimation.dense
+    assert Config(matching={"link": True}, method="samreg").matching.link
+    assert Config(matching={"link": True}).with_values({"method": "samreg"}).matching.link
 
 
 def test_a_section_of_another_configuration_brings_the_values_of_its_preset():

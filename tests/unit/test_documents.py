@@ -5,7 +5,6 @@ import doctest
 import inspect
 import re
 import textwrap
-from dataclasses import asdict
 from importlib import import_module
 from typing import Any
 
@@ -56,7 +55,7 @@ def test_every_key_is_documented():
             *(keys(v, f"{prefix}{k}.") if isinstance(v, dict) else {f"{prefix}{k}"} for k, v in values.items())
         )
 
-    assert documented_keys().keys() == keys(asdict(Config()))
+    assert documented_keys().keys() == keys(Config().as_dict())
 
 
 ENTRIES = {

@@ -244,7 +244,8 @@ def test_options_come_before_settings(tmp_path, registered):
         ),
     }
     assert __main__.main(["--transform", "affine", "--moving-series", "1.3"], environ, tmp_path) == 0
-    ((sources, config),) = registered.asked
+    ((sources, session),) = registered.asked
+    config = session.config
     assert (config.transform, config.method, config.matching.max_pairs) == ("affine", "samreg", 7)
     assert (sources.fixed_series, sources.moving_series, sources.allow_different_patients) == ("1.2", "1.3", False)
     result = json.loads((tmp_path / "out" / "result.json").read_text())

@@ -12,7 +12,6 @@ from samreg.errors import InputRefused, OutputInvalid, SamregError, UsageError
 from samreg.run import Door, exit_code, run
 from samreg.sources import Sources
 from tests.dicom_series import write_small
-from tests.instant import InstantPipeline
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -38,15 +37,17 @@ def names(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.iterdir()}
 
 
-def failing(error: Exception) -> InstantPipeline:
-    """What computes, if it raised this."""
-    register = InstantPipeline()
+@pytest.fixture
+def failing(instant):
+    """Makes what computes raise an error."""
 
-    def fail() -> None:
-        raise error
+    def fail_with(error: Exception) -> None:
+        def fail() -> None:
+            raise error
 
-    register.during = fail
-    return register
+        instant.during = fail
+
+    return fail_with
 
 
 class Careful(Door):
@@ -59,51 +60,48 @@ class Careful(Door):
         (folder / "result.json").write_text(error.got)
 
 
-def test_a_session_may_compute_in_place_of_the_pipeline(pair, tmp_path, monkeypatch):
-    from samreg import pipeline
-
-    monkeypatch.setattr(pipeline, "register", failing(ZeroDivisionError()))
-    session, stages = InstantPipeline(), []
-    report = run(pair, tmp_path / "out", door=Door(session, lambda stage, fraction: stages.append(stage)))
-    assert session.calls == 1
+def test_stages_are_told_in_order(pair, tmp_path, instant):
+    stages = []
+    report = run(pair, tmp_path / "out", door=Door(lambda stage, fraction: stages.append(stage)))
+    assert instant.calls == 1
     assert report["status"] == "PASS"
     assert report == json.loads((tmp_path / "out" / "report.json").read_text())
     assert list(dict.fromkeys(stages)) == ["read", "match", "write"]
 
 
-def test_a_refusal_leaves_its_reason_alone(pair, tmp_path):
-    refused = InputRefused("it cannot be registered", reason="same-series")
+def test_a_refusal_leaves_its_reason_alone(pair, tmp_path, failing):
+    failing(InputRefused("it cannot be registered", reason="same-series"))
     with pytest.raises(InputRefused, match="cannot be registered"):
-        run(pair, tmp_path / "out", Config(transform="rigid"), Door(failing(refused)))
+        run(pair, tmp_path / "out", Config(transform="rigid"))
     assert names(tmp_path / "out") == {"report.json"}
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["status"], report["asked"], report["exit_code"]) == ("REFUSED", "rigid", 3)
 
 
 @pytest.mark.parametrize("error", [UsageError("a wrong option"), OutputInvalid("not whole"), ZeroDivisionError()])
-def test_other_errors_leave_nothing(pair, tmp_path, error):
+def test_other_errors_leave_nothing(pair, tmp_path, failing, error):
+    failing(error)
     with pytest.raises(type(error)):
-        run(pair, tmp_path / "out", door=Door(failing(error)))
+        run(pair, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("error", [UsageError("JANE DOE"), ZeroDivisionError("JANE DOE")])
-def test_a_door_decides_what_is_told_and_what_lies_beside_it(pair, tmp_path, error):
+def test_a_door_decides_what_is_told_and_what_lies_beside_it(pair, tmp_path, failing, error):
+    failing(error)
     with pytest.raises(InputRefused, match="other words"):
-        run(pair, tmp_path / "out", door=Careful(failing(error)))
+        run(pair, tmp_path / "out", door=Careful())
     assert names(tmp_path / "out") == {"report.json", "result.json"}
     assert "JANE" not in "".join(path.read_text() for path in (tmp_path / "out").iterdir())
 
 
-def test_one_of_several_that_is_refused_does_not_stop_the_others(study, tmp_path):
-    register = InstantPipeline()
-
+def test_one_of_several_that_is_refused_does_not_stop_the_others(study, tmp_path, instant):
     def fail_once() -> None:
-        if register.calls == 1:
+        if instant.calls == 1:
             raise InputRefused("JANE DOE", reason="same-series")
 
-    register.during = fail_once
-    document = run(study[0], tmp_path / "out", study[1], Careful(register))
+    instant.during = fail_once
+    document = run(study[0], tmp_path / "out", study[1], Careful())
     assert [entry["status"] for entry in document["registrations"]] == ["REFUSED", "PASS"]
     assert exit_code(document) == 3
     assert names(tmp_path / "out") == {"registrations.json", "moving-1", "moving-2"}

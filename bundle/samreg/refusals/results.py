@@ -172,7 +172,7 @@ WEIGHTS = Group(
         ),
         Refusal(
             "own-class",
-            "a class of the caller's own (module:Class) in a call of the container, which runs nothing but its own code",
+            "a class of the caller's own (module:Class) in a call of the container, which runs its own code alone",
             "a name that `samreg info` lists",
             "Use the command or Python for classes of your own.",
         ),
