@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from samreg.device import within_memory
 from samreg.encoders import encoder_of
 from samreg.errors import InputRefused
 from samreg.geometry import Volume
-from samreg.images import check_images, read_if_paths
+from samreg.images import Image, as_volumes, check_images
 from samreg.matching import overlap
 from samreg.prompted import Box, GivenRoi, Located, Point, Prompt
 from samreg.prompted.search import counterpart
@@ -31,8 +30,8 @@ MIN_DICE = 0.3  # of a mapped region with one of the moving image that shows the
 
 
 def locate(
-    fixed: Volume | str | Path,
-    moving: Volume | str | Path,
+    fixed: Image,
+    moving: Image,
     prompt: Prompt | np.ndarray | Sequence[float],
     config: Config | None = None,
     *,
@@ -50,7 +49,7 @@ def locate(
     confidence is 0.
 
     Args:
-        fixed, moving: Volumes, or paths that `samreg.io` reads.
+        fixed, moving: Volumes, paths that `samreg.io` reads, or images of nibabel, SimpleITK, itk, MONAI or TorchIO.
         prompt: `Point`, `Box` or `GivenRoi` in the fixed image, or a point as [3] LPS mm.
         config: Everything that decides the result; default `Config()`.
         on_progress: Called with the stage's name and its fraction done, 0..1.
@@ -64,7 +63,7 @@ def locate(
     """
     config = config or Config()
     asked = prompt if isinstance(prompt, Point | Box | GivenRoi) else Point(np.asarray(prompt, np.float64))
-    fixed, moving = read_if_paths(fixed, moving)
+    fixed, moving = as_volumes(fixed, moving)
     check_images(fixed, moving)
     _check_prompt(asked, fixed)
     installed, _ = with_what_is_installed(config)  # the registration itself tells of a fall-back

@@ -85,14 +85,12 @@ def write_images(result: RegistrationResult, folder: Path) -> np.ndarray:
     from samreg.report import write_json
     from samreg.transforms.files import write_transform
 
-    # Beyond the field of view stands air: the least value of CT, zero of other modalities.
-    outside = min(0.0, float(result.moving.voxels.min()))
-    warped = result.transform.warp(result.moving, result.fixed.grid, outside=outside)
+    warped = result.warped().voxels
 
     def write_warped() -> None:
         path = folder / "warped.nii.gz"
         grid = writable_grid(result.fixed.grid, path)
-        on_it = warped if grid is result.fixed.grid else result.transform.warp(result.moving, grid, outside=outside)
+        on_it = warped if grid is result.fixed.grid else result.warped(grid).voxels
         write_image(on_it, grid, path)
 
     def write_transforms() -> None:  # one after the other: HDF5 may not be called from two threads

@@ -11,7 +11,6 @@ import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -41,7 +40,7 @@ from samreg.estimation.rigid import (
 from samreg.estimation.robust import irls, ransac_rigid
 from samreg.evidence import MIN_WITNESSES, Judge, Second, decide
 from samreg.geometry import Volume, finest_spacing_mm
-from samreg.images import check_images, read_if_paths
+from samreg.images import Image, as_labels, as_volumes, check_images
 from samreg.matching import Side, link_slices, pair_up, with_held_out
 from samreg.metrics import why_not_invertible
 from samreg.preprocess import body_mask, working_volume
@@ -68,21 +67,21 @@ STIFFER = 4.0  # times the smoothness weight, where the first velocity field is 
 
 
 def register(
-    fixed: Volume | str | Path,
-    moving: Volume | str | Path,
+    fixed: Image,
+    moving: Image,
     config: Config | None = None,
     *,
-    fixed_labels: Labels | None = None,
-    moving_labels: Labels | None = None,
+    fixed_labels: Image | Labels | None = None,
+    moving_labels: Image | Labels | None = None,
     on_progress: Progress | None = None,
 ) -> RegistrationResult:
     """Register a moving to a fixed image by paired regions of interest.
 
     Args:
-        fixed, moving: Volumes, or paths that `samreg.io` reads.
+        fixed, moving: Volumes, paths that `samreg.io` reads, or images of nibabel, SimpleITK, itk, MONAI or TorchIO.
         config: Everything that decides the result; default `Config()`.
-        fixed_labels, moving_labels: Label maps [i, j, k] on the images' grids; regions with the same
-            number are pairs (Case 1 of SAMReg). Both or neither.
+        fixed_labels, moving_labels: Label maps on the images' grids, as arrays [i, j, k] or as the images may be
+            given; regions with the same number are pairs (Case 1 of SAMReg). Both or neither.
         on_progress: Called with the stage's name and its fraction done, 0..1.
 
     Returns:
@@ -99,8 +98,9 @@ def register(
     config = config or Config()
     if (fixed_labels is None) != (moving_labels is None):
         raise UsageError("a label map of one image alone", "label maps of both images, or of neither")
-    fixed, moving = read_if_paths(fixed, moving, as_files=config.as_files)
-    labels = None if fixed_labels is None or moving_labels is None else (fixed_labels, moving_labels)
+    fixed, moving = as_volumes(fixed, moving, as_files=config.as_files)
+    given = as_labels(fixed_labels, fixed), as_labels(moving_labels, moving)
+    labels = None if given[0] is None or given[1] is None else (given[0], given[1])
     config, notes = with_what_is_installed(config)
     registration = _Registration(fixed, moving, config, labels, on_progress or (lambda stage, share: None))
     for note in notes:

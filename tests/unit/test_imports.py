@@ -25,6 +25,7 @@ ROOMS = (
     ("registry",),
     ("phantoms", "tables"),
     ("io",),
+    ("ecosystem",),
     ("preprocess",),
     ("promptable",),
     ("sam", "embedded"),
