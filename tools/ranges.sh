@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 
 out="$(realpath -m "${1:-build/ranges}")"
 python="${PYTHON:-python3.11}"
-rm -rf "$out"
+rm -rf "$out" build/lib  # setuptools would put files of an earlier build into the wheel
 mkdir -p "$out"
 
 "$python" -m pip wheel --quiet --no-deps --wheel-dir "$out" .

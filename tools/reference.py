@@ -17,6 +17,7 @@ from typing import Any
 
 from samreg import config, registry, report
 from samreg.cli import build_parser
+from samreg.ecosystem import PACKAGES
 from samreg.refusals import GROUPS
 from samreg.sam.family import FAMILY
 
@@ -30,6 +31,7 @@ def tables() -> dict[str, dict[str, str]]:
         "configuration": configuration(),
         "registry": registry_rows(),
         "family": family_rows(),
+        "packages": package_rows(),
         "report": report_fields(),
     }
     return {"reference.md": reference, "refusals.md": {"refusals": refusals()}}
@@ -133,6 +135,15 @@ def family_rows() -> str:
         known = ", ".join(f"`{digest[:8]}…`" for digest in row.hashes) or "none"
         cells = (f"`{row.name}`", what, row.preprocessing, row.licence, known, ", ".join(links))
         rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def package_rows() -> str:
+    """The packages whose images are taken and given back in Python."""
+    rows = ["| package | image | transform |", "|---|---|---|"]
+    rows += [
+        f"| `{p.name}` | {p.images} | {p.transforms or 'none: it has no class for it'} |" for p in PACKAGES.values()
+    ]
     return "\n".join(rows)
 
 
