@@ -3,18 +3,21 @@
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3))
 VENV ?= .venv
 PY := $(VENV)/bin/python
+# The exact versions; pyproject.toml states ranges.
+INSTALL := $(PY) -m pip install --quiet --constraint constraints.txt
 WORKERS ?= 2
 FIXED ?=
 MOVING ?=
 OUT ?= demo/out
 
-.PHONY: help demo check test test-tools lint format bench map map-run docs clean
+.PHONY: help demo check test test-tools ranges lint format bench map map-run docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo                        register a phantom pair; FIXED=dir MOVING=dir OUT=dir for your own"
 	@echo "make check                       lint, types and unit tests, in minutes: for daily work"
 	@echo "make test                        the whole test suite"
+	@echo "make ranges                      the wheel beside the oldest and the newest releases that it allows"
 	@echo "make lint                        ruff and mypy;  make format  puts the source in form"
 	@echo "make bench                       time and memory; FIXED=dir MOVING=dir for your own"
 	@echo "make map                         the container image and its bill of materials, into build/map"
@@ -34,6 +37,9 @@ test: test-tools
 test-tools: $(VENV)/.installed-test
 	tools/install_validators.sh
 	LAYERS=yes tools/map/build.sh build/map || { [ $$? -eq 3 ] && echo "The tests of the image are skipped."; }
+
+ranges:
+	PYTHON=$(PYTHON) tools/ranges.sh
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
@@ -65,24 +71,25 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(PY) -m pip install --quiet --editable .
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
-	$(PY) -m pip install --quiet --editable ".[dev]"
+	$(INSTALL) --editable ".[dev]"
 	@touch $@
 
 # The authors' own packages, which tests compare with, in a folder aside: torchvision does not load
 # beside every torch, and transformers takes another way wherever it finds one.
-ORACLES := segment-anything==1.0 segment-anything-hq==0.3 torchvision==0.28.0 timm==1.0.31
+ORACLES := segment-anything segment-anything-hq torchvision timm
 
 # pydicomrt asks for the opencv with windows; the headless one of the dev extra serves.
 # Holoscan links the CUDA runtime even on a CPU: its own folder is where it looks.
+# itk takes 1.5 GB, so that no extra brings it along.
 $(VENV)/.installed-test: pyproject.toml $(VENV)/.installed-dev
-	$(PY) -m pip install --quiet --editable ".[dev,bench,map]"
-	$(PY) -m pip install --quiet --no-deps pydicomrt==0.9.1
-	$(PY) -m pip install --quiet --upgrade --target $(VENV)/oracle --no-deps $(ORACLES)
-	SAM2_BUILD_CUDA=0 $(PY) -m pip install --quiet --upgrade --target $(VENV)/oracle --no-deps --no-build-isolation sam2==1.1.0
+	$(INSTALL) --editable ".[dev,map]" itk
+	$(INSTALL) --no-deps pydicomrt
+	$(INSTALL) --upgrade --target $(VENV)/oracle --no-deps $(ORACLES)
+	SAM2_BUILD_CUDA=0 $(INSTALL) --upgrade --target $(VENV)/oracle --no-deps --no-build-isolation sam2
 	cd $(VENV)/lib/python3.*/site-packages && ln -sf ../../nvidia/cu13/lib/libcudart.so.13 holoscan/lib/
 	@touch $@

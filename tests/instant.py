@@ -1,12 +1,10 @@
 """A result without the work: for tests of what stands around the pipeline."""
 
-from pathlib import Path
-
 import numpy as np
 
 from samreg.config import Config
 from samreg.geometry import Volume
-from samreg.io import read_pair
+from samreg.images import as_volumes
 from samreg.result import Criterion, Quality, RegistrationResult
 from samreg.rois import Roi, RoiPair, RoiPairs
 from samreg.transforms import Rigid, Transform, about_centre
@@ -81,6 +79,5 @@ class InstantPipeline:
             if on_progress:
                 on_progress("match", fraction)
         self.during()
-        if isinstance(fixed, str | Path):
-            fixed, moving = read_pair(fixed, moving)
+        fixed, moving = as_volumes(fixed, moving)
         return instant_result(fixed, moving, config, self.status)

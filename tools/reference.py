@@ -18,6 +18,7 @@ from docstrings import parsed
 from samreg import artefacts, config, registry, report
 from samreg.artefacts import Artefact
 from samreg.cli import build_parser
+from samreg.ecosystem import PACKAGES
 from samreg.refusals import GROUPS
 from samreg.sam.family import FAMILY
 
@@ -32,6 +33,7 @@ def documents() -> dict[Path, str]:
         "files": file_rows(artefacts.OF_REGISTER.values(), ("images", "dicom", "report", "run")),
         "files of the container": file_rows(artefacts.OF_REGISTER.values(), ("container",)),
         "files of locate": file_rows(artefacts.OF_LOCATE.values(), ("locate",)),
+        "packages": package_rows(),
         "report": report_fields(),
     }
     parts = {"reference.md": reference, "refusals.md": {"refusals": refusals()}}
@@ -137,6 +139,15 @@ def file_rows(rows: Iterable[Artefact], steps: Sequence[str]) -> str:
             written = f"if {'; '.join(condition.text for condition in row.when)}" if row.when else usual
             table.append(f"| `{row.path}` | {f'`{row.key}`' if row.listed else ''} | {written} | {row.role} |")
     return "\n".join(table)
+
+
+def package_rows() -> str:
+    """The packages whose images are taken and given back in Python."""
+    rows = ["| package | image | transform |", "|---|---|---|"]
+    rows += [
+        f"| `{p.name}` | {p.images} | {p.transforms or 'none: it has no class for it'} |" for p in PACKAGES.values()
+    ]
+    return "\n".join(rows)
 
 
 REPORT = {

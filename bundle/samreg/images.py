@@ -3,31 +3,86 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from samreg.errors import InputRefused, UsageError
+from samreg.errors import InputRefused, UsageError, reading
 from samreg.geometry import Volume
+from samreg.types import Labels
+
+# A Volume, a path, or an image of `samreg.ecosystem.PACKAGES`, whose classes are not imported here.
+Image = Volume | str | Path | Any
 
 MIN_VOXELS = 8  # along two axes
 
 
-def read_if_paths(
-    fixed: Volume | str | Path, moving: Volume | str | Path, *, as_files: bool = False
-) -> tuple[Volume, Volume]:
-    """The two images, read if they are paths (`as_files`: see `samreg.io.read_pair`).
+def as_volumes(fixed: Image, moving: Image, *, as_files: bool = False) -> tuple[Volume, Volume]:
+    """The two images of a registration as volumes, whatever they are given as.
+
+    Two paths are read together and checked to belong together (`samreg.io.read_pair`). Images in memory are of the
+    caller's own making; a path beside one is read alone. A DICOM series is not: whether it is of the same patient
+    is told from both paths.
+
+    Args:
+        fixed, moving: Volumes, paths, or images of `samreg.ecosystem.PACKAGES`.
+        as_files: As for `samreg.io.read_pair`.
 
     Raises:
-        UsageError: One is a volume and one a path.
-        InputRefused: As `samreg.io.read_pair`.
+        UsageError: One is a DICOM series given as a path and the other one is in memory; or an object of another kind.
+        InputRefused: As `samreg.io.read_pair` and `samreg.ecosystem.read_object`.
     """
-    if isinstance(fixed, Volume) and isinstance(moving, Volume):
-        return fixed, moving
-    if isinstance(fixed, Volume) or isinstance(moving, Volume):
-        raise UsageError("one image as a volume and one as a path", "two volumes or two paths")
     from samreg import io
 
-    return io.read_pair(fixed, moving, as_files=as_files)
+    if isinstance(fixed, str | Path) and isinstance(moving, str | Path):
+        return io.read_pair(fixed, moving, as_files=as_files)
+    volumes = []
+    for role, image in (("fixed", fixed), ("moving", moving)):
+        with reading(role):
+            volumes.append(_read_file(image) if isinstance(image, str | Path) else _from_memory(image))
+    return volumes[0], volumes[1]
+
+
+def as_labels(labels: Image | np.ndarray | None, image: Volume) -> Labels | None:
+    """A label map on the grid of its image, whatever it is given as.
+
+    Args:
+        labels: [i, j, k] whole numbers on the image's grid, which are taken as they are; a Volume, a path, or an image
+            of `samreg.ecosystem.PACKAGES` with the same voxels as the image, in any order of its axes; or None.
+        image: What was segmented.
+
+    Raises:
+        UsageError: An object of another kind.
+        InputRefused: As `samreg.io.read_labels`.
+    """
+    from samreg import io
+
+    if labels is None or isinstance(labels, np.ndarray):
+        return labels
+    if isinstance(labels, str | Path):
+        return io.read_labels(labels, image)
+    return io.labels_on_grid(_from_memory(labels, stored=True), image.grid)
+
+
+def _read_file(path: str | Path) -> Volume:
+    from samreg import io
+    from samreg.io.images import image_format
+
+    if image_format(path) == "DICOM":
+        raise UsageError(
+            "a DICOM series as a path and an image in memory, of which no patient is known",
+            "both as paths, so that the patients can be compared, or both in memory",
+            "Read the series with `samreg.io.read_image` if you know that both are of one patient",
+        )
+    return io.read_image(path)
+
+
+def _from_memory(image: Image, *, stored: bool = False) -> Volume:
+    if isinstance(image, Volume):
+        return image
+    from samreg.ecosystem import read_object
+
+    return read_object(image, stored=stored)
 
 
 def check_images(fixed: Volume, moving: Volume) -> None:

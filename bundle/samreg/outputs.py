@@ -16,6 +16,7 @@ import numpy as np
 from samreg import artefacts
 from samreg.config import QualityConfig
 from samreg.errors import SamregError, UsageError
+from samreg.geometry import Volume
 from samreg.io.writing import writable_grid, write_image, write_labels
 from samreg.output_folder import OutputFolder
 from samreg.prompted import Located
@@ -84,20 +85,11 @@ class Images:
     """What the writers of transforms and images of one result share.
 
     Attributes:
-        warped: The moving image on the fixed grid, float32 [i, j, k].
-        outside: The value beyond the moving image.
+        warped: The moving image on the fixed grid.
     """
 
     result: RegistrationResult
-    warped: np.ndarray
-    outside: float
-
-    @staticmethod
-    def of(result: RegistrationResult) -> Images:
-        """The moving image warped once."""
-        # Beyond the field of view stands air: the least value of CT, zero of other modalities.
-        outside = min(0.0, float(result.moving.voxels.min()))
-        return Images(result, result.transform.warp(result.moving, result.fixed.grid, outside=outside), outside)
+    warped: Volume
 
 
 def write_images(result: RegistrationResult, folder: Path) -> np.ndarray:
@@ -106,10 +98,10 @@ def write_images(result: RegistrationResult, folder: Path) -> np.ndarray:
     Returns:
         The moving image on the fixed grid, float32 [i, j, k].
     """
-    images = Images.of(result)
+    images = Images(result, result.warped())
     rows = [row for row in artefacts.of_step("images") if row.unmet(result) is None]
     in_parallel(lambda row: row.write(images, folder / row.path), rows)  # most of the time goes into compressing them
-    return images.warped
+    return images.warped.voxels
 
 
 _HDF5 = Lock()  # it may not be called from two threads
@@ -129,11 +121,10 @@ def write_inverse(images: Images, path: Path) -> None:
 
 def write_warped(images: Images, path: Path) -> None:
     """The moving image on the fixed grid, or the upright one where its own cannot be written."""
-    result = images.result
-    grid = writable_grid(result.fixed.grid, path)
-    on_its_own = grid is result.fixed.grid
-    warped = images.warped if on_its_own else result.transform.warp(result.moving, grid, outside=images.outside)
-    write_image(warped, grid, path)
+    own = images.warped.grid
+    grid = writable_grid(own, path)
+    warped = images.warped if grid is own else images.result.warped(grid)
+    write_image(warped.voxels, grid, path)
 
 
 def write_pairs(images: Images, path: Path) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from samreg.config import Config
-from samreg.geometry import Volume
+from samreg.ecosystem import grid_for, image_as, transform_as
+from samreg.geometry import Grid, Volume
 from samreg.rois import RoiPairs, RoiSet
 from samreg.transforms import Transform
 from samreg.types import Status, TransformKind
@@ -127,3 +128,49 @@ class RegistrationResult:
     series: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
+
+    def warped(self, grid: Grid | None = None) -> Volume:
+        """The moving image on the fixed grid, or on another grid of the fixed image's space.
+
+        Beyond its field of view stands air: the least value of CT, zero of other modalities.
+
+        Returns:
+            Voxels float32 [i, j, k].
+        """
+        reference = self.fixed.grid if grid is None else grid
+        outside = min(0.0, float(self.moving.voxels.min()))
+        voxels = self.transform.warp(self.moving, reference, outside=outside)
+        return Volume(voxels, reference, name="warped image", modality=self.moving.modality)
+
+    def warped_as(self, package: str) -> Any:
+        """The moving image on the fixed grid as an image of another package.
+
+        Args:
+            package: "nibabel", "SimpleITK", "itk", "monai" or "torchio" (see `samreg.ecosystem`).
+
+        Raises:
+            UsageError: An unknown package, or one that is not installed.
+
+        Example:
+            result.warped_as("nibabel").to_filename("warped.nii.gz")
+        """
+        return image_as(self.warped(grid_for(package, self.fixed.grid)), package)
+
+    def transform_as(self, package: str) -> Any:
+        """`transform` as an object of another package.
+
+        Args:
+            package: "nibabel", "SimpleITK", "itk" or "monai" (see `samreg.ecosystem.transform_as`). TorchIO has no
+                class for it.
+
+        Raises:
+            UsageError: An unknown package, one that is not installed, or one without transforms.
+
+        Example:
+            result.transform_as("SimpleITK").TransformPoint((0.0, 10.0, -20.0))
+        """
+        return transform_as(self.transform, package, grid_for(package, self.fixed.grid))
+
+    def inverse_as(self, package: str) -> Any:
+        """`inverse` as an object of another package, as `transform_as`; fields lie on the grid of the moving image."""
+        return transform_as(self.inverse, package, grid_for(package, self.moving.grid))

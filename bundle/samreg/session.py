@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 
 from samreg.config import Config
 from samreg.counterparts import Prompted, counterpart_of
 from samreg.device import find_device
 from samreg.encoders import EncoderStore
 from samreg.errors import UsageError
-from samreg.geometry import Volume
-from samreg.images import read_if_paths
+from samreg.images import Image, as_labels, as_volumes
 from samreg.pipeline import Tools, run
 from samreg.prompted import Located
 from samreg.registry import find_estimators, load
@@ -19,8 +17,6 @@ from samreg.result import RegistrationResult
 from samreg.shipped import with_what_is_installed
 from samreg.stopwatch import Progress
 from samreg.types import Labels
-
-Image = Volume | str | Path
 
 
 class Session:
@@ -58,16 +54,16 @@ class Session:
         fixed: Image,
         moving: Image,
         *,
-        fixed_labels: Labels | None = None,
-        moving_labels: Labels | None = None,
+        fixed_labels: Image | Labels | None = None,
+        moving_labels: Image | Labels | None = None,
         on_progress: Progress | None = None,
     ) -> RegistrationResult:
         """Register a moving to a fixed image by paired regions of interest.
 
         Args:
-            fixed, moving: Volumes, or paths that `samreg.io` reads.
-            fixed_labels, moving_labels: Label maps [i, j, k] on the images' grids; regions with the same
-                number are pairs (Case 1 of SAMReg). Both or neither.
+            fixed, moving: Volumes, paths that `samreg.io` reads, or images of nibabel, SimpleITK, itk, MONAI or TorchIO.
+            fixed_labels, moving_labels: Label maps on the images' grids, as arrays [i, j, k] or as the images may be
+                given; regions with the same number are pairs (Case 1 of SAMReg). Both or neither.
             on_progress: Called with the stage's name and its share done, 0..1.
 
         Returns:
@@ -80,8 +76,9 @@ class Session:
         """
         if (fixed_labels is None) != (moving_labels is None):
             raise UsageError("a label map of one image alone", "label maps of both images, or of neither")
-        labels = None if fixed_labels is None or moving_labels is None else (fixed_labels, moving_labels)
-        volumes = read_if_paths(fixed, moving, as_files=self.config.as_files)
+        volumes = as_volumes(fixed, moving, as_files=self.config.as_files)
+        first, second = as_labels(fixed_labels, volumes[0]), as_labels(moving_labels, volumes[1])
+        labels = None if first is None or second is None else (first, second)
         try:
             return run(*volumes, self.tools, labels, on_progress)
         finally:
@@ -91,7 +88,7 @@ class Session:
         """The region that a prompt means in the fixed image, and its counterpart in the moving one.
 
         Args:
-            fixed, moving: Volumes, or paths that `samreg.io` reads.
+            fixed, moving: Volumes, paths that `samreg.io` reads, or images of nibabel, SimpleITK, itk, MONAI or TorchIO.
             prompt: `Point`, `Box` or `GivenRoi` in the fixed image, or a point as [3] LPS mm.
             on_progress: Called with the stage's name and its share done, 0..1.
 
@@ -102,7 +99,7 @@ class Session:
         Example:
             >>> session.locate("fixed/", "moving/", Point([-12.5, 40, 88])).as_dict()["moving"]["centroid_lps_mm"]
         """
-        volumes = read_if_paths(fixed, moving)
+        volumes = as_volumes(fixed, moving)
 
         def register() -> RegistrationResult:
             return self.register(*volumes, on_progress=on_progress)
@@ -118,8 +115,8 @@ def register(
     moving: Image,
     config: Config | None = None,
     *,
-    fixed_labels: Labels | None = None,
-    moving_labels: Labels | None = None,
+    fixed_labels: Image | Labels | None = None,
+    moving_labels: Image | Labels | None = None,
     on_progress: Progress | None = None,
 ) -> RegistrationResult:
     """Register one pair of images; of several with one configuration, `Session` loads the models once.

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +39,9 @@ def test_the_metadata_satisfies_the_schema():
     jsonschema.Draft201909Validator(rules).validate(metadata())
 
 
-def test_the_metadata_states_the_version_and_the_pins_of_the_project():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    pins = dict(pin.lower().split("==") for pin in project["dependencies"])
+def test_the_metadata_states_the_version_and_the_exact_versions_of_the_project():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.lower().split("==") for line in lines if line and not line.startswith("#"))
     facts = metadata()
     assert facts["version"] == samreg.__version__
     assert facts["version"] in facts["changelog"]

@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import samreg
@@ -38,13 +39,35 @@ def test_the_readme_shows_commands():
 
 
 def test_the_python_of_the_readme_runs(study: Path, instant, monkeypatch):
-    import numpy as np
-
     (code,) = code_blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python")
     monkeypatch.chdir(study)
     names = {"points_lps_mm": np.zeros((2, 3))}
     exec(code, names)
     assert names["result"].quality.status == "PASS"
+
+
+def test_the_python_of_the_how_to_about_images_in_memory_runs(instant, tmp_path: Path, monkeypatch):
+    import nibabel
+    import SimpleITK
+
+    from samreg import phantoms
+    from samreg.ecosystem import image_as, read_object
+
+    pytest.importorskip("monai")
+    pair = phantoms.pair("rigid", fixed_grid=phantoms.grid("thin", 24), rotation_deg=5)
+    nibabel.save(image_as(pair.fixed, "nibabel"), tmp_path / "fixed.nii.gz")
+    SimpleITK.WriteImage(image_as(pair.moving, "SimpleITK"), str(tmp_path / "moving.nrrd"))
+    text = (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8")
+    section = text.partition("## Register images that are in memory")[2].partition("\n## ")[0]
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for code in code_blocks(section, "python"):
+        exec(code, names)
+    expected = names["result"].warped().voxels
+    assert np.array_equal(nibabel.load("warped.nii.gz").get_fdata(), expected)
+    inner = (slice(3, -3), slice(3, -3), slice(2, -2))  # beyond the moving image each package has its own values
+    for found in (read_object(names["resampled"]).voxels, names["warped"][0, 0].numpy()):
+        assert np.corrcoef(found[inner].ravel(), expected[inner].ravel())[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)

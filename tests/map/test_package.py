@@ -72,6 +72,14 @@ def test_what_is_staged_runs_without_the_repository(staged: Path, tmp_path: Path
     assert "samreg" in done.stdout
 
 
+@needs_map
+def test_the_image_installs_exact_versions_of_all_that_the_library_and_its_doors_need(staged: Path):
+    lines = (staged / "app" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert all(line.partition("==")[2] for line in lines)
+    assert {"torch", "pydicom", "monai", "fire", "holoscan-cu13"} < {line.partition("==")[0] for line in lines}
+    assert set(lines) < set((ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines())
+
+
 def tools(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     environment = {
         "PATH": os.environ["PATH"],

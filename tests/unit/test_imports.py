@@ -1,13 +1,14 @@
 """The rooms of the house: who may import whom, and what the wheel ships."""
 
-import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import rooms
+from packaging.requirements import Requirement
 from rooms import LIBRARY, imported_room, imports, modules, room_of
 
 from samreg.registry import ESTIMATORS
@@ -28,6 +29,7 @@ ROOMS = (
     ("config", "device"),
     ("phantoms", "tables"),
     ("io",),
+    ("ecosystem",),
     ("preprocess",),
     ("promptable",),
     ("sam", "embedded"),
@@ -159,9 +161,42 @@ def test_data_of_the_package_is_shipped():
     assert data == shipped
 
 
-def test_the_container_installs_the_pins_of_the_project():
+def test_the_library_states_ranges_and_the_constraints_a_version_in_each():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = (ROOT / "app" / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    pins = [line for line in lines if line and not line.startswith("#")]
-    assert pins == [*project["dependencies"], *project["optional-dependencies"]["map"]]
-    assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", pin) for pin in pins)
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    exact = {pin.name: next(iter(pin.specifier)) for pin in pins}
+    assert all(specifier.operator == "==" for specifier in exact.values())
+    for text in project["dependencies"]:
+        assert {s.operator for s in Requirement(text).specifier} == {">=", "<"}, text
+    for text in chain(project["dependencies"], *project["optional-dependencies"].values()):
+        wanted = Requirement(text)
+        if wanted.name != project["name"]:
+            assert wanted.specifier.contains(exact[wanted.name].version), text
+
+
+def test_no_extra_is_empty():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert all(project["optional-dependencies"].values())
+
+
+def test_the_library_works_without_the_packages_that_it_does_not_need():
+    code = """
+import sys
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from pkgutil import walk_packages
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("monai", "fire", "itk", "torchio", "holoscan"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+import samreg
+for module in walk_packages(samreg.__path__, "samreg."):
+    if not module.name.endswith("__main__"):
+        import_module(module.name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

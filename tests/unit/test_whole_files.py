@@ -83,14 +83,18 @@ class TestFullDisk:
 
 
 def test_the_refusal_names_the_file_and_the_way_out(tmp_path: Path, monkeypatch):
+    import nibabel
     import SimpleITK
 
-    def cut(image, path, **options) -> None:
-        written(image, path, **options)
-        os.truncate(path, Path(path).stat().st_size - 9)
+    def cutting(write):
+        def cut(image, path, **options) -> None:
+            write(image, path, **options)
+            os.truncate(path, Path(path).stat().st_size - 9)
 
-    written = SimpleITK.WriteImage
-    monkeypatch.setattr(SimpleITK, "WriteImage", cut)
+        return cut
+
+    for package, name in ((SimpleITK, "WriteImage"), (nibabel, "save")):
+        monkeypatch.setattr(package, name, cutting(getattr(package, name)))
     with pytest.raises(OutputInvalid, match=r"a\.nrrd.*space"):
         write_image(NOISE, GRID, tmp_path / "a.nrrd")
     with pytest.raises(UsageError, match=r"a\.nii.*cut|a\.nii.*end after.*space"):

@@ -56,16 +56,16 @@ fi
 podman --runtime runc run --rm --network none "${limits[@]}" "$BASE_IMAGE" true ||
     cannot "this machine does not let podman run a container"
 
+echo "samreg: staging …"
+"$python" tools/map/stage.py "$out/context"
+
 echo "samreg: fetching wheels …"
 mkdir -p "$out/wheels"
 platforms=()
 for n in 35 34 31 28 27 24 17; do platforms+=(--platform "manylinux_2_${n}_x86_64"); done
 "$python" -m pip download --quiet --quiet --only-binary=:all: --python-version "$python_tag" --implementation cp \
     "${platforms[@]}" --platform manylinux2014_x86_64 --platform manylinux2010_x86_64 --platform any \
-    --dest "$out/wheels" --requirement app/requirements.txt
-
-echo "samreg: staging …"
-"$python" tools/map/stage.py "$out/context"
+    --dest "$out/wheels" --requirement "$out/context/app/requirements.txt"
 
 echo "samreg: building $tag on $BASE_IMAGE, without a network …"
 buildah --runtime "$(command -v runc)" bud --isolation oci --network none "${limits[@]}" \

@@ -2,7 +2,8 @@
 
 python tools/map/stage.py build/map
 
-    app/        the application as `monai-deploy package` and the Containerfile take it: entry point, operators, library
+    app/        the application as `monai-deploy package` and the Containerfile take it: entry point, operators,
+                library, and requirements.txt with the exact versions of constraints.txt
     app.yaml    likewise
     models/     the bundle, which is the package's model: configurations, weights with their card, documents, licence
     docs/, etc/, var/, bin/, flywheel/, bytecode.py
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
+import tomllib
 from pathlib import Path
 
 from holoscan_cli.packager.config_reader import ApplicationConfiguration
@@ -54,7 +57,7 @@ def stage(out: Path) -> None:
     shutil.copy(ROOT / "LICENSE", bundle / "LICENSE")
     _copy(ROOT / "docs", out / "docs")
     (app / "__main__.py").write_text(ENTRY, encoding="utf-8")
-    shutil.copy(ROOT / "app" / "requirements.txt", app / "requirements.txt")
+    (app / "requirements.txt").write_text("".join(f"{pin}\n" for pin in pins()), encoding="utf-8")
     shutil.copy(ROOT / "LICENSE", app / "LICENSE")
     shutil.copy(ROOT / "app.yaml", out / "app.yaml")
     _executable(out / "var" / "tools", (ROOT / "tools" / "map" / "tools").read_text(encoding="utf-8"))
@@ -64,6 +67,25 @@ def stage(out: Path) -> None:
     _executable(out / "flywheel" / "run", GEAR)
     shutil.copy(ROOT / "app" / "platforms" / "flywheel-manifest.json", out / "flywheel" / "manifest.json")
     _manifests(out)
+
+
+def pins() -> list[str]:
+    """What the image installs beside the library: all that it and its extra "map" need, as constraints.txt has it.
+
+    Raises:
+        KeyError: A package without an exact version there.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    exact = dict(re.findall(r"(?m)^([\w.-]+)(==.+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8")))
+    found = []
+    asked = [*project["dependencies"], *project["optional-dependencies"]["map"]]
+    for requirement in asked:
+        name, extra = re.match(r"([\w.-]+)(?:\[(\w+)\])?", requirement).groups()  # type: ignore[union-attr]
+        if name == project["name"]:
+            asked += project["optional-dependencies"][extra]
+        else:
+            found.append(name + exact[name])
+    return found
 
 
 def _manifests(out: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from samreg.errors import InputRefused
 from samreg.geometry import Grid, Volume
-from samreg.io.limits import refuse_if_not_finite
+from samreg.io.limits import refuse_if_not_finite, refuse_if_too_large
 from samreg.types import Matrix4
 from samreg.whole_data import DamagedDataError
 
@@ -67,6 +67,21 @@ def volume_from_array(
     voxels = np.require(array, array.dtype.newbyteorder("=") if stored else np.float32, ("C", "W"))
     refuse_if_not_finite(voxels)
     return Volume(voxels, grid, name=name, notes=notes)
+
+
+def array_volume(values: np.ndarray, affine: Matrix4, *, name: str, stored: bool) -> Volume:
+    """A volume from an array [i, j, k] or [i, j] in memory and an affine (LPS mm), by the rules of files.
+
+    The voxels are a copy: what the caller does to the array later does not reach them.
+
+    Raises:
+        InputRefused: `not-greyscale`, `size-limit`, or as `volume_from_array`.
+    """
+    if values.dtype.kind not in "biuf":
+        raise not_greyscale("complex" if values.dtype.kind == "c" else f"of type {values.dtype}")
+    refuse_if_too_large(values.shape)
+    values = values.astype(values.dtype if stored else np.float32, order="C")
+    return volume_from_array(values, affine, name=name, notes={}, stored=stored)
 
 
 def several_volumes(shape: tuple[int, ...]) -> InputRefused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def read_itk(path: Path, *, stored: bool = False) -> Volume:
     reader, header = _open(path)
     affine, notes = _affine(reader, header)
     try:
-        values = read_stored_voxels(header, _three(reader.GetSize()), _dtype(reader))
+        values = read_stored_voxels(header, three_sizes(reader.GetSize()), _dtype(reader))
         slope, offset = _intensity_function(header)
     except DAMAGE as error:
         raise unreadable(path.name, header.kind, error) from error
@@ -70,7 +71,7 @@ def describe_itk(path: Path) -> dict[str, Any]:
     reader, header = _open(path)
     affine, _ = _affine(reader, header)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    return {"format": header.kind, "size": list(_three(reader.GetSize())), "spacing_mm": spacing}
+    return {"format": header.kind, "size": list(three_sizes(reader.GetSize())), "spacing_mm": spacing}
 
 
 def _open(path: Path) -> tuple[ImageFileReader, TextHeader]:
@@ -85,7 +86,7 @@ def _open(path: Path) -> tuple[ImageFileReader, TextHeader]:
         reader.ReadImageInformation()
     except (RuntimeError, DamagedDataError) as error:
         raise unreadable(path.name, header.kind, error) from error
-    refuse_if_too_large(_three(reader.GetSize()))
+    refuse_if_too_large(three_sizes(reader.GetSize()))
     if reader.GetNumberOfComponents() != 1:
         raise not_greyscale(f"vectors of {reader.GetNumberOfComponents()} values")
     _dtype(reader)
@@ -149,18 +150,15 @@ def _refuse_what_itk_fills_in(header: TextHeader) -> None:
 def _affine(reader: ImageFileReader, header: TextHeader) -> tuple[Matrix4, dict[str, str]]:
     """[4, 4] LPS mm of an image of two dimensions (in the plane z = 0) or more, and notes."""
     _refuse_other_spaces(reader, header)
-    n = min(reader.GetDimension(), 3)
-    direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)
-    affine = np.eye(4)
-    affine[:n, :n] = direction[:n, :n] * np.array(reader.GetSpacing()[:n])
-    affine[:n, 3] = reader.GetOrigin()[:n]
-    if not (np.array(reader.GetSpacing()[:n]) > 0).all():
+    spacing = reader.GetSpacing()
+    if not (np.array(spacing[:3]) > 0).all():
         raise InputRefused(
-            f"the {header.kind} file states the spacing {' x '.join(f'{s:g}' for s in reader.GetSpacing())}",
+            f"the {header.kind} file states the spacing {' x '.join(f'{s:g}' for s in spacing)}",
             "a length above 0 along each axis",
             NO_ORIENTATION,
             reason="no-spacing",
         )
+    affine = itk_affine(reader.GetOrigin(), spacing, reader.GetDirection())
     notes: dict[str, str] = {}
     names = ("space origin",) if header.kind == "NRRD" else ("Offset", "Position", "Origin")
     if not header.value(*names):
@@ -172,7 +170,7 @@ def _affine(reader: ImageFileReader, header: TextHeader) -> tuple[Matrix4, dict[
         letters = _orientation(affine[:3, :3])
         if letters and orientation not in ("", letters):
             notes["orientation"] = f"AnatomicalOrientation {orientation} contradicts the TransformMatrix ({letters})"
-    for axis, unit in enumerate(_units(header)[:n]):
+    for axis, unit in enumerate(_units(header)[: reader.GetDimension()]):
         scale = 1.0 if unit.strip().lower() in UNKNOWN_UNITS else mm_per_unit(unit, f"the {header.kind} file")
         affine[axis] *= scale
         if scale != 1.0:
@@ -212,8 +210,28 @@ def _units(header: TextHeader) -> list[str]:
     return re.findall(r'"([^"]*)"', header.value("space units"))
 
 
-def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
+def itk_affine(origin: Sequence[float], spacing_mm: Sequence[float], direction: Sequence[float]) -> Matrix4:
+    """[4, 4] LPS mm of an image of two dimensions (in the plane z = 0) or more, as ITK states it.
+
+    Args:
+        origin: LPS mm of the first voxel, [n].
+        spacing_mm: [n].
+        direction: Cosines [n * n], row by row.
+    """
+    n = min(len(origin), 3)
+    affine = np.eye(4)
+    affine[:n, :n] = np.reshape(direction, (len(origin), -1))[:n, :n] * np.array(spacing_mm[:n])
+    affine[:n, 3] = origin[:n]
+    return affine
+
+
+def three_sizes(shape: Sequence[int]) -> tuple[int, int, int]:
+    """The size of an image as [3]: a picture has one slice.
+
+    Raises:
+        InputRefused: `4d`.
+    """
     if any(n != 1 for n in shape[3:]):
-        raise several_volumes(shape)
+        raise several_volumes(tuple(shape))
     i, j, k = (*shape, 1)[:3]
     return int(i), int(j), int(k)

@@ -64,6 +64,21 @@ def read_labels(path: Path | str, reference: Volume | Grid, label: int | None = 
     return _some(labels)
 
 
+def labels_on_grid(labels: Volume, grid: Grid) -> Labels:
+    """A label map in memory on the grid of its image; voxels are reordered, never resampled.
+
+    Args:
+        labels: Whole numbers of any type, with the same voxels as `grid`.
+
+    Returns:
+        Whole numbers [i, j, k] as from `read_labels`.
+
+    Raises:
+        InputRefused: `other-grid`, `not-labels`, `label-limit`, `no-labels`.
+    """
+    return _some(on_grid(_whole_numbers(labels.voxels), labels.grid, grid))
+
+
 def read_label_map(path: Path | str) -> Volume:
     """A label map on the grid that its file states, as where nothing but labels is compared.
 

@@ -34,12 +34,29 @@ def read_nifti(path: Path, *, stored: bool = False) -> Volume:
         InputRefused: `unreadable-file` (also where voxels are cut, too many, or fail their checksum),
             `no-orientation`, `no-spacing`, `unknown-unit`, `4d`, `not-greyscale`, `size-limit`, `non-finite-voxels`.
     """
-    image = _open(path)
+    return nifti_volume(_open(path), path, stored=stored)
+
+
+def nifti_volume(image: Nifti1Pair, path: Path | None, *, stored: bool = False) -> Volume:
+    """A NIfTI image of nibabel, its voxels in memory or still in a file.
+
+    Args:
+        image: As nibabel opened or made it.
+        path: The file that its voxels are read from, to the last byte; None for voxels in memory.
+        stored: As for `read_nifti`.
+
+    Raises:
+        InputRefused: As `read_nifti`.
+    """
+    _check_header(image)
     affine, notes = _affine_lps(image, path)
-    try:
-        values = read_nifti_voxels(image, path)
-    except DAMAGE as error:
-        raise unreadable(path.name, "NIfTI", error) from error
+    if path is None:
+        values = np.array(image.dataobj)  # a copy, which does not change when the caller's array does
+    else:
+        try:
+            values = read_nifti_voxels(image, path)
+        except DAMAGE as error:
+            raise unreadable(path.name, "NIfTI", error) from error
     values = (values if stored else values.astype(np.float32, copy=False)).reshape(nifti_shape(image))
     return volume_from_array(values, affine, name="NIfTI image", notes=notes, stored=stored)
 
@@ -51,6 +68,7 @@ def describe_nifti(path: Path) -> dict[str, Any]:
         InputRefused: As `read_nifti`, except for the voxels.
     """
     image = _open(path)
+    _check_header(image)
     affine, _ = _affine_lps(image, path)
     return {"format": "NIfTI", "size": list(nifti_shape(image)), "spacing_mm": np.linalg.norm(affine[:3, :3], axis=0)}
 
@@ -72,29 +90,33 @@ def _open(path: Path) -> Nifti1Pair:
         raise unreadable(path.name, "NIfTI", error) from error
     if not isinstance(image, nibabel.Nifti1Pair):
         raise unreadable(path.name, "NIfTI")
+    return image
+
+
+def _check_header(image: Nifti1Pair) -> None:
+    """Refuse voxels that are no numbers, and more of them than can be registered."""
     dtype = image.get_data_dtype()
     if dtype.fields is not None or dtype.kind == "c":
         raise not_greyscale("colour" if dtype.fields is not None else "complex")
     refuse_if_too_large(nifti_shape(image))
-    return image
 
 
-def _affine_lps(image: Nifti1Pair, path: Path) -> tuple[Matrix4, dict[str, str]]:
+def _affine_lps(image: Nifti1Pair, path: Path | None) -> tuple[Matrix4, dict[str, str]]:
     header = image.header
     notes: dict[str, str] = {}
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
     if sform == 0 and qform == 0:
         raise InputRefused(
-            "the NIfTI file states no orientation (sform and qform code 0)",
+            "the NIfTI header states no orientation (sform and qform code 0)",
             "an sform or a qform",
             "Write the file again with a tool that keeps orientation and spacing (dcm2niix, 3D Slicer, ITK-SNAP).",
             reason="no-orientation",
         )
     if not sform:
-        spacings = stated_spacings(image, path)
+        spacings = np.asarray(image.header["pixdim"][1:4], float) if path is None else stated_spacings(image, path)
         if lacking_spacing(spacings, image.shape):
             raise InputRefused(
-                f"the NIfTI file states the spacing {' x '.join(f'{s:g}' for s in spacings)} (pixdim), by which its "
+                f"the NIfTI header states the spacing {' x '.join(f'{s:g}' for s in spacings)} (pixdim), by which its "
                 "qform places voxels",
                 "a length above 0 along each axis",
                 reason="no-spacing",
@@ -116,7 +138,7 @@ def _affine_lps(image: Nifti1Pair, path: Path) -> tuple[Matrix4, dict[str, str]]
             notes["orientation"] = f"{how}; the sform was used"
     code = int(header["xyzt_units"]) % 8
     if code != UNKNOWN_UNIT:
-        scale = mm_per_unit(SPATIAL_UNITS.get(code, f"code {code}"), "the NIfTI file")
+        scale = mm_per_unit(SPATIAL_UNITS.get(code, f"code {code}"), "the NIfTI header")
         if scale != 1.0:
             affine[:3] *= scale
             notes["units"] = f"{SPATIAL_UNITS[code]} converted to mm"

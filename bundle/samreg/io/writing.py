@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from samreg.errors import InputRefused, OutputInvalid, UsageError
 from samreg.geometry import Grid, resample
 from samreg.io.itk_headers import read_stored_voxels, read_text_header
+from samreg.io.nifti import LPS_FROM_RAS
 from samreg.whole_data import DAMAGE, itk_name
+
+if TYPE_CHECKING:
+    import nibabel
+    import SimpleITK
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 WRITTEN_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha")
@@ -73,27 +79,43 @@ def _is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI_SUFFIXES)
 
 
-def _write_nifti(voxels: np.ndarray, grid: Grid, path: Path) -> None:
+def nifti_image(voxels: np.ndarray, grid: Grid) -> nibabel.Nifti1Image:
+    """[i, j, k] voxels on a grid as an image of nibabel, RAS mm; the dtype is kept.
+
+    The axes of the grid are perpendicular, or the qform cannot say where it lies (see `writable_grid`).
+    """
     import nibabel
 
-    ras_from_lps = np.diag([-1.0, -1.0, 1.0, 1.0])
     # nibabel asks for the dtype by name where it has 64 bits.
-    image = nibabel.Nifti1Image(voxels, ras_from_lps @ grid.affine, dtype=voxels.dtype)
+    image = nibabel.Nifti1Image(voxels, LPS_FROM_RAS @ grid.affine, dtype=voxels.dtype)
     image.set_qform(image.affine, code=1)
     image.set_sform(image.affine, code=1)
     image.header.set_xyzt_units("mm")
-    nibabel.save(image, path)
+    return image
 
 
-def _write_itk(voxels: np.ndarray, grid: Grid, path: Path) -> None:
-    import SimpleITK as sitk  # noqa: N813 (its own documentation's name)
+def itk_image(voxels: np.ndarray, grid: Grid) -> SimpleITK.Image:
+    """[i, j, k] voxels on a grid as an image of SimpleITK, LPS mm; the dtype is kept."""
+    import SimpleITK
 
-    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.transpose(2, 1, 0)))
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(voxels.transpose(2, 1, 0)))
     image.SetSpacing([float(s) for s in grid.spacing_mm])
     image.SetOrigin([float(o) for o in grid.origin_lps])
     image.SetDirection([float(d) for d in grid.direction.ravel()])
+    return image
+
+
+def _write_nifti(voxels: np.ndarray, grid: Grid, path: Path) -> None:
+    import nibabel
+
+    nibabel.save(nifti_image(voxels, grid), path)
+
+
+def _write_itk(voxels: np.ndarray, grid: Grid, path: Path) -> None:
+    import SimpleITK
+
     try:
-        sitk.WriteImage(image, itk_name(path), useCompression=True)
+        SimpleITK.WriteImage(itk_image(voxels, grid), itk_name(path), useCompression=True)
         read_stored_voxels(read_text_header(path), voxels.shape, voxels.dtype)  # ITK hardly speaks of a full disk
     except (RuntimeError, InputRefused, *DAMAGE) as error:
         raise OutputInvalid(

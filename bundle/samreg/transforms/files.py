@@ -24,6 +24,7 @@ from samreg.whole_data import DAMAGE, DamagedDataError, lacking_spacing, open_ni
 from samreg.whole_files import whole_file
 
 if TYPE_CHECKING:
+    import nibabel
     import SimpleITK
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -59,8 +60,7 @@ def write_transform(transform: Transform, path: str | Path, *, grid: Grid | None
 
     if grid is not None:
         transform = DisplacementField(grid, transform.displacement(grid))
-    parts = transform.parts if isinstance(transform, Composite) else (transform,)
-    composite = SimpleITK.CompositeTransform([_to_itk(part) for part in reversed(parts)])
+    composite = itk_composite(transform)
     with _renamed_when_whole(path) as temporary:
         SimpleITK.WriteTransform(composite, str(temporary))
 
@@ -79,16 +79,35 @@ def write_displacement_nifti(transform: Transform, grid: Grid, path: str | Path)
         UsageError: The grid's axes are not perpendicular (ITK would not read the file), or the suffix
             is not .nii or .nii.gz.
     """
-    import SimpleITK
-
     path = Path(path)
     if _suffix(path) not in NIFTI_SUFFIXES:
         raise UsageError(f"displacement file '{path.name}'", "a name that ends in .nii or .nii.gz")
+    import nibabel
+
+    image = displacement_nifti(transform, grid)
+    with _renamed_when_whole(path) as temporary:
+        nibabel.save(image, temporary)
+
+
+def displacement_nifti(transform: Transform, grid: Grid) -> nibabel.Nifti1Image:
+    """The displacement on a grid as a vector image of nibabel, as ANTs writes it.
+
+    Returns:
+        [i, j, k, 1, 3] float32 LPS mm with intent 1007; the affine is RAS, as NIfTI asks.
+
+    Raises:
+        UsageError: The grid's axes are not perpendicular.
+    """
+    import nibabel
+
     if grid.is_sheared or np.abs(grid.direction.T @ grid.direction - np.eye(3)).max() > 1e-4:
         raise UsageError("a grid whose axes are not perpendicular", "perpendicular axes for a NIfTI displacement field")
-    image = _vector_image(grid, transform.displacement(grid))
-    with _renamed_when_whole(path) as temporary:
-        SimpleITK.WriteImage(image, str(temporary))
+    image = nibabel.Nifti1Image(transform.displacement(grid)[:, :, :, None], LPS_FROM_RAS @ grid.affine)
+    image.set_qform(image.affine, code=1)
+    image.set_sform(image.affine, code=1)
+    image.header.set_xyzt_units("mm")
+    image.header.set_intent(LPS_INTENT)
+    return image
 
 
 def read_transform(path: str | Path) -> Transform:
@@ -184,23 +203,44 @@ def _damaged(path: Path, error: Exception) -> InputRefused:
     )
 
 
-def _to_itk(part: Transform) -> SimpleITK.Transform:
+def itk_composite(transform: Transform) -> SimpleITK.CompositeTransform:
+    """A transform as SimpleITK applies it to points (LPS mm): matrices exactly, fields on their own grids.
+
+    Raises:
+        UsageError: A transform of unknown make.
+    """
     import SimpleITK
 
-    if isinstance(part, Affine):
-        # An affine for rotations too: its matrix is kept to the last bit, where versors and angles
-        # lose digits near half a turn (prone against supine).
-        affine = SimpleITK.AffineTransform(3)
-        affine.SetMatrix(part.moving_from_fixed[:3, :3].ravel().tolist())
-        affine.SetTranslation(part.moving_from_fixed[:3, 3].tolist())
-        return affine
-    if isinstance(part, VelocityField):
-        part = part.field
+    return SimpleITK.CompositeTransform([_to_itk(part) for part in reversed(leaves(transform))])
+
+
+def leaves(transform: Transform) -> tuple[Affine | DisplacementField, ...]:
+    """The matrices and fields of a transform, in order of application.
+
+    Raises:
+        UsageError: A transform of unknown make.
+    """
+    parts = transform.parts if isinstance(transform, Composite) else (transform,)
+    found = [part.field if isinstance(part, VelocityField) else part for part in parts]
+    for part in found:
+        if not isinstance(part, Affine | DisplacementField):
+            raise UsageError(
+                f"a transform of type {type(part).__name__}", "matrices, fields and composites of them", "Give a grid."
+            )
+    return tuple(found)  # type: ignore[arg-type]
+
+
+def _to_itk(part: Affine | DisplacementField) -> SimpleITK.Transform:
+    import SimpleITK
+
     if isinstance(part, DisplacementField):
         return SimpleITK.DisplacementFieldTransform(_vector_image(part.grid, part.vectors.astype(np.float64)))
-    raise UsageError(
-        f"a transform of type {type(part).__name__}", "matrices, fields and composites of them", "Give a grid."
-    )
+    # An affine for rotations too: its matrix is kept to the last bit, where versors and angles
+    # lose digits near half a turn (prone against supine).
+    affine = SimpleITK.AffineTransform(3)
+    affine.SetMatrix(part.moving_from_fixed[:3, :3].ravel().tolist())
+    affine.SetTranslation(part.moving_from_fixed[:3, 3].tolist())
+    return affine
 
 
 def _vector_image(grid: Grid, vectors: np.ndarray) -> SimpleITK.Image:
