@@ -106,13 +106,12 @@ def _default(value: Any) -> str:
 
 
 def registry_rows() -> str:
-    """Methods, encoders and proposers."""
+    """Methods, encoders, proposers, matchers and estimators."""
     rows = ["| kind | name | what it is | needs weights |", "|---|---|---|---|"]
-    kinds = (("method", registry.METHODS), ("encoder", registry.ENCODERS), ("proposer", registry.PROPOSERS))
-    for kind, entries in kinds:
-        rows += [
-            f"| {kind} | `{e.name}` | {e.summary} | {'yes' if e.needs_weights else 'no'} |" for e in entries.values()
-        ]
+    for kind, entries in {"methods": registry.METHODS, **registry.TABLES}.items():
+        for row in entries.values():
+            weights = "yes" if row.needs_weights else "no"
+            rows.append(f"| {kind.removesuffix('s')} | `{row.name}` | {row.summary} | {weights} |")
     return "\n".join(rows)
 
 

@@ -9,7 +9,7 @@ import logging
 import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, get_args
 from samreg import __version__
 from samreg.config import Config, TransformChoice, nested, presets, read_values, resolved
 from samreg.errors import SamregError
+from samreg.registry import Entry, is_own
 from samreg.sam.family import FAMILY
 
 _WEIGHTS = "samreg.cli_weights"
@@ -291,12 +292,15 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
         "leave open (default hybrid)",
     )
     p.add_argument("--transform", choices=get_args(TransformChoice), help="finest transform (default deformable)")
-    p.add_argument("--encoder", choices=tuple(registry.ENCODERS), help="features that regions are matched by")
-    proposers = tuple(name for name in registry.PROPOSERS if name != "labels")  # those are --fixed-rois, --moving-rois
+    _add_choice(p, "--encoder", registry.ENCODERS, "features that regions are matched by")
+    _add_choice(p, "--proposer", registry.PROPOSERS, "what finds the regions")
+    _add_choice(p, "--matcher", registry.MATCHERS, "what pairs the regions")
     p.add_argument(
-        "--proposer",
-        choices=proposers,
-        help="what finds the regions; everything: everything mode of the encoder's model",
+        "--estimators",
+        type=lambda text: tuple(_known(name, registry.ESTIMATORS) for name in text.split(",")),
+        metavar="NAME,...",
+        help=f"estimators that are tried for the transform, in this order, in place of the method's "
+        f"({', '.join(registry.ESTIMATORS)}, or module:Class)",
     )
     p.add_argument("--weights", metavar="PATH", help="file or folder of the encoder's weights")
     _add_variant(p)
@@ -330,6 +334,8 @@ def config_from(args: argparse.Namespace, settings: Mapping[str, Any] | None = N
     options = {key: getattr(args, key) for key in keys}
     if args.proposer is not None:
         options["proposals"] = {"proposer": args.proposer}
+    if args.matcher is not None:
+        options["matching"] = {"matcher": args.matcher}
     others = nested(settings or {})
     file = {} if args.config is None else read_values(args.config)
     named = {
@@ -339,7 +345,27 @@ def config_from(args: argparse.Namespace, settings: Mapping[str, Any] | None = N
         "the setting 'preset'": others.pop("preset", None),
         f"the file '{args.config}'": file.get("method"),
     }
-    return resolved(named, file, _stated(others), _stated(options))
+    config = resolved(named, file, _stated(others), _stated(options))
+    if args.estimators is None:
+        return config
+    return config.with_values({"estimators": {config.transform: args.estimators}})
+
+
+def _add_choice(p: argparse.ArgumentParser, option: str, table: Mapping[str, Entry], summary: str) -> None:
+    """An option that takes a name of the registry, or a class of the user's own."""
+    names = [name for name in table if name != "labels"]  # those are --fixed-rois and --moving-rois
+    p.add_argument(
+        option,
+        type=lambda text: _known(text, names),
+        metavar="NAME",
+        help=f"{summary} ({', '.join(names)}, or module:Class)",
+    )
+
+
+def _known(name: str, names: Iterable[str]) -> str:
+    if name not in names and not is_own(name):
+        raise argparse.ArgumentTypeError(f"'{name}' is not one of {', '.join(names)}, or module:Class")
+    return name
 
 
 def _stated(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -190,15 +190,18 @@ def ablate(args: Namespace) -> int:
 
 def info(args: Namespace) -> int:
     """Print what is there: methods, encoders, presets, weights."""
+    from samreg import registry
+
     facts = facts_of_this_installation()
     if args.json:
         say(facts)
         return 0
     lines = [f"samreg {facts['version']}"]
-    for kind in ("methods", "encoders", "proposers"):
+    for kind in ("methods", *registry.TABLES):
         lines += ["", f"{kind}:"]
+        width = max(len(entry["name"]) for entry in facts[kind]) + 2
         for entry in facts[kind]:
-            lines.append(f"  {entry['name']:<14}{entry['summary']}{' (needs weights)' * entry['needs_weights']}")
+            lines.append(f"  {entry['name']:<{width}}{entry['summary']}{' (needs weights)' * entry['needs_weights']}")
     lines += ["", f"SAM family: {', '.join(facts['sam_family'])}"]
     lines += [f"presets: {', '.join(facts['presets'])}"]
     weights = ", ".join(w["file"] for w in facts["weights"])
@@ -235,8 +238,7 @@ def facts_of_this_installation() -> dict[str, Any]:
     return {
         "version": __version__,
         "methods": rows(registry.METHODS),
-        "encoders": rows(registry.ENCODERS),
-        "proposers": rows(registry.PROPOSERS),
+        **{kind: rows(table) for kind, table in registry.TABLES.items()},
         "sam_family": list(FAMILY),
         "presets": list(presets()),
         "weights": [{"file": p.relative_to(models).as_posix(), "bytes": p.stat().st_size} for p in weights],

@@ -146,6 +146,11 @@ ESTIMATORS = _table(
     ),
 )
 
+# All that takes a class of the user's own, `module:Class`, beside its rows.
+TABLES: Mapping[str, Mapping[str, Entry]] = MappingProxyType(
+    {"encoders": ENCODERS, "proposers": PROPOSERS, "matchers": MATCHERS, "estimators": ESTIMATORS}
+)
+
 # What a method sets stands in the preset of its name (see `samreg.config`).
 METHODS = _table(
     Entry("hybrid", "paired regions and dense similarity together (default)"),

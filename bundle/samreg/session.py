@@ -61,7 +61,7 @@ class Session:
         """Register a moving to a fixed image by paired regions of interest.
 
         Args:
-            fixed, moving: Volumes, paths that `samreg.io` reads, or images of nibabel, SimpleITK, itk, MONAI or TorchIO.
+            fixed, moving: Volumes, paths that `samreg.io` reads, or images of `samreg.ecosystem.PACKAGES`.
             fixed_labels, moving_labels: Label maps on the images' grids, as arrays [i, j, k] or as the images may be
                 given; regions with the same number are pairs (Case 1 of SAMReg). Both or neither.
             on_progress: Called with the stage's name and its share done, 0..1.
@@ -88,7 +88,7 @@ class Session:
         """The region that a prompt means in the fixed image, and its counterpart in the moving one.
 
         Args:
-            fixed, moving: Volumes, paths that `samreg.io` reads, or images of nibabel, SimpleITK, itk, MONAI or TorchIO.
+            fixed, moving: Volumes, paths that `samreg.io` reads, or images of `samreg.ecosystem.PACKAGES`.
             prompt: `Point`, `Box` or `GivenRoi` in the fixed image, or a point as [3] LPS mm.
             on_progress: Called with the stage's name and its share done, 0..1.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from scipy.special import expit
@@ -100,44 +101,52 @@ PHANTOM_CALIBRATION = Calibration(
 )
 
 
-class Encoder(Protocol):
-    """Turns an image into features."""
+UNCALIBRATED = replace(PHANTOM_CALIBRATION, fitted_on=None)
+
+
+class Encoder(ABC):
+    """Turns an image into features. A new one is a class with `encode`, and a row of `registry.ENCODERS`.
+
+    It is made with the keyword `device`, and with those of `weights`, `variant`, `precision` and `cache` that its row
+    (or, of a class of the user's own, its signature) names.
+    """
 
     @property
     def calibration(self) -> Calibration:
         """Of the similarity of its prototypes."""
-        ...
+        return UNCALIBRATED
 
     @property
     def reads(self) -> Reads:
         """What of an image it is given."""
-        ...
+        return "working image"
 
     @property
     def rereads_aligned(self) -> bool:
-        """Quick enough to read an image again, once it is known how it lies."""
-        ...
+        """Quick enough to read the moving image again, once it is known how it lies."""
+        return False
 
     @property
     def one_contrast(self) -> bool:
         """Its features tell regions apart only between images of one contrast that lie alike."""
-        ...
+        return False
 
     @property
     def weights_hash(self) -> str | None:
         """SHA-256 of the weights, for provenance; None for an encoder without weights."""
-        ...
+        return None
 
     @property
     def variant(self) -> str | None:
         """Row of the SAM family; None for an encoder that is not of it."""
-        ...
+        return None
 
     @property
     def precision(self) -> str:
         """Of its arithmetic, as it is carried out: "float32" or "bfloat16"."""
-        ...
+        return "float32"
 
+    @abstractmethod
     def encode(self, volume: Volume, *, on_progress: OnProgress | None = None) -> Features:
         """Features of an image.
 
@@ -145,8 +154,6 @@ class Encoder(Protocol):
             volume: The image.
             on_progress: Called with the share done, 0..1.
         """
-        ...
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # noqa: B027 - most keep nothing
         """Let go of what it has kept of images; its weights stay."""
-        ...

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samreg.encoders.base import PHANTOM_CALIBRATION, Features, OnProgress, Reads
+from samreg.encoders.base import PHANTOM_CALIBRATION, Calibration, Encoder, Features, OnProgress
 from samreg.encoders.mind import even_dilation, mind_ssc
 from samreg.geometry import Grid, Volume, finest_spacing_mm, gaussian_smooth
 from samreg.preprocess import background_value
@@ -18,7 +18,7 @@ STATISTICS_WEIGHT = 0.3
 FOREGROUND = 0.05  # share of the robust range below which a neighbourhood is background
 
 
-class Handcrafted:
+class Handcrafted(Encoder):
     """MIND-SSC, then local mean and local standard deviation of the intensity at two scales.
 
     MIND-SSC does not depend on the contrast; the statistics (of the image's robust range, brought
@@ -33,13 +33,15 @@ class Handcrafted:
         torch.Size([16, 100, 100, 35])
     """
 
-    reads: Reads = "working image"
-    rereads_aligned: bool = False
-    one_contrast: bool = True
-    weights_hash: str | None = None
-    variant: str | None = None
-    precision: str = "float32"
-    calibration = PHANTOM_CALIBRATION
+    @property
+    def calibration(self) -> Calibration:
+        """Fitted to phantoms."""
+        return PHANTOM_CALIBRATION
+
+    @property
+    def one_contrast(self) -> bool:
+        """Intensity statistics compare only within one contrast."""
+        return True
 
     def __init__(self, *, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
@@ -57,9 +59,6 @@ class Handcrafted:
         if on_progress:
             on_progress(1.0)
         return Features(volume.grid, channels)
-
-    def forget(self) -> None:
-        """Nothing is kept."""
 
 
 def _normalised(voxels: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from samreg.embedded.model import EmbeddedModel
-from samreg.encoders.base import PHANTOM_CALIBRATION, Calibration, Confidence, Features, OnProgress, Reads
+from samreg.encoders.base import UNCALIBRATED, Calibration, Confidence, Encoder, Features, OnProgress, Reads
 from samreg.errors import UsageError
 from samreg.geometry import Volume
 from samreg.promptable import PromptableModel
@@ -28,7 +28,7 @@ def calibration_of(about: Mapping[str, Any]) -> Calibration:
     """
     found = about.get("calibration")
     if found is None:
-        return replace(PHANTOM_CALIBRATION, shape_weight=1.0, max_pairs=200, apart=0.3, fitted_on=None)
+        return replace(UNCALIBRATED, shape_weight=1.0, max_pairs=200, apart=0.3)
     try:
         confidences = {name: Confidence(**found[name]) for name in ("free", "aligned")}
         return Calibration(**{"fitted_on": SYNTHETIC_PAIRS, **found, **confidences})
@@ -36,7 +36,7 @@ def calibration_of(about: Mapping[str, Any]) -> Calibration:
         raise UsageError(f"a damaged calibration in the weights ({error})", "the embedded model's file") from error
 
 
-class ModelEncoder:
+class ModelEncoder(Encoder):
     """The embedding of every slice on its own cells.
 
     Args:
@@ -47,12 +47,13 @@ class ModelEncoder:
         slices: The model and its embeddings; everything mode shares it, so each slice is encoded once.
     """
 
-    reads: Reads = "slices"
-    rereads_aligned: bool = False
-    one_contrast: bool = False
-
     def __init__(self, model: PromptableModel, cache: SliceCache | None = None) -> None:
         self.slices = PromptableSlices(model, cache)
+
+    @property
+    def reads(self) -> Reads:
+        """The slices as they are."""
+        return "slices"
 
     @property
     def weights_hash(self) -> str:
@@ -60,19 +61,9 @@ class ModelEncoder:
         return self.slices.model.weights_hash
 
     @property
-    def variant(self) -> str | None:
-        """Row of the SAM family; None for the embedded model."""
-        return None
-
-    @property
     def precision(self) -> str:
         """Of the model's arithmetic, "auto" resolved."""
         return self.slices.model.precision
-
-    @property
-    def calibration(self) -> Calibration:
-        """Of the similarity of its prototypes: that of the handcrafted encoder, not fitted to this one."""
-        return replace(PHANTOM_CALIBRATION, fitted_on=None)
 
     def encode(self, volume: Volume, *, on_progress: OnProgress | None = None) -> Features:
         """float16 [c, x cells, y cells, slices]; the grid holds the centres of the cells."""
@@ -95,13 +86,20 @@ class EmbeddedEncoder(ModelEncoder):
         UsageError: The weights cannot be used.
     """
 
-    reads: Reads = "sampled slices"
-    rereads_aligned: bool = True
-
     def __init__(self, *, cache: SliceCache | None = None, **of_model: Any) -> None:
         self.model = EmbeddedModel(**of_model)
         super().__init__(self.model, cache)
         self._calibration = calibration_of(self.model.about)
+
+    @property
+    def reads(self) -> Reads:
+        """Slices with no more pixels than it can tell apart."""
+        return "sampled slices"
+
+    @property
+    def rereads_aligned(self) -> bool:
+        """Quick enough."""
+        return True
 
     @property
     def calibration(self) -> Calibration:

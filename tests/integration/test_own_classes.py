@@ -1,0 +1,135 @@
+"""Classes of the user's own, as CONTRIBUTING.md teaches them: by the command, the bundle and Python."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from samreg import Config, Session, phantoms, registry
+from samreg.cli import build_parser, main
+from samreg.errors import UsageError
+from samreg.io.writing import write_image
+from samreg.ladder import EstimatorFailed
+from samreg.registry import Entry
+from samreg.transforms.files import read_transform
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+ENCODER, ESTIMATOR = "my_encoder:Brightness", "my_estimator:Centred"
+SHIFT = np.array([9.0, -6.0, 5.0])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """The files that CONTRIBUTING.md shows, where Python finds them."""
+    for name, code in re.findall(r"```python file=(\S+)\n(.*?)```", TEXT, re.DOTALL):
+        (tmp_path / name).write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT / "bundle")]))
+    yield tmp_path
+    for name in ("my_encoder", "my_estimator"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def phantom() -> phantoms.Phantom:
+    return phantoms.pair("rigid", fixed_grid=phantoms.grid("axial", 40), rotation_deg=0, translation_mm=12)
+
+
+@pytest.fixture
+def pair(phantom, folder) -> tuple[Path, Path]:
+    paths = folder / "fixed.nii.gz", folder / "moving.nii.gz"
+    for path, volume in zip(paths, (phantom.fixed, phantom.moving), strict=True):
+        write_image(volume.voxels, volume.grid, path)
+    return paths
+
+
+def own(**values) -> Config:
+    return Config(transform="rigid", encoder=ENCODER, estimators={"rigid": [ESTIMATOR]}, device="cpu", **values)
+
+
+def test_python_registers_with_classes_of_ones_own(folder, phantom):
+    result = Session(own()).register(phantom.fixed, phantom.moving)
+    (step,) = result.steps
+    assert (step.estimator, step.outcome, step.rests_on) == (ESTIMATOR, "taken", "the middles of both bodies")
+    assert result.provenance["encoder"] == ENCODER
+    assert result.provenance["confidences_fitted_on"] is None
+    assert phantom.errors_mm(result.transform).mean() < 0.5 * 12
+    np.testing.assert_array_equal(result.transform.moving_from_fixed[:3, :3], np.eye(3))
+
+
+def test_the_command_and_the_bundle_give_what_python_gives(folder, pair, phantom):
+    fixed, moving = map(str, pair)
+    options = ["--transform", "rigid", "--encoder", ENCODER, "--estimators", ESTIMATOR, "--device", "cpu"]
+    assert main(["register", fixed, moving, "-o", str(folder / "command"), "--quiet", *options]) in (0, 4)
+    lists = json.dumps({"rigid": [ESTIMATOR]})
+    bundle = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(ROOT / "configs" / "inference.yaml")]
+    bundle += ["--bundle_root", str(ROOT), "--fixed", fixed, "--moving", moving, "--output_dir", str(folder / "bundle")]
+    bundle += ["--transform", "rigid", "--encoder", ENCODER, "--estimators", lists, "--device", "cpu"]
+    done = subprocess.run(bundle, capture_output=True, text=True)
+    assert done.returncode in (0, 4), done.stderr
+    result = Session(own()).register(*pair)
+    points = phantom.fixed.grid.points().reshape(-1, 3)
+    for door in ("command", "bundle"):
+        report = json.loads((folder / door / "report.json").read_text())
+        assert [step["estimator"] for step in report["estimators"]] == [ESTIMATOR]
+        assert report["provenance"]["encoder"] == ENCODER
+        assert report["hashes"]["config"] == result.config.hash
+        assert ESTIMATOR in (folder / door / "report.html").read_text()
+        written = read_transform(folder / door / "transform.h5")
+        np.testing.assert_allclose(written.map_points(points), result.transform.map_points(points), atol=1e-4)
+
+
+def test_the_commands_of_the_page_are_commands(folder):
+    commands = re.findall(r"```console\nPYTHONPATH=\. samreg (.*?)\n```", TEXT)
+    assert len(commands) == 2
+    for command in commands:
+        build_parser().parse_args(command.split())
+
+
+@pytest.mark.parametrize("table", ["ENCODERS", "ESTIMATORS"])
+def test_a_row_appears_wherever_names_are_listed(folder, monkeypatch, capsys, table):
+    entry = Entry("mine", "one of my own making", {"ENCODERS": ENCODER, "ESTIMATORS": ESTIMATOR}[table])
+    rows = MappingProxyType({**getattr(registry, table), "mine": entry})
+    monkeypatch.setattr(registry, table, rows)
+    monkeypatch.setattr(registry, "TABLES", MappingProxyType({**registry.TABLES, table.lower(): rows}))
+    assert main(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert {"name": "mine", "summary": "one of my own making", "needs_weights": False} in facts[table.lower()]
+    with pytest.raises(SystemExit):
+        main(["register", "--help"])
+    assert "mine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"encoder": "no_such_module:Class"},
+        {"encoder": "my_encoder:NoSuchClass"},
+        {"estimators": {"rigid": ["no_such_module:Class"]}},
+        {"matching": {"matcher": "no_such_module:Class"}},
+        {"proposals": {"proposer": "no_such_module:Class"}},
+    ],
+)
+def test_a_class_that_is_not_there_is_refused(folder, phantom, values):
+    config = Config(transform="rigid", device="cpu").with_values(values)
+    with pytest.raises(UsageError, match="cannot be imported") as refused:
+        Session(config).register(phantom.fixed, phantom.moving)
+    assert "PYTHONPATH" in refused.value.sentence
+
+
+def test_an_estimator_that_breaks_off_is_named(folder, pair, capsys):
+    (folder / "broken.py").write_text("class Broken:\n    kind = 'rigid'\n    def estimate(self, p, s): return 1 / 0\n")
+    config = own().with_values({"estimators": {"rigid": ["broken:Broken"]}})
+    with pytest.raises(EstimatorFailed, match="'broken:Broken' broke off"):
+        Session(config).register(*pair)
+    options = ["--transform", "rigid", "--estimators", "broken:Broken", "--encoder", "handcrafted", "--quiet"]
+    assert main(["register", *map(str, pair), "-o", str(folder / "out"), *options]) == 1
+    assert "broken:Broken" in capsys.readouterr().err
+    assert not (folder / "out").exists()
