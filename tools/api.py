@@ -31,6 +31,9 @@ MODULES = (
     "samreg.result",
     "samreg.metrics",
     "samreg.locate",
+    "samreg.session",
+    "samreg.estimation.base",
+    "samreg.encoders",
     "samreg.errors",
 )
 WIDTH = 100  # of a signature in one line

@@ -119,15 +119,22 @@ def register(
     moving_labels: Image | Labels | None = None,
     on_progress: Progress | None = None,
 ) -> RegistrationResult:
-    """Register one pair of images; of several with one configuration, `Session` loads the models once.
+    """Register one pair of images; for several with one configuration `Session` loads the models once.
 
     Args:
-        fixed, moving, fixed_labels, moving_labels, on_progress: See `Session.register`.
+        fixed, moving: Volumes, paths that `samreg.io` reads, or images of `samreg.ecosystem.PACKAGES`.
         config: Everything that decides the result; default `Config()`.
+        fixed_labels, moving_labels: Label maps on the images' grids, as arrays [i, j, k] or as the images may be given;
+            regions with the same number are pairs (Case 1 of SAMReg). Both or neither.
+        on_progress: Called with the stage's name and its share done, 0..1.
+
+    Returns:
+        The result, whatever its status; see `RegistrationResult.quality`.
 
     Raises:
         InputRefused: The images cannot be registered.
         UsageError: The configuration asks for something that is not there, or for more memory than there is.
+        EstimatorFailed: An estimator broke off.
 
     Example:
         >>> result = samreg.register("fixed/", "moving/")
@@ -146,7 +153,19 @@ def locate(
     *,
     on_progress: Progress | None = None,
 ) -> Located:
-    """The counterpart of one place; see `Session.locate`.
+    """The region that a prompt means in the fixed image, and its counterpart in the moving one.
+
+    The encoder "sam" answers by prompts in both images. With any other the images are registered: a point means the
+    smallest paired region that it lies in, and a box or a given region is mapped by the transform.
+
+    Args:
+        fixed, moving: Volumes, paths that `samreg.io` reads, or images of `samreg.ecosystem.PACKAGES`.
+        prompt: `Point`, `Box` or `GivenRoi` in the fixed image, or a point as [3] LPS mm.
+        config: Everything that decides the result; default `Config()`.
+        on_progress: Called with the stage's name and its share done, 0..1.
+
+    Returns:
+        Both regions with a confidence; 0 where the registration failed its gate.
 
     Raises:
         InputRefused: A prompt outside the image or on nothing, or no region that answers it.

@@ -22,6 +22,9 @@ def configured(
         file: YAML or JSON file.
         options: Keys of `Config`; None leaves a key as it is.
 
+    Returns:
+        The validated configuration.
+
     Raises:
         UsageError: An unknown method, key or value, or two methods.
 
@@ -40,6 +43,9 @@ def resolved(named: Mapping[str, str | None], *layers: Mapping[str, Any]) -> Con
     Args:
         named: The method by each place that may name one, as users call the place; None: that one names none.
         layers: Nested values; the later ones win.
+
+    Returns:
+        The validated configuration.
 
     Raises:
         UsageError: Two places name different methods; an unknown method, key or value.

@@ -16,6 +16,12 @@ _NOT_YAML = (OSError, ValueError, LookupError, AttributeError, TypeError, Overfl
 def read_values(path: str | Path) -> Mapping[str, Any]:
     """The keys and values of a YAML or JSON file.
 
+    Args:
+        path: The file.
+
+    Returns:
+        Nested values, not validated.
+
     Raises:
         UsageError: A file that cannot be read, that holds something else, or a key twice.
     """
@@ -30,6 +36,12 @@ def read_values(path: str | Path) -> Mapping[str, Any]:
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values by dotted keys ("matching.max_pairs") as nested ones; keys without a dot stay as they are.
+
+    Args:
+        values: By dotted keys.
+
+    Returns:
+        Nested mappings.
 
     Raises:
         UsageError: A key that is a value and a group of keys at once.
@@ -47,7 +59,15 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merged(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values with others over them, key by key."""
+    """Nested values with others over them, key by key.
+
+    Args:
+        values: Nested mappings.
+        over: What replaces them; mappings are merged.
+
+    Returns:
+        A new mapping.
+    """
     out = dict(values)
     for key, value in over.items():
         below = out.get(key)

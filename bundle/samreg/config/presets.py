@@ -13,12 +13,22 @@ from samreg.shipped import home
 
 
 def presets() -> tuple[str, ...]:
-    """Names of the presets that are there; each is that of a method."""
+    """Names of the presets that are there; each is that of a method.
+
+    Returns:
+        In alphabetical order.
+    """
     return tuple(sorted(path.stem for path in (home("configs") / "presets").glob("*.yaml")))
 
 
 def preset_file(method: str) -> Path:
     """The file of a method's preset.
+
+    Args:
+        method: A name of `registry.METHODS`.
+
+    Returns:
+        Its path.
 
     Raises:
         UsageError: There is no method of this name.

@@ -40,6 +40,9 @@ def create_encoder(
         device: Where it computes.
         cache: Keeps what a model makes of a slice for the next time.
 
+    Returns:
+        The encoder, its weights loaded.
+
     Raises:
         UsageError: The name is unknown, weights are missing or superfluous, or cannot be read.
 
@@ -56,6 +59,12 @@ def create_encoder(
 
 def encoder_of(config: Config) -> Encoder:
     """The encoder that a configuration asks for.
+
+    Args:
+        config: Names the encoder, its weights, precision and device.
+
+    Returns:
+        The encoder, its weights loaded.
 
     Raises:
         UsageError: See `create_encoder` and `find_device`.

@@ -147,7 +147,14 @@ class Estimator(Protocol):
 
 
 def linear_part(transform: Transform | None) -> Affine | None:
-    """The transform itself if it is linear; of a composite its last linear part; else the identity."""
+    """What of a transform is linear.
+
+    Args:
+        transform: Fixed to moving points; None: no estimate.
+
+    Returns:
+        The transform itself if it is linear; of a composite its last linear part; else the identity. None for None.
+    """
     if transform is None or isinstance(transform, Affine):
         return transform
     linear = [part for part in getattr(transform, "parts", ()) if isinstance(part, Affine)]

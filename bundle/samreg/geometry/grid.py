@@ -259,6 +259,13 @@ def transform_points(matrix: Matrix4, points: np.ndarray) -> np.ndarray:
 
 
 def field_scale(fixed: Grid, moving: Grid) -> float:
-    """1 for a field of view of 256 mm (the second longest side counts); smaller fields take smaller steps."""
+    """How large the smaller of two fields of view is, so that smaller ones take smaller steps.
+
+    Args:
+        fixed, moving: Of the two images.
+
+    Returns:
+        1 for 256 mm; the second longest side counts.
+    """
     sides = [np.sort(grid.extent_mm[list(grid.active_axes)]) for grid in (fixed, moving)]
     return min(float(side[-2:][0]) for side in sides) / 256.0

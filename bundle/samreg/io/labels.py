@@ -69,6 +69,7 @@ def labels_on_grid(labels: Volume, grid: Grid) -> Labels:
 
     Args:
         labels: Whole numbers of any type, with the same voxels as `grid`.
+        grid: Of the image.
 
     Returns:
         Whole numbers [i, j, k] as from `read_labels`.
