@@ -25,7 +25,11 @@ Second = Literal["information", "likeness"]
 DECIDES = 2.0  # times its noise must a difference be to decide
 INFORMATION_BINS = 48
 BLOCKS = 6, 12  # along each side of the body, of volumes and of pictures: noise is drawn by blocks
-MIN_COVERAGE = 0.35
+MIN_COVERAGE = 0.35  # of the fixed body, by the moving image
+MOST_COVERAGE_LOST = 0.1  # to a finer transform
+LEAST_VALUES = 100  # for mutual information
+JOINT_SMOOTHING = 0.8  # bins
+KNOWN = 0.99  # share of a sample's neighbourhood that must have values
 COVERAGE_NOISE = 0.002
 MIN_WITNESSES = 4  # of pairs that were found; given contours are right, so two of them tell
 MIN_CONTOURS = 2
@@ -180,7 +184,7 @@ class Examination:
         points = grid.lps(np.argwhere(self.body))
         places = torch.as_tensor(grid.index(through.inverse().map_points(transform.map_points(points))))
         distance = (sample(theirs, places) - ours[:, torch.as_tensor(self.body)]).double().square().mean(0)
-        seen = (sample(torch.as_tensor(known).float()[None], places)[0] > 0.99).numpy()
+        seen = (sample(torch.as_tensor(known).float()[None], places)[0] > KNOWN).numpy()
         each = -distance.numpy()
         block, count = blocks_of(self.body)
         value = float(each[seen].mean()) if seen.any() else 0.0
@@ -226,7 +230,7 @@ def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second,
         second: What the finer transform was not fitted to: mutual information, or the likeness of descriptors.
         labelled: The witnesses are given contours.
     """
-    least = coarser.coverage - 0.1 if refines else MIN_COVERAGE
+    least = coarser.coverage - MOST_COVERAGE_LOST if refines else MIN_COVERAGE
     if finer.coverage < least - COVERAGE_NOISE:
         return Decision(
             False, f"the moving image would cover {finer.coverage:.0%} of the body, before {coarser.coverage:.0%}"
@@ -279,18 +283,18 @@ def blocks_of(body: Mask) -> tuple[np.ndarray, int]:
 
 
 def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
-    """Mutual information of two samples in nats from a smoothed joint histogram; 0 for fewer than 100 values."""
+    """Mutual information of two samples in nats from a smoothed joint histogram; 0 for fewer than LEAST_VALUES."""
     return information_parts(a, b)[0]
 
 
 def information_parts(a: np.ndarray, b: np.ndarray) -> tuple[float, np.ndarray]:
     """Mutual information of two samples in nats, and what each pair of values adds to its being more or less [n]."""
-    if a.size < 100:
+    if a.size < LEAST_VALUES:
         return 0.0, np.zeros(a.size)
     where = [np.minimum((_ranked(v) * INFORMATION_BINS).astype(int), INFORMATION_BINS - 1) for v in (a, b)]
     cells = where[0] * INFORMATION_BINS + where[1]
     joint = np.bincount(cells, minlength=INFORMATION_BINS**2).reshape(INFORMATION_BINS, -1).astype(float)
-    joint = ndimage.gaussian_filter(joint, 0.8, mode="constant")
+    joint = ndimage.gaussian_filter(joint, JOINT_SMOOTHING, mode="constant")
     joint /= joint.sum()
     expected = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     ratio = np.zeros_like(joint)

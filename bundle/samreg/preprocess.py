@@ -12,6 +12,16 @@ from samreg.geometry import Grid, Volume, resample
 from samreg.transforms import Affine, Transform, nearest_rotation
 from samreg.types import Mask
 
+# Chosen on phantoms and on the real images of docs/performance.md.
+COARSER = 1.1  # times the spacing, until an image has no more voxels than allowed
+BODY_SHARE = 0.01, 0.97  # of the image: a mask of less or more tells nothing, and the image is all body
+BORDER_BINS = 32
+DARKEST, BRIGHTEST = 0.2, 0.8  # of the robust range: a background is darker or brighter
+LEAST_BORDER = 0.2  # of the border's voxels that have the value of the background
+SMALLEST_PART = 0.05  # of the largest part of a body
+OTSU_BINS = 128
+SAME_SPACING, SAME_PLACE = 0.02, 0.1  # of a spacing by which slices may differ and still be the same
+TILT_DEG, PICTURE_TILT_DEG = 3.0, 10.0  # by which axes may differ and still lie alike
 CONTRAST_BINS = 64
 DISPLACED = 0.12  # of a slice's sides
 
@@ -31,7 +41,7 @@ def working_volume(
     coarsened = np.array([1.0, 1.0, 0.0 if keep_slices else 1.0])
     grid = volume.grid.with_spacing(np.maximum(volume.grid.spacing_mm, spacing_mm * coarsened))
     while grid.size > max_voxels and spacing_mm < float(volume.grid.extent_mm[:2].max()):
-        spacing_mm *= 1.1
+        spacing_mm *= COARSER
         grid = volume.grid.with_spacing(np.maximum(volume.grid.spacing_mm, spacing_mm * coarsened))
     return on_grid(volume, grid)
 
@@ -78,7 +88,7 @@ def body_mask(volume: Volume) -> Mask:
     for k in range(mask.shape[2]):
         mask[:, :, k] = ndimage.binary_fill_holes(mask[:, :, k])
     share = mask.mean()
-    return mask if 0.01 < share < 0.97 else np.ones(volume.grid.shape, bool)
+    return mask if BODY_SHARE[0] < share < BODY_SHARE[1] else np.ones(volume.grid.shape, bool)
 
 
 def background_value(values: np.ndarray) -> float | None:
@@ -88,9 +98,9 @@ def background_value(values: np.ndarray) -> float | None:
         values: [i, j, k], the robust range of the image brought to 0..1.
     """
     border = _border_values(values)
-    counts, edges = np.histogram(border, 32, (0, 1))
-    background = float(edges[counts.argmax()] + 0.5 / 32)
-    if 0.2 < background < 0.8 or counts.max() < 0.2 * border.size:
+    counts, edges = np.histogram(border, BORDER_BINS, (0, 1))
+    background = float(edges[counts.argmax()] + 0.5 / BORDER_BINS)
+    if DARKEST < background < BRIGHTEST or counts.max() < LEAST_BORDER * border.size:
         return None
     return background
 
@@ -105,7 +115,7 @@ def turned_like(moving: Volume, fixed: Grid, aligned: Affine) -> Volume:
         spacing, with the median of its border around it.
     """
     direction = nearest_rotation(aligned.moving_from_fixed[:3, :3]) @ fixed.direction
-    if np.abs(np.linalg.norm(direction - moving.grid.direction, axis=0)).max() < 2 * np.sin(np.deg2rad(5)):
+    if np.abs(np.linalg.norm(direction - moving.grid.direction, axis=0)).max() < _chord(PICTURE_TILT_DEG):
         return moving
     n = np.asarray(moving.grid.shape)
     corners = moving.grid.lps(np.array(list(np.ndindex(2, 2, 2))) * (n - 1)) @ direction
@@ -131,9 +141,9 @@ def cut_along(moving: Volume, fixed: Grid, aligned: Affine) -> Volume:
     grid = Grid(fixed.shape, matrix @ fixed.affine)
     turn = np.linalg.norm(grid.direction - moving.grid.direction, axis=0).max()
     place = moving.grid.index(grid.centre_lps[None])[0, 2] - (fixed.shape[2] - 1) / 2
-    same_spacing = abs(fixed.spacing_mm[2] / moving.grid.spacing_mm[2] - 1) < 0.02
-    level = moving.grid.is_2d or (same_spacing and abs(place - round(place)) < 0.1)
-    if level and turn < 2 * np.sin(np.deg2rad(5.0 if moving.grid.is_2d else 1.5)):
+    same_spacing = abs(fixed.spacing_mm[2] / moving.grid.spacing_mm[2] - 1) < SAME_SPACING
+    level = moving.grid.is_2d or (same_spacing and abs(place - round(place)) < SAME_PLACE)
+    if level and turn < _chord(PICTURE_TILT_DEG if moving.grid.is_2d else TILT_DEG):
         return moving
     border = float(np.median(_border_values(moving.voxels)))
     return replace(moving, voxels=resample(moving.voxels, moving.grid, grid, outside=border), grid=grid)
@@ -179,6 +189,11 @@ def contrast_matched(moving: Volume, fixed: Volume, aligned: Transform, fixed_bo
     return replace(moving, voxels=np.interp(position, bins, curve).astype(np.float32))
 
 
+def _chord(degrees: float) -> float:
+    """Distance of the ends of two unit vectors at an angle."""
+    return float(2 * np.sin(np.deg2rad(degrees / 2)))
+
+
 def _border_values(values: np.ndarray) -> np.ndarray:
     """Values on the faces of the first two axes (slices may all hold body)."""
     faces = [values[0], values[-1], values[:, 0], values[:, -1]]
@@ -192,11 +207,11 @@ def _largest_parts(mask: Mask) -> Mask:
         return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return (sizes >= sizes.max() / 20)[labels] & mask
+    return (sizes >= SMALLEST_PART * sizes.max())[labels] & mask
 
 
 def _otsu(values: np.ndarray) -> float:
     """Otsu's threshold: the edge between two of 128 bins that separates the two classes best."""
-    counts, edges = np.histogram(values, 128)
+    counts, edges = np.histogram(values, OTSU_BINS)
     # The upper edges stand in place of the bin centres, so that a whole bin lies on one side of the threshold.
     return float(threshold_otsu(hist=(counts, edges[1:])))

@@ -30,6 +30,7 @@ SOFTNESS = 0.4  # of the control spacing: of the masks' edges
 LEVELS = ((4, 1.0), (2, 0.5), (1, 0.1))  # times the finest spacing, and the share of the pairs' weight
 SQUARINGS = 6  # of the velocity: its flow is that of 64 equal steps
 DAMPING = 0.02
+KNOWN = 0.99  # share of a sample's neighbourhood that must have values
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ class _DenseTerm:
         chosen = torch.randint(len(self.points), (min(DENSE_POINTS, len(self.points)),), generator=generator)
         chosen = chosen.to(self.points.device)
         ijk = index_points(self.grid, _moved(self.points[chosen], u, control))
-        valid = inside(ijk, self.grid.shape) & (sample(self.known, ijk.detach())[0] > 0.99)
+        valid = inside(ijk, self.grid.shape) & (sample(self.known, ijk.detach())[0] > KNOWN)
         difference = ((sample(self.moving, ijk) - self.features[:, chosen]).double() ** 2).mean(0)
         return (difference * valid).sum() / valid.sum().clamp_min(1)
 

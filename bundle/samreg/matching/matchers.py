@@ -15,6 +15,7 @@ from samreg.rois import RoiPairs
 from samreg.transforms import Affine
 
 MOST_BY_APPEARANCE = 150
+REACH = 0.1  # of the body's size: how far apart the regions of a pair may lie under an estimate
 
 
 class Prototypes:
@@ -54,7 +55,7 @@ class Prototypes:
                 config,
                 calibration=encoder.calibration,
                 aligned=None if by_appearance else aligned,
-                max_distance_mm=config.max_distance_mm or 0.1 * fixed.body_size_mm,
+                max_distance_mm=config.max_distance_mm or REACH * fixed.body_size_mm,
             )
         )
 
