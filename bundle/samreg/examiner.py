@@ -11,7 +11,7 @@ from samreg.evidence import Evidence, Examination, Second
 from samreg.metrics import why_not_invertible
 from samreg.quality import scale_is_plausible
 from samreg.rois import RoiPairs
-from samreg.transforms import Transform
+from samreg.transforms import Affine, Transform
 from samreg.types import TransformKind
 
 
@@ -43,6 +43,9 @@ class PairExaminer:
 
     def flaw(self, candidate: Candidate, kind: TransformKind) -> str:
         """See `ladder.Examiner`."""
+        linear = candidate.transform if isinstance(candidate.transform, Affine) else None
+        if (kind == "rigid" and not (linear and linear.is_rigid)) or (kind == "affine" and not linear):
+            return f"its transform is not {kind}"
         if not scale_is_plausible(candidate.transform):
             return "it stretches the body more than anatomy allows"
         return why_not_invertible(candidate.transform, self.problem.fixed.working.grid) if kind == "deformable" else ""

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 
 from samreg.errors import SamregError
-from samreg.estimation.base import Abstention, Candidate, Estimator, Problem
+from samreg.estimation.base import Abstention, Candidate, Estimator, Problem, ignored
 from samreg.evidence import Evidence, Second, decide
 from samreg.result import Outcome, Step
 from samreg.transforms import Affine, Transform
@@ -24,6 +24,8 @@ from samreg.types import TransformKind
 logger = logging.getLogger(__name__)
 
 KINDS: tuple[TransformKind, ...] = ("identity", "rigid", "affine", "deformable")  # each finer than those before
+
+ANSWERS = "a candidate with a transform of samreg, or an abstention"
 
 
 class EstimatorFailed(SamregError):  # noqa: N818
@@ -164,7 +166,7 @@ def climb(
     examiner: Examiner,
     asked: TransformKind,
     *,
-    stage: Callable[[str], AbstractContextManager[Callable[[float], None]]] = lambda name: nullcontext(_ignored),
+    stage: Callable[[str], AbstractContextManager[Callable[[float], None]]] = lambda name: nullcontext(ignored),
 ) -> Climb:
     """The finest transform that the evidence carries.
 
@@ -215,16 +217,17 @@ def _asked(name: str, estimator: Estimator, problem: Problem, start: Transform) 
     except Exception as error:
         logger.info("estimator '%s' broke off", name, exc_info=True)
         raise EstimatorFailed(
-            f"estimator '{name}' broke off ({type(error).__name__}: {error})", "a candidate or an abstention",
+            f"estimator '{name}' broke off ({type(error).__name__}: {error})", ANSWERS,
             "Leave it out of the estimators, or mend it.", reason="estimator-failed",
         ) from error  # fmt: skip
-    if not isinstance(answer, Candidate | Abstention):
-        raise EstimatorFailed(
-            f"estimator '{name}' answered a {type(answer).__name__}", "a candidate or an abstention",
-            reason="estimator-failed",
-        )  # fmt: skip
-    return answer
-
-
-def _ignored(share: float) -> None:
-    """Progress that nobody asked for."""
+    if isinstance(answer, Abstention) or (isinstance(answer, Candidate) and isinstance(answer.transform, Transform)):
+        return answer
+    what = (
+        f"a transform of the class {type(answer.transform).__name__}"
+        if isinstance(answer, Candidate)
+        else (f"a {type(answer).__name__}")
+    )
+    raise EstimatorFailed(
+        f"estimator '{name}' answered {what}", ANSWERS,
+        reason="estimator-failed",
+    )  # fmt: skip

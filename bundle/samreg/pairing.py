@@ -7,7 +7,7 @@ from samreg.encoders.base import Encoder
 from samreg.evidence import MIN_WITNESSES
 from samreg.matching import Matched, Side, link_slices, with_held_out
 from samreg.regions import RegionFinder
-from samreg.registry import find_matcher, load
+from samreg.registry import build, find_matcher
 from samreg.rois import RoiPairs
 from samreg.stopwatch import Stage
 from samreg.transforms import Affine
@@ -41,7 +41,7 @@ class Pairing:
         self._config = config
         self._stage = stage
         self._labelled = finder.labels is not None
-        self._matcher = load(find_matcher(config.matching.matcher, labelled=self._labelled))()
+        self._matcher = build(find_matcher(config.matching.matcher, labelled=self._labelled))
         self._kept: dict[bytes | None, Matched] = {}
 
     def under(self, aligned: Affine | None) -> Matched:

@@ -293,3 +293,24 @@ def load(entry: Entry) -> Any:
             f"'{entry.name}' cannot be imported ({error})", "module:Class that Python finds",
             "Put the folder of the module into PYTHONPATH.", reason="no-such-class",
         ) from error  # fmt: skip
+
+
+def build(entry: Entry, *args: Any, **options: Any) -> Any:
+    """An object of the class behind an entry.
+
+    Args:
+        entry: Of the registry, or a class of the user's own.
+        args, options: What its class is made with.
+
+    Raises:
+        UsageError: A class of the user's own is not there, or cannot be made with these.
+    """
+    of_class = load(entry)
+    try:
+        return of_class(*args, **options)
+    except TypeError as error:
+        if not is_own(entry.name):
+            raise
+        raise UsageError(
+            f"'{entry.name}' cannot be made ({error})", "a class as CONTRIBUTING.md shows it", reason="no-such-class"
+        ) from error

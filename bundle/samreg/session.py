@@ -9,14 +9,16 @@ from samreg.counterparts import Prompted, counterpart_of
 from samreg.device import find_device
 from samreg.encoders import EncoderStore
 from samreg.errors import UsageError
+from samreg.estimation.base import Estimator
 from samreg.images import Image, as_labels, as_volumes
+from samreg.ladder import KINDS
 from samreg.pipeline import Tools, run
 from samreg.prompted import Located
-from samreg.registry import find_estimators, load
+from samreg.registry import Entry, build, find_estimators
 from samreg.result import RegistrationResult
 from samreg.shipped import with_what_is_installed
 from samreg.stopwatch import Progress
-from samreg.types import Labels
+from samreg.types import Labels, TransformKind
 
 
 class Session:
@@ -46,7 +48,7 @@ class Session:
         """What every registration of the session works with."""
         config, notes = with_what_is_installed(self.config)
         names = getattr(config.estimators, config.transform)
-        estimators = [(entry.name, load(entry)()) for entry in find_estimators(names)]
+        estimators = [_made(entry, config.transform) for entry in find_estimators(names)]
         return Tools(config, find_device(config.device), self._encoders.of(config), estimators, notes)
 
     def register(
@@ -108,6 +110,28 @@ class Session:
             return counterpart_of(*volumes, prompt, self.tools, register, on_progress)
         finally:
             self.tools.encoder.forget()
+
+
+def _made(entry: Entry, asked: TransformKind) -> tuple[str, Estimator]:
+    """An estimator with its name.
+
+    Raises:
+        UsageError: It is none, or its transforms are finer than the one that is asked for.
+    """
+    made = build(entry)
+    kind = getattr(made, "kind", None)
+    if kind not in KINDS[1:] or not callable(getattr(made, "estimate", None)):
+        raise UsageError(
+            f"'{entry.name}' is no estimator (its kind is {kind!r})",
+            f"a class with the method `estimate` and the kind {', '.join(KINDS[1:])}",
+            "CONTRIBUTING.md shows one.", reason="no-such-class",
+        )  # fmt: skip
+    if KINDS.index(kind) > KINDS.index(asked):
+        raise UsageError(
+            f"estimator '{entry.name}', whose transforms are {kind}, where {asked} is asked for",
+            f"estimators of at most {asked} transforms",
+        )
+    return entry.name, made
 
 
 def register(

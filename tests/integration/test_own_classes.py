@@ -124,6 +124,44 @@ def test_a_class_that_is_not_there_is_refused(folder, phantom, values):
     assert "PYTHONPATH" in refused.value.sentence
 
 
+@pytest.mark.parametrize(
+    ("code", "values"),
+    [
+        ("class Thing: kind = 'translation'\n", {"estimators": {"rigid": ["thing:Thing"]}}),
+        ("class Thing:\n    def __init__(self, colour): pass\n", {"estimators": {"rigid": ["thing:Thing"]}}),
+        ("class Thing: pass\n", {"encoder": "thing:Thing"}),
+        ("class Thing:\n    def __init__(self, device): pass\n", {"encoder": "thing:Thing"}),
+        ("class Thing:\n    def __init__(self, colour): pass\n", {"matching": {"matcher": "thing:Thing"}}),
+    ],
+)
+def test_a_class_that_is_something_else_is_refused(folder, phantom, monkeypatch, code, values):
+    (folder / "thing.py").write_text(code)
+    monkeypatch.delitem(sys.modules, "thing", raising=False)
+    config = Config(transform="rigid", device="cpu", encoder="handcrafted").with_values(values)
+    with pytest.raises(UsageError, match="thing:Thing"):
+        Session(config).register(phantom.fixed, phantom.moving)
+
+
+def test_an_estimator_finer_than_what_is_asked_for_is_refused(phantom):
+    config = Config(transform="rigid", estimators={"rigid": ["velocity"]}, encoder="handcrafted")
+    with pytest.raises(UsageError, match="deformable, where rigid is asked for"):
+        Session(config).register(phantom.fixed, phantom.moving)
+
+
+def test_a_candidate_of_another_kind_than_it_says_is_refused(folder, phantom):
+    (folder / "sheared.py").write_text(
+        "import numpy as np\nfrom samreg.estimation.base import Candidate\nfrom samreg.transforms import Affine\n"
+        "from my_estimator import Centred\n\n\nclass Sheared(Centred):\n    def estimate(self, problem, start):\n"
+        "        found = super().estimate(problem, start).transform.moving_from_fixed.copy()\n"
+        "        found[0, 0] = 1.02\n        return Candidate(Affine(found), 'a guess')\n"
+    )
+    result = Session(own().with_values({"estimators": {"rigid": ["sheared:Sheared"]}})).register(
+        phantom.fixed, phantom.moving
+    )
+    assert result.kind == "identity"
+    assert result.steps[0].reason == "its transform is not rigid"
+
+
 def test_an_estimator_that_breaks_off_is_named(folder, pair, capsys):
     (folder / "broken.py").write_text("class Broken:\n    kind = 'rigid'\n    def estimate(self, p, s): return 1 / 0\n")
     config = own().with_values({"estimators": {"rigid": ["broken:Broken"]}})

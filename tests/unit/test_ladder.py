@@ -203,12 +203,15 @@ def test_notes_of_an_estimate_stand_among_the_decisions():
     assert climbed(To("rigid", 5, notes=("two alignments score alike",))).decisions[0] == "two alignments score alike"
 
 
-@pytest.mark.parametrize("answer", [ValueError("no such thing"), RuntimeError("broken"), None, shift(3), ("a", "b")])
+@pytest.mark.parametrize(
+    "answer",
+    [ValueError("no such thing"), RuntimeError("broken"), None, shift(3), Candidate("not a transform", "nothing")],
+)
 def test_an_estimator_that_breaks_off_or_answers_nonsense_is_named(answer):
     with pytest.raises(EstimatorFailed, match="estimator '1:affine'") as failed:
         climbed(To("rigid", 5), Answers("affine", answer))
     assert failed.value.exit_code == 1
-    assert "a candidate or an abstention" in failed.value.sentence
+    assert "a candidate with a transform of samreg, or an abstention" in failed.value.sentence
     if isinstance(answer, Exception):
         assert str(answer) in failed.value.sentence
 

@@ -13,8 +13,9 @@ from samreg.device import find_device
 from samreg.encoders.base import Encoder, Features
 from samreg.encoders.mind import mind_ssc
 from samreg.encoders.pooling import pool
+from samreg.errors import UsageError
 from samreg.promptable.cache import SliceCache
-from samreg.registry import find_encoder, is_own, load
+from samreg.registry import build, find_encoder, is_own, load
 from samreg.shipped import weights_file
 
 __all__ = ["Encoder", "EncoderStore", "Features", "create_encoder", "encoder_of", "mind_ssc", "pool"]
@@ -51,9 +52,11 @@ def create_encoder(
     """
     entry = find_encoder(name, weights)
     offered = {"weights": weights, "variant": variant, "precision": precision, "cache": cache}
-    of_class = load(entry)
-    taken: Container[str] = entry.options if not is_own(name) else signature(of_class).parameters
-    encoder: Encoder = of_class(device=device, **{key: value for key, value in offered.items() if key in taken})
+    taken: Container[str] = signature(load(entry)).parameters if is_own(name) else entry.options
+    encoder = build(entry, device=device, **{key: value for key, value in offered.items() if key in taken})
+    if not isinstance(encoder, Encoder):
+        raise UsageError(f"'{name}' is no encoder", "a class that builds on samreg.encoders.Encoder",
+                         "CONTRIBUTING.md shows one.", reason="no-such-class")  # fmt: skip
     return encoder
 
 

@@ -21,8 +21,12 @@ FittedTo = Literal["information", "likeness"]
 PAIR_TOLERANCE_MM = 10.0  # of a field of view of 256 mm, and scales with it
 
 
-def _ignored(share: float) -> None:
-    """Progress that nobody asked for."""
+def ignored(share: float) -> None:
+    """Progress that nobody asked for.
+
+    Args:
+        share: That is done, 0..1.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +52,7 @@ class Problem:
     encoded: Callable[[Volume], Features]
     labelled: bool = False
     calibrated: bool = True
-    progress: Callable[[float], None] = field(default=_ignored)
+    progress: Callable[[float], None] = field(default=ignored)
 
     @property
     def seed(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from samreg.encoders import Encoder
 from samreg.errors import UsageError
 from samreg.proposals.base import Proposer
-from samreg.registry import PROPOSERS, find, load
+from samreg.registry import PROPOSERS, build, find
 from samreg.types import Labels
 
 __all__ = ["Proposer", "create_proposer"]
@@ -29,12 +29,12 @@ def create_proposer(name: str, encoder: Encoder | None = None, *, labels: Labels
     if name == "labels":
         if labels is None:
             raise UsageError("proposer 'labels' without a label map", "one for each image")
-        proposer: Proposer = load(entry)(labels)
+        proposer: Proposer = build(entry, labels)
     elif entry.promptable:
         slices = getattr(encoder, "slices", None)
         if slices is None:
             raise UsageError(f"proposer '{name}' without a promptable encoder", "encoder 'embedded' or 'sam'")
-        proposer = load(entry)(slices)
+        proposer = build(entry, slices)
     else:
-        proposer = load(entry)()
+        proposer = build(entry)
     return proposer
