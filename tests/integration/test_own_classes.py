@@ -17,6 +17,7 @@ from samreg.errors import UsageError
 from samreg.io.writing import write_image
 from samreg.ladder import EstimatorFailed
 from samreg.registry import Entry
+from samreg.transforms import Affine
 from samreg.transforms.files import read_transform
 
 ROOT = Path(__file__).parents[2]
@@ -160,6 +161,31 @@ def test_a_candidate_of_another_kind_than_it_says_is_refused(folder, phantom):
     )
     assert result.kind == "identity"
     assert result.steps[0].reason == "its transform is not rigid"
+
+
+def test_an_estimator_sees_pairs_under_any_estimate_and_dense_features(folder, phantom):
+    (folder / "looking.py").write_text(
+        "from samreg.estimation.base import Abstention\nfrom samreg.transforms import Affine\n\n\nclass Looking:\n"
+        "    kind = 'rigid'\n    seen = {}\n\n    def estimate(self, problem, start):\n"
+        "        self.seen.update(problem=problem, start=start, features=problem.features(problem.fixed.working))\n"
+        "        return Abstention('it only looks')\n"
+    )
+    config = own().with_values({"encoder": "handcrafted", "estimators": {"rigid": ["looking:Looking"]}})
+    result = Session(config).register(phantom.fixed, phantom.moving)
+    assert result.fallbacks == ("rigid → identity: it only looks",)
+    seen = sys.modules["looking"].Looking.seen
+    problem, features = seen["problem"], seen["features"]
+    assert features.grid.same_as(problem.fixed.working.grid)
+    np.testing.assert_array_equal(seen["start"].moving_from_fixed, np.eye(4))
+    free, aligned, wrong = (problem.pairs_under(t) for t in (None, phantom.truth, Affine.identity()))
+    assert problem.pairs_under(phantom.truth) is aligned  # kept
+    assert {p.held_out for p in free} == {p.held_out for p in aligned} == {True, False}
+
+    def apart_mm(pairs) -> float:
+        mapped = phantom.truth.map_points(pairs.fixed.centroids_lps())
+        return float(np.median(np.linalg.norm(mapped - pairs.moving.centroids_lps(), axis=1)))
+
+    assert apart_mm(aligned) < phantom.fixed.grid.spacing_mm.max() < apart_mm(wrong)
 
 
 def test_an_estimator_that_breaks_off_is_named(folder, pair, capsys):
