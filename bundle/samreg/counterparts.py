@@ -12,7 +12,7 @@ import samreg
 from samreg.device import within_memory
 from samreg.errors import InputRefused
 from samreg.geometry import Volume
-from samreg.images import check_images
+from samreg.image_arguments import check_images
 from samreg.matching import overlap
 from samreg.pipeline import Tools
 from samreg.prompted import Box, GivenRoi, Located, Point, Prompt

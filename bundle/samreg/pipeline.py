@@ -21,7 +21,7 @@ from samreg.estimation.image_pair import ImagePair
 from samreg.evidence import overlap
 from samreg.examiner import PairExaminer
 from samreg.geometry import Volume, field_scale, finest_spacing_mm
-from samreg.images import check_images
+from samreg.image_arguments import check_images
 from samreg.ladder import Climb, climb
 from samreg.memory import PeakMemory
 from samreg.pairing import Pairing

@@ -9,7 +9,7 @@ from samreg.counterparts import Prompted, counterpart_of
 from samreg.device import find_device
 from samreg.encoders import EncoderStore
 from samreg.errors import UsageError
-from samreg.images import Image, as_labels, as_volumes
+from samreg.image_arguments import Image, as_labels, as_volumes
 from samreg.pipeline import Tools, run
 from samreg.prompted import Located
 from samreg.registry import find_estimators, load

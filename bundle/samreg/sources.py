@@ -111,7 +111,7 @@ def picture_spacings(paths: Iterable[Path], given: Sequence[float] | None) -> li
         UsageError: A spacing is given and no image is a picture.
         InputRefused: An unknown format.
     """
-    from samreg.io.images import image_format
+    from samreg.io.formats import image_format
 
     pictures = [image_format(path) == "picture" for path in paths]
     if given is not None and not any(pictures):
@@ -225,7 +225,7 @@ def _roles(sources: Sources, config: Config) -> Roles | None:
         InputRefused: As `samreg.io.find_roles`.
     """
     from samreg import io
-    from samreg.io.images import image_format
+    from samreg.io.formats import image_format
 
     rules = _rules(sources, config.series)
     if sources.moving is None:

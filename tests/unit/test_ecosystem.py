@@ -16,7 +16,7 @@ import torch
 from samreg.ecosystem import PACKAGES, image_as, read_object, transform_as
 from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Grid, Volume
-from samreg.images import as_labels, as_volumes
+from samreg.image_arguments import as_labels, as_volumes
 from samreg.io import read_image
 from samreg.transforms import Affine, DisplacementField, Rigid, about_centre, compose, read_transform
 from tests.dicom_series import rotation, small_volume

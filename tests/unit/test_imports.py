@@ -49,7 +49,7 @@ ROOMS = (
     ("dicom_out",),
     ("report",),
     ("outputs",),
-    ("images",),
+    ("image_arguments",),
     ("pipeline",),
     ("counterparts",),
     ("session",),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from samreg.errors import InputRefused, OutputInvalid, UsageError
-from samreg.images import MIN_VOXELS
+from samreg.image_arguments import MIN_VOXELS
 from samreg.io.dicom_check import MIN_SLICES
 from samreg.io.dicom_folder import MAX_FILES
 from samreg.io.limits import MAX_VOXELS

@@ -14,7 +14,7 @@ from samreg import __version__
 from samreg.errors import InputRefused, OutputInvalid, UsageError, reading
 from samreg.io import read_image
 from samreg.report import refusal_json, report_json, schema, write_json
-from samreg.report.images import acquired
+from samreg.report.acquisition import acquired
 from tests.dicom_series import write_small
 from tests.report_result import head_phantom, plausible_result
 

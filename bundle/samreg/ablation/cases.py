@@ -182,7 +182,7 @@ class Evidence:
 def _labels(path: Path, image: Volume) -> Volume:
     """A label map on the grid it states itself; pictures and DICOM SEG lie on their image's."""
     from samreg.io import read_label_map, read_labels
-    from samreg.io.images import image_format
+    from samreg.io.formats import image_format
 
     if image_format(path) in ("picture", "DICOM"):
         return Volume(read_labels(path, image), image.grid)

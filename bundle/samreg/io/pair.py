@@ -14,8 +14,8 @@ from samreg.errors import InputRefused, UsageError, reading
 from samreg.geometry import Volume
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_headers import quiet, text
+from samreg.io.formats import Source, describe, find_source, image_format, read_image
 from samreg.io.identifiers import invalid, repeated
-from samreg.io.images import Source, describe, find_source, image_format, read_image
 from samreg.io.patient import patient_objection
 from samreg.refusals.series import AS_FILES
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from samreg import __version__
 from samreg.errors import SamregError, UsageError
-from samreg.report.images import image_json, with_notes
+from samreg.report.acquisition import image_json, with_notes
 from samreg.whole_files import whole_file
 
 if TYPE_CHECKING:

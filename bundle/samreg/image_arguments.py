@@ -66,7 +66,7 @@ def as_labels(labels: Image | np.ndarray | None, image: Volume) -> Labels | None
 
 def _read_file(path: str | Path) -> Volume:
     from samreg import io
-    from samreg.io.images import image_format
+    from samreg.io.formats import image_format
 
     if image_format(path) == "DICOM":
         raise UsageError(
