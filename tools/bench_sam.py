@@ -33,7 +33,7 @@ from samreg.encoders.pooling import pool
 from samreg.geometry import Grid, Volume
 from samreg.matching import match, similarity, weigh
 from samreg.preprocess import body_mask
-from samreg.promptable.slices import EncodedVolume, PromptedSlice
+from samreg.promptable_models.slices import EncodedVolume, PromptedSlice
 from samreg.proposals.everything import Decoding, Everything, everything
 from samreg.sam.model import SamFamilyModel
 

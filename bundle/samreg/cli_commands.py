@@ -25,8 +25,8 @@ from samreg.sources import Sources, check_inputs, picture_spacings
 from samreg.whole_files import check_file, whole_file
 
 if TYPE_CHECKING:
+    from samreg.counterparts import Prompt
     from samreg.geometry import Volume
-    from samreg.prompted import Prompt
 
 REFUSED = InputRefused.exit_code
 
@@ -150,7 +150,7 @@ def locate(args: Namespace) -> int:
 def _prompt(args: Namespace, fixed: Volume) -> Prompt:
     """What `locate` was asked for, in the fixed image."""
     from samreg import io
-    from samreg.prompted import Box, GivenRoi, Point
+    from samreg.counterparts import Box, GivenRoi, Point
 
     if args.point is not None:
         return Point(np.array(args.point))

@@ -15,11 +15,11 @@ import numpy as np
 
 from samreg import artefacts
 from samreg.config import QualityConfig
+from samreg.counterparts import Located
 from samreg.errors import SamregError, UsageError
 from samreg.geometry import Volume
 from samreg.io.writing import writable_grid, write_image, write_labels
 from samreg.output_folder import OutputFolder
-from samreg.prompted import Located
 from samreg.result import RegistrationResult
 from samreg.threads import in_parallel
 from samreg.transforms.files import write_transform

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 
 from samreg.config import Config
-from samreg.counterparts import Prompted, counterpart_of
+from samreg.counterparts import Located
+from samreg.counterparts.finding import PromptLike, counterpart_of
 from samreg.device import find_device
 from samreg.encoders import EncoderStore
 from samreg.errors import UsageError
 from samreg.image_arguments import Image, as_labels, as_volumes
 from samreg.pipeline import Tools, run
-from samreg.prompted import Located
 from samreg.registry import find_estimators, load
 from samreg.result import RegistrationResult
 from samreg.shipped import with_what_is_installed
@@ -84,7 +84,7 @@ class Session:
         finally:
             self.tools.encoder.forget()
 
-    def locate(self, fixed: Image, moving: Image, prompt: Prompted, *, on_progress: Progress | None = None) -> Located:
+    def locate(self, fixed: Image, moving: Image, prompt: PromptLike, *, on_progress: Progress | None = None) -> Located:
         """The region that a prompt means in the fixed image, and its counterpart in the moving one.
 
         Args:
@@ -148,7 +148,7 @@ def register(
 def locate(
     fixed: Image,
     moving: Image,
-    prompt: Prompted,
+    prompt: PromptLike,
     config: Config | None = None,
     *,
     on_progress: Progress | None = None,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from samreg.promptable import Masks
+from samreg.promptable_models import Masks
 from samreg.sam import decoder
 from samreg.sam.model import SamFamilyModel
 from tests.tiny_family import tiny_sam2, tiny_sam3

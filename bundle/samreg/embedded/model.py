@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from samreg.embedded import network as net
 from samreg.embedded.files import load_network
 from samreg.embedded.prompts import box_prompts, point_prompts
-from samreg.promptable import Encoded, Masks
+from samreg.promptable_models import Encoded, Masks
 from samreg.shipped import weights_file
 from samreg.types import Fit
 

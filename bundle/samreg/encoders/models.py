@@ -12,9 +12,9 @@ from samreg.embedded.model import EmbeddedModel
 from samreg.encoders.base import UNCALIBRATED, Calibration, Confidence, Encoder, Features, OnProgress, Reads
 from samreg.errors import UsageError
 from samreg.geometry import Volume
-from samreg.promptable import PromptableModel
-from samreg.promptable.cache import SliceCache
-from samreg.promptable.slices import PromptableSlices
+from samreg.promptable_models import PromptableModel
+from samreg.promptable_models.cache import SliceCache
+from samreg.promptable_models.slices import PromptableSlices
 
 # Of weights whose file does not name it itself.
 SYNTHETIC_PAIRS = "synthetic image pairs, with the embedded model"

@@ -16,8 +16,8 @@ from samreg.config import ProposalConfig
 from samreg.device import out_of_memory
 from samreg.errors import UsageError
 from samreg.geometry import Volume
-from samreg.promptable.cache import key_of
-from samreg.promptable.slices import EncodedVolume, PromptableSlices, PromptedSlice
+from samreg.promptable_models.cache import key_of
+from samreg.promptable_models.slices import EncodedVolume, PromptableSlices, PromptedSlice
 from samreg.proposals.base import OnProgress
 from samreg.proposals.filters import size_limits, within_limits, without_overlap
 from samreg.rois import Roi, RoiSet

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, gelu, layer_norm
 
-from samreg.promptable import Encoded, Masks
+from samreg.promptable_models import Encoded, Masks
 
 gelu_ = torch.ops.aten.gelu_  # in place, which torch.nn.functional does not have
 

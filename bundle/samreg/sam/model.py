@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import gelu, pad
 
 from samreg.errors import UsageError
-from samreg.promptable import Encoded, Masks
+from samreg.promptable_models import Encoded, Masks
 from samreg.sam.attention import attend_in_parts
 from samreg.sam.decoder import Decoder, ImageSide
 from samreg.sam.loading import load_sam

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from samreg.geometry import Grid, Volume
-from samreg.promptable.base import Encoded, Masks, PromptableModel
-from samreg.promptable.cache import SliceCache, key_of
+from samreg.promptable_models.base import Encoded, Masks, PromptableModel
+from samreg.promptable_models.cache import SliceCache, key_of
 from samreg.threads import OnProgress, in_parallel
 
 Result = TypeVar("Result")
