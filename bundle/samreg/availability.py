@@ -9,7 +9,7 @@ from samreg.device import find_device
 from samreg.errors import UsageError
 from samreg.registry import ESTIMATORS, find, find_encoder, find_estimators, find_matcher, find_proposer, is_own, load
 from samreg.sam.family import variant as family_row
-from samreg.shipped import with_what_is_installed
+from samreg.shipped import with_available_encoder
 
 
 def check_config(config: Config, *, labelled: bool = False) -> None:
@@ -40,7 +40,7 @@ def check_config(config: Config, *, labelled: bool = False) -> None:
     find_estimators(getattr(config.estimators, config.transform))
     for name in own_classes(config):
         load(find(ESTIMATORS, name, "class"))
-    config, _ = with_what_is_installed(config)
+    config, _ = with_available_encoder(config)
     find_proposer(config.proposals.proposer, config.encoder, labelled=labelled)
     find_device(config.device)
 

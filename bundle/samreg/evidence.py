@@ -20,7 +20,7 @@ from samreg.rois import RoiPairs
 from samreg.transforms import Transform
 from samreg.types import Mask
 
-Second = Literal["information", "likeness"]
+SecondMeasure = Literal["information", "likeness"]
 
 DECIDES = 2.0  # times its noise must a difference be to decide
 INFORMATION_BINS = 48
@@ -39,7 +39,7 @@ LEAST_CORRELATION = 0.0025
 LEAST_LIKENESS = 0.005  # of the descriptors' distance
 # A second measure must rise by at least this share of what it was: between images that are aligned already, fitting
 # noise gained up to 2.5 % of mutual information and 2 % of the descriptors' distance.
-WORTH: Mapping[Second, float] = {"information": 0.03, "likeness": 0.04}
+WORTH: Mapping[SecondMeasure, float] = {"information": 0.03, "likeness": 0.04}
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,9 @@ class Decision:
     reason: str
 
 
-def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second, labelled: bool = False) -> Decision:
+def decide(
+    finer: Evidence, coarser: Evidence, *, refines: bool, second: SecondMeasure, labelled: bool = False
+) -> Decision:
     """Whether the finer transform is better on evidence that it was not fitted to.
 
     1. It must cover the body, and mutual information may not fall beyond its noise; nor, between images of one

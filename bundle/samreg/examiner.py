@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from samreg.estimation.base import Candidate, Problem, linear_part
-from samreg.evidence import Evidence, Examination, Second
+from samreg.evidence import Evidence, Examination
 from samreg.metrics import why_not_invertible
 from samreg.quality import scale_is_plausible
 from samreg.rois import RoiPairs
@@ -34,7 +34,7 @@ class PairExaminer:
             return ""
         return f"{count} regions pair up, too few to support it"
 
-    def evidence(self, candidate: Candidate, coarser: Transform, second: Second) -> tuple[Evidence, Evidence]:
+    def evidence(self, candidate: Candidate, coarser: Transform, second: SecondMeasure) -> tuple[Evidence, Evidence]:
         """See `ladder.Examiner`."""
         examination = self.examination(self._witnesses(candidate, coarser))
         through = coarser if second == "likeness" else None

@@ -16,7 +16,7 @@ import torch
 
 from samreg.errors import SamregError
 from samreg.estimation.base import Abstention, Candidate, Estimator, Problem
-from samreg.evidence import Evidence, Second, decide
+from samreg.evidence import Evidence, SecondMeasure, decide
 from samreg.result import Outcome, Step
 from samreg.transforms import Affine, Transform
 from samreg.types import TransformKind
@@ -73,7 +73,7 @@ class Examiner(Protocol):
         """Why pairs of regions do not support a candidate at all, a clause; empty if they do."""
         ...
 
-    def evidence(self, candidate: Candidate, coarser: Transform, second: Second) -> tuple[Evidence, Evidence]:
+    def evidence(self, candidate: Candidate, coarser: Transform, second: SecondMeasure) -> tuple[Evidence, Evidence]:
         """What speaks for the candidate, and for the coarser transform that it would replace.
 
         Args:

@@ -252,12 +252,12 @@ def write_answer(located: Located, path: Path) -> None:
 def _set_upright(result: RegistrationResult) -> list[str]:
     """A sentence for each image whose outputs lie on another grid than its own, since that is sheared."""
     sentences = []
-    for side, grid in (("fixed", result.fixed.grid), ("moving", result.moving.grid)):
+    for role, grid in (("fixed", result.fixed.grid), ("moving", result.moving.grid)):
         if grid.is_sheared:
-            names = [row.path for row in artefacts.of_step("images") if row.grid == side and row.unmet(result) is None]
+            names = [row.path for row in artefacts.of_step("images") if row.grid == role and row.unmet(result) is None]
             files = f"{' and '.join(names)} {'lies' if len(names) == 1 else 'lie'}"
             sentences.append(
-                f"The voxel axes of the {side} image are not perpendicular, which not every reader of NIfTI obeys: "
+                f"The voxel axes of the {role} image are not perpendicular, which not every reader of NIfTI obeys: "
                 f"{files} on the upright grid that covers its field of view."
             )
     return sentences

@@ -86,11 +86,11 @@ def run(
             images = _image_pair(fixed, moving, tools)
         finder = RegionFinder(fixed, moving, config, tools.encoder, labels)
         with watch.stage("regions") as progress:
-            sides = finder.sides(progress)
-        pairing = Pairing(finder, *sides, tools.encoder, config, watch.stage)
+            segmented = finder.segmented(progress)
+        pairing = Pairing(finder, *segmented, tools.encoder, config, watch.stage)
         problem = Problem(
             images,
-            *sides,
+            *segmented,
             config.estimation,
             pairing.under,
             tools.encoder.encode,
@@ -113,7 +113,7 @@ def run(
             steps=climbed.steps,
             decisions=climbed.decisions,
             fallbacks=(*tools.notes, *finder.notes, *climbed.fallbacks),
-            fixed_rois=sides[0].rois,
+            fixed_rois=segmented[0].rois,
             moving_rois=matched.moving,
             pairs=matched.pairs.on_grids(fixed.grid, moving.grid),
             quality=quality,

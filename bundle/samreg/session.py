@@ -14,7 +14,7 @@ from samreg.image_arguments import Image, as_labels, as_volumes
 from samreg.pipeline import Tools, run
 from samreg.registry import find_estimators, load
 from samreg.result import RegistrationResult
-from samreg.shipped import with_what_is_installed
+from samreg.shipped import with_available_encoder
 from samreg.stopwatch import Progress
 from samreg.types import Labels
 
@@ -44,7 +44,7 @@ class Session:
     @cached_property
     def tools(self) -> Tools:
         """What every registration of the session works with."""
-        config, notes = with_what_is_installed(self.config)
+        config, notes = with_available_encoder(self.config)
         names = getattr(config.estimators, config.transform)
         estimators = [(entry.name, load(entry)()) for entry in find_estimators(names)]
         return Tools(config, find_device(config.device), self._encoders.of(config), estimators, notes)
@@ -84,7 +84,9 @@ class Session:
         finally:
             self.tools.encoder.forget()
 
-    def locate(self, fixed: Image, moving: Image, prompt: PromptLike, *, on_progress: Progress | None = None) -> Located:
+    def locate(
+        self, fixed: Image, moving: Image, prompt: PromptLike, *, on_progress: Progress | None = None
+    ) -> Located:
         """The region that a prompt means in the fixed image, and its counterpart in the moving one.
 
         Args:

@@ -191,11 +191,11 @@ def paired(fixed: PointTable, moving: PointTable) -> tuple[Points, Points]:
         return fixed.points[[rows[0].index(n) for n in both]], moving.points[[rows[1].index(n) for n in both]]
     shared = next((name for name in a if name in b), None)
     first, second = (a[shared], b[shared]) if shared else (next(iter(a.values())), next(iter(b.values())))
-    for names, side in ((first, "fixed"), (second, "moving")):
+    for names, role in ((first, "fixed"), (second, "moving")):
         wrong = next((name for name in names if not name or names.count(name) > 1), None)
         if wrong is not None:
-            _refuse_names(f"the name '{wrong}' stands twice among the {side} landmarks" if wrong else
-                          f"a {side} landmark has no name")  # fmt: skip
+            _refuse_names(f"the name '{wrong}' stands twice among the {role} landmarks" if wrong else
+                          f"a {role} landmark has no name")  # fmt: skip
     alone = sorted({*first} ^ {*second})
     if alone:
         _refuse_names(f"the landmark '{alone[0]}' is in one file alone")

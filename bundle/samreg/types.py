@@ -20,6 +20,7 @@ Mask = NDArray[np.bool_]  # [i, j, k]
 Vectors = NDArray[np.float32]  # [i, j, k, 3] LPS mm
 
 Interpolation = Literal["linear", "nearest"]
+Role = Literal["fixed", "moving"]  # of an image in a pair
 TransformKind = Literal["identity", "rigid", "affine", "deformable"]
 Status = Literal["PASS", "REVIEW", "FAIL"]
 

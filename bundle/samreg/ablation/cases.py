@@ -102,9 +102,9 @@ def _case(row: Mapping[str, str], number: int, path: Path) -> Case:
     if row.get(""):
         raise UsageError(f"pair {number} of '{path}' has more fields than there are columns", "a field for each column")
     cells = {key: value.strip() for key, value in row.items() if key and value.strip()}
-    for side in ("fixed", "moving"):
-        if side not in cells:
-            raise UsageError(f"pair {number} of '{path}' has no {side} image", "a fixed and a moving image")
+    for role in ("fixed", "moving"):
+        if role not in cells:
+            raise UsageError(f"pair {number} of '{path}' has no {role} image", "a fixed and a moving image")
     name = cells.pop("name", str(number))
     spacing = _spacing(cells.pop("pixel_spacing", ""), number, path)
     return Case(name, **{key: path.parent / cell for key, cell in cells.items()}, pixel_spacing_mm=spacing)
@@ -125,7 +125,7 @@ def _spacing(text: str, number: int, path: Path) -> tuple[float, float] | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class GroundTruth:
     """What a transform of one pair is judged by, and nothing that the registration sees.
 
     Attributes:
@@ -140,7 +140,7 @@ class Evidence:
     landmarks: tuple[Points, Points] | None
 
     @staticmethod
-    def of(case: Case, inputs: Inputs) -> Evidence:
+    def of(case: Case, inputs: Inputs) -> GroundTruth:
         """Reads what the case names.
 
         Raises:
@@ -154,7 +154,7 @@ class Evidence:
             labels = _labels(case.fixed_labels, inputs.fixed), _labels(case.moving_labels, inputs.moving)
         if case.fixed_landmarks is not None and case.moving_landmarks is not None:
             landmarks = paired(PointTable.read(case.fixed_landmarks), PointTable.read(case.moving_landmarks))
-        return Evidence(inputs.fixed, body_mask(inputs.fixed), labels, landmarks)
+        return GroundTruth(inputs.fixed, body_mask(inputs.fixed), labels, landmarks)
 
     def measures(self, transform: Transform) -> dict[str, float]:
         """Mean Dice and HD95 (mm) of the labels, TRE (mm), folding (% of the body), SDlogJ; NaN where not given."""

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from samreg import __version__
-from samreg.ablation.cases import Case, Evidence, read_cases
+from samreg.ablation.cases import Case, GroundTruth, read_cases
 from samreg.ablation.grid import Value, Variant, flat, text_of, variants
 from samreg.availability import check_config
 from samreg.config import Config
@@ -153,7 +153,7 @@ class _Bench:
         self.case = case
         self.encoders = encoders
         self.inputs: Inputs | None = None
-        self.evidence: Evidence | None = None
+        self.truth: GroundTruth | None = None
         self.before: Row = {}
         self.unreadable: Row | None = None
 
@@ -179,13 +179,13 @@ class _Bench:
             pixel_spacing_mm=case.pixel_spacing_mm,
         )
         inputs = load(sources, config.with_values({"as_files": True}))  # tables alone are written
-        self.evidence = Evidence.of(case, inputs)
-        identity = self.evidence.measures(Affine.identity())
+        self.truth = GroundTruth.of(case, inputs)
+        identity = self.truth.measures(Affine.identity())
         self.before = {f"before_{name}": value for name, value in identity.items()}
         self.inputs = inputs
 
     def _register(self, config: Config) -> Row:
-        if self.inputs is None or self.evidence is None:
+        if self.inputs is None or self.truth is None:
             raise RuntimeError("registered before it was read")
         started = perf_counter()
         result = compute(self.inputs, Session(config, encoders=self.encoders))
@@ -196,7 +196,7 @@ class _Bench:
             "kind": result.kind,
             "roi_pairs": len(result.pairs),
             "seconds": seconds,
-            **self.evidence.measures(result.transform),
+            **self.truth.measures(result.transform),
         }
 
 

@@ -12,13 +12,13 @@ from pydicom.errors import InvalidDicomError
 
 from samreg.dicom_out.common import DEFORMABLE_REGISTRATION, SEGMENTATION, SPATIAL_REGISTRATION
 from samreg.dicom_out.dreg import probe_points
-from samreg.dicom_out.seg import Side, frame_list, numbered
+from samreg.dicom_out.seg import frame_list, numbered
 from samreg.dicom_out.validate import errors_of
 from samreg.errors import InputRefused, OutputInvalid
 from samreg.geometry import Grid, Volume
 from samreg.rois import RoiPairs
 from samreg.transforms import Affine, DisplacementField, Transform, compose
-from samreg.types import Matrix4
+from samreg.types import Matrix4, Role
 
 REGISTRATION_TOLERANCE_MM = 0.01
 
@@ -123,19 +123,19 @@ def verify_registration(
     return error
 
 
-def verify_segmentation(path: str | Path, pairs: RoiPairs, side: Side, fixed: Volume, moving: Volume) -> None:
-    """Check that a written SEG is sound and, read back, holds exactly the regions of one side, where they lie.
+def verify_segmentation(path: str | Path, pairs: RoiPairs, role: Role, fixed: Volume, moving: Volume) -> None:
+    """Check that a written SEG is sound and, read back, holds exactly the regions of one image, where they lie.
 
     Raises:
         OutputInvalid: A rule is broken, or a mask differs, is missing or is one too many.
     """
     name = Path(path).name
     ds = _sound(Path(path), fixed, moving)
-    grid = fixed.grid if side == "fixed" else moving.grid
+    grid = fixed.grid if role == "fixed" else moving.grid
     boxes = {}
     missing = set()
     for number, pair in numbered(pairs).items():
-        roi = getattr(pair, side)
+        roi = getattr(pair, role)
         boxes[number] = roi
         missing |= {(number, roi.start[2] + int(k)) for k in np.flatnonzero(roi.box.any((0, 1)))}
     current, box = 0, np.zeros((0, 0, 0), bool)

@@ -6,7 +6,7 @@ from samreg.config import MatchingConfig
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
 from samreg.errors import UsageError
-from samreg.matching.base import Side
+from samreg.matching.base import SegmentedImage
 from samreg.matching.combinations import calibrated, weigh
 from samreg.matching.selection import match, match_labels
 from samreg.matching.similarity import similarity
@@ -22,8 +22,8 @@ class Prototypes:
 
     def match(
         self,
-        fixed: Side,
-        moving: Side,
+        fixed: SegmentedImage,
+        moving: SegmentedImage,
         encoder: Encoder,
         config: MatchingConfig,
         aligned: Affine | None = None,
@@ -64,8 +64,8 @@ class GivenLabels:
 
     def match(
         self,
-        fixed: Side,
-        moving: Side,
+        fixed: SegmentedImage,
+        moving: SegmentedImage,
         encoder: Encoder,
         config: MatchingConfig,
         aligned: Affine | None = None,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from samreg.device import find_device
 from samreg.embedded.files import save_network
-from samreg.embedded.network import EmbeddedNetwork, Encoded, Queries, Size, mask_logits
+from samreg.embedded.network import EmbeddedNetwork, FeatureMaps, Queries, Size, mask_logits
 from samreg.errors import UsageError
 from samreg.training.losses import matching, segmentation
 from samreg.training.muon import Muon
@@ -161,13 +161,13 @@ class Training:
         """Of the network alone: losses, differences of large sums, would be lost in bfloat16."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
-    def _answers(self, encoded: Encoded, tasks: Tasks) -> tuple[Queries, Tensor]:
+    def _answers(self, encoded: FeatureMaps, tasks: Tasks) -> tuple[Queries, Tensor]:
         """Queries of the prompts, and the logits of their masks."""
         with self._precision():
             queries = self.network.decode(encoded, tasks.prompts)
             return queries, mask_logits(encoded.pixels, queries)
 
-    def _correction(self, draw: Draw, encoded: Encoded, logits: Tensor, reached: Tensor, tasks: Tasks) -> Tensor:
+    def _correction(self, draw: Draw, encoded: FeatureMaps, logits: Tensor, reached: Tensor, tasks: Tasks) -> Tensor:
         """Loss of the masks after one more click where the best was wrong."""
         best = reached.argmax(2)[..., None, None, None].expand(-1, -1, 1, *logits.shape[3:])
         again = corrected(draw, tasks, logits.detach().gather(2, best)[:, :, 0] > 0)
