@@ -109,7 +109,9 @@ class _Ladder:
             self.ended = why
             return "refused", why
         # Mutual information is no judge of what was fitted to it, though six degrees of freedom cannot imitate anatomy.
-        second: Second = "likeness" if "information" in candidate.fitted_to and kind != "rigid" else "information"
+        second: SecondMeasure = (
+            "likeness" if "information" in candidate.fitted_to and kind != "rigid" else "information"
+        )
         finer, coarser = self.examiner.evidence(candidate, self.best.transform, second)
         refines = self.best.kind != "identity"
         decision = decide(finer, coarser, refines=refines, second=second, labelled=self.labelled)

@@ -57,7 +57,7 @@ class EmbeddedModel:
         return self.device.type == "cpu"
 
     @property
-    def how(self) -> str:
+    def settings_key(self) -> str:
         """Weights and precision."""
         return f"{self.name} {self.weights_hash} {self.precision}"
 

@@ -74,7 +74,7 @@ class PromptableModel(Protocol):
         ...
 
     @property
-    def how(self) -> str:
+    def settings_key(self) -> str:
         """Everything beside the slice that decides what the model makes of it, as a key."""
         ...
 

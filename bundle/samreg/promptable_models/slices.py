@@ -122,7 +122,7 @@ class EncodedVolume:
 
     def key(self, k: int) -> str:
         """Hash of all that decides what the model makes of slice k."""
-        return key_of(self._model.how, self._grey(k).cpu().numpy())
+        return key_of(self._model.settings_key, self._grey(k).cpu().numpy())
 
     def _encode_from(self, k: int) -> EncodedSlice:
         """Slice k from the cache, or encoded, and on a GPU the next ones with it."""

@@ -73,7 +73,7 @@ class SamFamilyModel:
         return False
 
     @property
-    def how(self) -> str:
+    def settings_key(self) -> str:
         """Weights, architecture, preprocessing and precision."""
         variant = self.variant
         return f"{self.weights_hash} {variant.architecture} {variant.preprocessing} {self.precision}"
