@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from samreg.estimation.base import Candidate, Problem, linear_part
-from samreg.evidence import Evidence, Examination
+from samreg.evidence import Evidence, Examination, SecondMeasure
 from samreg.metrics import why_not_invertible
 from samreg.quality import scale_is_plausible
 from samreg.rois import RoiPairs
