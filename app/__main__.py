@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
 def _no_call(args: argparse.Namespace) -> UsageError:
     known = ", ".join(f"{source} and {target}" for source, target in FOLDERS.values())
     option = "--output" if args.input else "--input" if args.output else "--input and --output"
-    return UsageError(f"no folders are named: neither {option} nor {known}", "an input and an output folder")
+    return UsageError(f"neither {option} nor {known} names a folder", "an input and an output folder")
 
 
 def _parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, UsageError | None]:

@@ -122,7 +122,9 @@ def _by_folders(environ: Mapping[str, str], common: Settings) -> Iterator[Call]:
             yield _followed(Call(platform, Path(given), Path(out)), *own, common)
             return
         if given or out:
-            raise UsageError(f"{names[0] if given else names[1]} is set alone", f"{names[0]} and {names[1]}")
+            raise UsageError(
+                f"{names[0] if given else names[1]} is set without the other one", f"{names[0]} and {names[1]}"
+            )
 
 
 def _mercure_settings(folder: Path) -> Mapping[str, Any]:
@@ -189,7 +191,7 @@ def _gear_inputs(config: Mapping[str, Any], folder: Path, scratch: Path) -> dict
         if path.exists():
             inputs[name] = _unpacked(path, scratch / name)
     if "moving" in inputs and "fixed" not in inputs:
-        raise UsageError("the input 'moving' without 'fixed'", "both, or 'study' with both series")
+        raise UsageError("the input 'moving' is given without 'fixed'", "both, or 'study' with both series")
     return inputs
 
 

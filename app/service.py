@@ -42,7 +42,7 @@ class Unexpected(SamregError):  # noqa: N818
 
     def __init__(self, error: Exception) -> None:
         self.kind = type(error).__name__
-        super().__init__(f"an unexpected failure ({self.kind})", next_step="See the log", reason="unexpected")
+        super().__init__(f"the run failed unexpectedly ({self.kind})", next_step="See the log.", reason="unexpected")
 
 
 class Container(Door):
@@ -147,7 +147,7 @@ def _refused(error: SamregError, door: Container) -> int:
 
 def stopped() -> None:
     """Leave the reason why the process ends now."""
-    error = Stopped("stopped from outside (SIGTERM)", next_step="Start it again.", reason="stopped")
+    error = Stopped("the process was stopped from outside (SIGTERM)", next_step="Start it again.", reason="stopped")
     for door in _open:
         door.stop(error)
     say(error)
@@ -193,9 +193,9 @@ def _asked(call: Call, args: argparse.Namespace) -> tuple[Sources, Config]:
             raise UsageError(f"'{key}' is {value!r}", "a SeriesInstanceUID")
     config = config_from(args, settings)
     if config.as_files:
-        raise UsageError("'as_files' is true, which leaves the DICOM objects out", reason="as-files")
+        raise UsageError("'as_files' is true and leaves the DICOM objects out", reason="as-files")
     if own := own_classes(config):
-        raise UsageError(f"'{own[0]}', a class of the caller's own", reason="own-class")
+        raise UsageError(f"'{own[0]}' is a class of the caller's own", reason="own-class")
     return Sources(call.fixed, call.moving, allow_different_patients=bool(different), **named), config
 
 

@@ -25,17 +25,19 @@ def check_config(config: Config, *, labelled: bool = False) -> None:
     """
     entry = find_encoder(config.encoder, config.weights)
     if config.weights is not None and not (config.weights and Path(config.weights).exists()):
-        raise UsageError(f"weights '{config.weights}' do not exist", reason="weights-missing")
+        raise UsageError(f"the weights '{config.weights}' do not exist", reason="weights-missing")
     if config.variant is not None:
         family_row(config.variant)
         if "variant" not in entry.options:
             raise UsageError(
-                f"variant '{config.variant}' for the {entry.name} encoder",
+                f"the variant '{config.variant}' is given for the encoder '{entry.name}'",
                 "none",
                 "Leave it out, or add --encoder sam.",
             )
         if config.weights is None:
-            raise UsageError(f"variant '{config.variant}' without weights", "both", "Give the weights with --weights.")
+            raise UsageError(
+                f"the variant '{config.variant}' is given without weights", "both", "Give the weights with --weights."
+            )
     find_matcher(config.matching.matcher, labelled=labelled)
     find_estimators(getattr(config.estimators, config.transform))
     for name in own_classes(config):

@@ -68,7 +68,7 @@ def _run(args: argparse.Namespace) -> int:
         sys.stderr.write("samreg: interrupted; nothing was written.\n")
         return 130
     except _Stopped:
-        why = SamregError("stopped from outside (SIGTERM)", reason="stopped")
+        why = SamregError("the process was stopped from outside (SIGTERM)", reason="stopped")
         sys.stderr.write(f"samreg: {why.sentence}\n")
         raise
 

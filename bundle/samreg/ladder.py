@@ -217,12 +217,12 @@ def _asked(name: str, estimator: Estimator, problem: Problem, start: Transform) 
     except Exception as error:
         logger.info("estimator '%s' broke off", name, exc_info=True)
         raise EstimatorFailed(
-            f"estimator '{name}' broke off ({type(error).__name__}: {error})", "a candidate or an abstention",
-            "Leave it out of the estimators, or mend it.", reason="estimator-failed",
+            f"the estimator '{name}' failed ({type(error).__name__}: {error})", "a candidate or an abstention",
+            "Leave it out of the list of estimators, or correct it.", reason="estimator-failed",
         ) from error  # fmt: skip
     if not isinstance(answer, Candidate | Abstention):
         raise EstimatorFailed(
-            f"estimator '{name}' answered a {type(answer).__name__}", "a candidate or an abstention",
+            f"the estimator '{name}' returned a {type(answer).__name__}", "a candidate or an abstention",
             reason="estimator-failed",
         )  # fmt: skip
     return answer

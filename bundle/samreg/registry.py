@@ -178,7 +178,7 @@ def find(table: Mapping[str, Entry], name: str, what: str) -> Entry:
         return Entry(name, f"your own {what}", target=name, options=_ALL_OPTIONS)
     if name not in table:
         raise UsageError(
-            f"unknown {what} '{name}'", f"one of {', '.join(table)}{_OR_OWN * (table is not METHODS)}",
+            f"the {what} '{name}' is unknown", f"one of {', '.join(table)}{_OR_OWN * (table is not METHODS)}",
             reason=f"unknown-{what}",
         )  # fmt: skip
     return table[name]
@@ -206,11 +206,17 @@ def find_encoder(name: str, weights: object = None) -> Entry:
     entry = find(ENCODERS, name, "encoder")
     if entry.needs_weights and weights is None:
         raise UsageError(
-            f"encoder '{name}' without weights", next_step="Give it with --weights.", reason="weights-missing"
+            f"the encoder '{name}' is given no weights",
+            next_step="Give a file or folder with --weights.",
+            reason="weights-missing",
         )
     if weights is not None and "weights" not in entry.options:
         others = " or ".join(f"'{e.name}'" for e in ENCODERS.values() if "weights" in e.options)
-        raise UsageError(f"weights for the {name} encoder", "none", f"Leave out the weights or choose {others}.")
+        raise UsageError(
+            f"weights are given for the encoder '{name}'",
+            "no weights for this encoder",
+            f"Leave out the weights or choose {others}.",
+        )
     return entry
 
 
@@ -237,11 +243,17 @@ def find_proposer(name: str, encoder: str, *, labelled: bool = False) -> Entry:
     entry = find(PROPOSERS, name, "proposer")
     if name == "labels":
         raise UsageError(
-            "proposer 'labels' without a label map", "one for each image", "Give --fixed-rois and --moving-rois."
+            "the proposer 'labels' is given no label map",
+            "a label map for each image",
+            "Give --fixed-rois and --moving-rois.",
         )
     if entry.promptable and not promptable:
         able = " or ".join(f"'{e.name}'" for e in ENCODERS.values() if e.promptable)
-        raise UsageError(f"proposer '{name}' with encoder '{encoder}'", f"encoder {able}", "Choose another --encoder.")
+        raise UsageError(
+            f"the proposer '{name}' does not work with the encoder '{encoder}'",
+            f"the encoder {able}",
+            "Choose another --encoder.",
+        )
     return entry
 
 
@@ -259,7 +271,9 @@ def find_matcher(name: str, *, labelled: bool = False) -> Entry:
         return MATCHERS["labels"]
     if name == "labels":
         raise UsageError(
-            "matcher 'labels' without a label map", "one for each image", "Give --fixed-rois and --moving-rois."
+            "the matcher 'labels' is given no label map",
+            "a label map for each image",
+            "Give --fixed-rois and --moving-rois.",
         )
     return find(MATCHERS, "prototypes" if name == "auto" else name, "matcher")
 
@@ -271,7 +285,7 @@ def find_estimators(names: Sequence[str]) -> tuple[Entry, ...]:
         UsageError: One of them is unknown, or there is none.
     """
     if not names:
-        raise UsageError("no estimator", f"one or more of {', '.join(ESTIMATORS)}{_OR_OWN}")
+        raise UsageError("the list of estimators is empty", f"one or more of {', '.join(ESTIMATORS)}{_OR_OWN}")
     return tuple(find(ESTIMATORS, name, "estimator") for name in names)
 
 
@@ -290,6 +304,6 @@ def load(entry: Entry) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(
-            f"'{entry.name}' cannot be imported ({error})", "module:Class that Python finds",
+            f"'{entry.name}' cannot be imported ({error})", "a module:Class that Python finds",
             "Put the folder of the module into PYTHONPATH.", reason="no-such-class",
         ) from error  # fmt: skip

@@ -46,7 +46,7 @@ class Roi:
         for axis in range(3):
             line = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
             if line.size == 0:
-                raise UsageError("an empty region", "a mask with at least one voxel")
+                raise UsageError("the region is empty", "a mask with at least one voxel")
             low.append(int(line[0]))
             high.append(int(line[-1]) + 1)
         box = np.ascontiguousarray(mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))])
@@ -145,7 +145,7 @@ class RoiSet:
             UsageError: The map does not have the grid's shape.
         """
         if labels.shape != grid.shape:
-            raise UsageError(f"a label map of shape {labels.shape}", f"the image's shape {grid.shape}")
+            raise UsageError(f"the label map has the shape {labels.shape}", f"the image's shape {grid.shape}")
         rois = [Roi.from_mask(labels == n, label=int(n)) for n in np.unique(labels) if n != 0]
         return RoiSet(grid, tuple(rois))
 

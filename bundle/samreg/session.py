@@ -75,7 +75,7 @@ class Session:
             EstimatorFailed: An estimator broke off.
         """
         if (fixed_labels is None) != (moving_labels is None):
-            raise UsageError("a label map of one image alone", "label maps of both images, or of neither")
+            raise UsageError("a label map of only one image is given", "label maps of both images, or of neither")
         volumes = as_volumes(fixed, moving, as_files=self.config.as_files)
         first, second = as_labels(fixed_labels, volumes[0]), as_labels(moving_labels, volumes[1])
         labels = None if first is None or second is None else (first, second)

@@ -48,7 +48,7 @@ def with_available_encoder(config: Config) -> tuple[Config, tuple[str, ...]]:
     absent = f"its weights are not installed ({weights_file()})"
     if config.proposals.proposer == "everything":
         raise UsageError(
-            f"proposer 'everything' with encoder 'embedded', but {absent}",
+            f"the proposer 'everything' needs the encoder 'embedded', and {absent}",
             "a model",
             "Install samreg with its weights, give --encoder sam and --weights, or leave the proposer out.",
             reason="weights-missing",

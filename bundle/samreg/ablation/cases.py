@@ -45,7 +45,7 @@ class Case:
         check_inputs(*self.paths)
         for what in ("labels", "landmarks", "rois"):
             if (getattr(self, f"fixed_{what}") is None) != (getattr(self, f"moving_{what}") is None):
-                raise UsageError(f"pair '{self.name}' has {what} of one image alone", f"{what} of both, or of neither")
+                raise UsageError(f"pair '{self.name}' has {what} of only one image", f"{what} of both, or of neither")
 
     @property
     def paths(self) -> list[Path]:
@@ -81,11 +81,11 @@ def read_cases(path: Path | str) -> tuple[Case, ...]:
             reader.fieldnames = list(header)
             rows = [row for row in reader if any(row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"pairs '{path}' cannot be read ({error})", "a CSV file") from error
+        raise UsageError(f"the list of pairs '{path}' cannot be read ({error})", "a CSV file") from error
     wrong = [name for name in header if name not in COLUMNS or header.count(name) > 1]
     if wrong or not {"fixed", "moving"} <= {*header}:
         raise UsageError(
-            f"pairs '{path}' have the columns {', '.join(header) or '(none)'}",
+            f"the list of pairs '{path}' has the columns {', '.join(header) or '(none)'}",
             f"fixed, moving, and any of {', '.join(c for c in COLUMNS if c not in ('fixed', 'moving'))}, each once",
         )
     if not rows:

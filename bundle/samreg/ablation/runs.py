@@ -78,7 +78,7 @@ def planned(
     for variant in found:
         if variant.config.proposals.proposer == "labels" and not labelled:
             raise UsageError(
-                f"proposer 'labels', but pair '{unlabelled}' has no label maps",
+                f"the proposer is 'labels' and pair '{unlabelled}' has no label maps",
                 "the columns fixed_rois and moving_rois",
             )
         check_config(variant.config, labelled=labelled)

@@ -72,7 +72,9 @@ def read_rows(path: Path) -> list[Row]:
                 raise ValueError("other columns")
             return [{key: _value(key, text) for key, text in row.items()} for row in reader]
     except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(f"'{path}' is no table of an ablation ({error})", "one that samreg wrote, or none") from error
+        raise UsageError(
+            f"'{path}' is not a table that samreg wrote ({error})", "one that samreg wrote, or none"
+        ) from error
 
 
 def _value(key: str, text: str) -> Any:

@@ -172,7 +172,7 @@ def _region_at(image: PromptedImage, prompt: Prompt) -> tuple[Roi, Region]:
     if isinstance(prompt, Point):
         voxel, at = prompt.voxel(grid), prompt.ijk(grid)[:2]
         if not image.in_body(prompt.lps_mm):
-            raise _nothing(f"point {prompt.lps_mm.tolist()} lies on the background", "a point inside the body")
+            raise _nothing(f"the point {prompt.lps_mm.tolist()} lies on the background", "a point inside the body")
         found = [r for r in image.at_points(int(voxel[2]), at[None]) if r.roi.contains(voxel)]
     else:
         low, high = prompt.ijk(grid)

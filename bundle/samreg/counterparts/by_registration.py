@@ -39,7 +39,7 @@ def _of_point(result: RegistrationResult, prompt: Point) -> Located:
     )
     if not under:
         raise InputRefused(
-            f"no paired region lies under point {prompt.lps_mm.tolist()}",
+            f"no paired region lies under the point {prompt.lps_mm.tolist()}",
             "a point inside one of the paired regions (rois_fixed.nii.gz of `samreg register`)",
             "Map the point itself with `samreg apply-points`.",
             reason="no-region",

@@ -83,7 +83,7 @@ def segmentation(
 
     if volume.grid.is_sheared:
         raise OutputInvalid(
-            f"a grid whose axes are not perpendicular (by {volume.grid.shear_mm:.2f} mm)",
+            f"the axes of the grid are not perpendicular (by {volume.grid.shear_mm:.2f} mm)",
             "perpendicular axes, as every DICOM image has",
             reason="segmentation-misplaced",
         )
@@ -157,7 +157,7 @@ def slice_indices(positions_lps: Sequence[Sequence[float]], grid: Grid) -> list[
     off = np.linalg.norm(grid.lps(np.stack([0 * k, 0 * k, k], -1)) - positions, axis=-1).max()
     if off > MAX_OFFSET_MM:
         raise OutputInvalid(
-            f"a slice {off:.3g} mm away from the slices of the image",
+            f"a slice lies {off:.3g} mm away from the slices of the image",
             "the image's slices where its series has them",
             reason="segmentation-misplaced",
         )

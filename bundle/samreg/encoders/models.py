@@ -33,7 +33,7 @@ def calibration_of(about: Mapping[str, Any]) -> Calibration:
         confidences = {name: Confidence(**found[name]) for name in ("free", "aligned")}
         return Calibration(**{"fitted_on": SYNTHETIC_PAIRS, **found, **confidences})
     except (LookupError, TypeError) as error:
-        raise UsageError(f"a damaged calibration in the weights ({error})", "the embedded model's file") from error
+        raise UsageError(f"the calibration in the weights is damaged ({error})", "the embedded model's file") from error
 
 
 class ModelEncoder(Encoder):

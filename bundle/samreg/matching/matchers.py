@@ -32,7 +32,7 @@ class Prototypes:
     ) -> RoiPairs:
         """At most K pairs as `config` counts them; by appearance up to 150 or K, whichever is more."""
         if fixed.prototypes is None or moving.prototypes is None:
-            raise UsageError("regions without prototypes", "regions that an encoder has read")
+            raise UsageError("the regions have no prototypes", "regions that an encoder has described")
         prototypes = moving.prototypes
         config = calibrated(config, encoder.calibration)
         if by_appearance:

@@ -49,7 +49,9 @@ class SliceCache:
             writable = False
         if not writable:
             raise UsageError(
-                f"cache '{self.folder.name}' cannot be written to", "a folder of your own", "Give another --cache."
+                f"the cache '{self.folder.name}' cannot be written to",
+                "a folder that only you may write to",
+                "Give another --cache.",
             )
 
     def load(self, key: str) -> dict[str, Tensor] | None:

@@ -161,7 +161,10 @@ class Decoding:
 
     def __init__(self, config: ProposalConfig) -> None:
         if config.pred_iou is None or config.stability is None:
-            raise UsageError("everything mode without a least IoU and stability", "both")
+            raise UsageError(
+                "the thresholds of everything mode are not set",
+                "a threshold for the predicted IoU and one for the stability",
+            )
         self._pred_iou, self._least_stability = config.pred_iou, config.stability
         self._at_once = config.points_per_batch
         self.notes: list[str] = []

@@ -231,7 +231,12 @@ WEIGHTS = Group(
 RUN = Group(
     "The run and its outputs",
     (
-        Refusal("usage-error", "arguments or a configuration that cannot be followed"),
+        Refusal(
+            "usage-error",
+            "arguments or a configuration that cannot be followed",
+            "",
+            "Correct the argument or the configuration.",
+        ),
         Refusal(
             "wrong-options",
             "options that the application does not have",
@@ -252,9 +257,9 @@ RUN = Group(
         ),
         Refusal(
             "estimator-failed",
-            "an estimator that broke off, or answered what is no candidate",
+            "an estimator that failed, or that returned neither a candidate nor an abstention",
             "a candidate or an abstention",
-            "Leave it out of the estimators, or mend it.",
+            "Leave it out of the list of estimators, or correct it.",
         ),
         Refusal(
             "no-dicom-source",
@@ -280,7 +285,12 @@ RUN = Group(
             "the same transform and the same masks",
             "Please report this.",
         ),
-        Refusal("output-invalid", "a written file that read back differs from the result"),
+        Refusal(
+            "output-invalid",
+            "a written file that read back differs from the result",
+            "",
+            "Please report this.",
+        ),
         Refusal(
             "no-report", "operators that ended without a report (the application alone)", "one report", "See the log."
         ),

@@ -64,7 +64,7 @@ def write_report(result: RegistrationResult, warped: np.ndarray, path: Path, *, 
     """
     if warped.shape != result.fixed.grid.shape:
         raise UsageError(
-            f"a warped image of shape {warped.shape}", f"the fixed image's shape {result.fixed.grid.shape}"
+            f"the warped image has the shape {warped.shape}", f"the fixed image's shape {result.fixed.grid.shape}"
         )
     style, script = _text("style.css"), _text("script.js")
     html = _template().render(

@@ -89,7 +89,7 @@ def variant(name: str) -> Variant:
         'stretch'
     """
     if name not in FAMILY:
-        raise UsageError(f"unknown variant '{name}'", f"one of {', '.join(FAMILY)}", reason="unknown-variant")
+        raise UsageError(f"the variant '{name}' is unknown", f"one of {', '.join(FAMILY)}", reason="unknown-variant")
     return FAMILY[name]
 
 

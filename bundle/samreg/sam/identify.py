@@ -93,5 +93,5 @@ def confirmed(
 
 def _contradicted(path: Path, row: Variant, what: str) -> UsageError:
     return UsageError(
-        f"weights '{path.name}' are {what}, not {row.name}", f"weights of {row.name}", reason="variant-contradicted"
+        f"the weights '{path.name}' are {what}, not {row.name}", f"weights of {row.name}", reason="variant-contradicted"
     )

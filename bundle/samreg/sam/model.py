@@ -46,7 +46,7 @@ class SamFamilyModel:
         precision: str = "auto",
     ) -> None:
         if precision == "float64":
-            raise UsageError("precision 'float64' for the sam encoder", "auto, float32 or bfloat16")
+            raise UsageError("the precision of the encoder 'sam' is 'float64'", "auto, float32 or bfloat16")
         loaded = load_sam(weights, variant)
         self.variant, self.weights_hash = loaded.variant, loaded.weights_hash
         self.device = torch.device(device)

@@ -78,9 +78,9 @@ class Recipe:
         for name in ("steps", "minutes", "prompts", "pixels"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise UsageError(f"{name} {value}", "more than 0")
+                raise UsageError(f"'{name}' is {value}", "more than 0")
         if self.precision not in PRECISIONS:
-            raise UsageError(f"precision {self.precision!r}", " or ".join(PRECISIONS))
+            raise UsageError(f"the precision is {self.precision!r}", " or ".join(PRECISIONS))
 
 
 class Training:
@@ -235,14 +235,14 @@ class Training:
             UnpicklingError,
         ) as error:
             raise UsageError(
-                f"{path} is damaged or of another network",
+                f"'{path}' is damaged or of another network",
                 "a checkpoint of this one",
                 "Give another folder to start anew.",
             ) from error
         for name, value in asdict(self.recipe).items():
             if name not in ("steps", "minutes") and kept.get(name) != value:
                 raise UsageError(
-                    f"{name} {value} to go on from {path}",
+                    f"'{name}' is {value} in a training that goes on from '{path}'",
                     f"{kept.get(name)}, as it began",
                     "Give another folder to start anew.",
                 )
@@ -289,7 +289,7 @@ def train(out: str | Path, recipe: Recipe | None = None, device: str = "cpu", sa
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file", "a folder")
+        raise UsageError(f"'{out}' is a file", "a folder")
     out.mkdir(parents=True, exist_ok=True)
     training = Training(recipe or Recipe(), find_device(device))
     checkpoint = out / "checkpoint.pt"

@@ -96,7 +96,7 @@ def parts_of(path: Path, kinds: Sequence[str]) -> range:
     if not composite and len(kinds) > 1:
         # One transform for each volume of a series (fMRIPrep), parts of a chain (ANTs), or a B-spline and what is
         # added to it (ITK 3): only who wrote the list knows.
-        raise InputRefused(f"{path.name} holds a list of {len(kinds)} transforms", reason="transform-list")
+        raise InputRefused(f"'{path.name}' holds a list of {len(kinds)} transforms", reason="transform-list")
     return parts
 
 
@@ -180,9 +180,9 @@ def field_from(image: SimpleITK.Image) -> DisplacementField:
 def unreadable(path: Path, got: str, next_step: str = WRITE_AGAIN) -> InputRefused:
     """The refusal of a file that is not whole, or not ITK's."""
     expected = "a whole file written by ITK, SimpleITK, ANTs or 3D Slicer"
-    return InputRefused(f"{path.name} {got}", expected, next_step, reason="transform-unreadable")
+    return InputRefused(f"'{path.name}' {got}", expected, next_step, reason="transform-unreadable")
 
 
 def unsupported(path: Path, got: str, expected: str, next_step: str = "") -> InputRefused:
     """The refusal of a file that is whole, but has no counterpart here."""
-    return InputRefused(f"{path.name} holds {got}", expected, next_step, reason="transform-unsupported")
+    return InputRefused(f"'{path.name}' holds {got}", expected, next_step, reason="transform-unsupported")
