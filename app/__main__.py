@@ -17,7 +17,7 @@ from typing import NoReturn
 from app.orchestrators import FOLDERS, called
 from app.process import end_on_sigterm, enlarge_stack, map_extra_missing
 from samreg import __version__
-from samreg.cli import add_configuration
+from samreg.cli_options import add_configuration
 from samreg.errors import SamregError, UsageError
 from samreg.logs import FORMATS, log_to_stderr
 

@@ -14,7 +14,7 @@ from app.orchestrators import Call
 from app.process import STOPPED, preload_cuda_runtime
 from samreg import artefacts, outputs
 from samreg.availability import own_classes
-from samreg.cli import config_from
+from samreg.cli_options import config_from
 from samreg.config import Config
 from samreg.errors import InputRefused, OutputInvalid, SamregError, UsageError
 from samreg.run import Door, exit_code, leave_reason, refuse, run

@@ -17,7 +17,7 @@ from docstrings import parsed
 
 from samreg import artefacts, config, registry, report
 from samreg.artefacts import Artefact
-from samreg.cli import build_parser
+from samreg.cli_parser import build_parser
 from samreg.ecosystem import PACKAGES
 from samreg.refusals import GROUPS
 from samreg.sam.family import FAMILY

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from samreg import Config, Session, phantoms, registry
-from samreg.cli import build_parser, main
+from samreg.cli import main
+from samreg.cli_parser import build_parser
 from samreg.errors import UsageError
 from samreg.io.writing import write_image
 from samreg.ladder import EstimatorFailed

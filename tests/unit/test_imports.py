@@ -56,7 +56,7 @@ ROOMS = (
     ("sources",),
     ("run",),
     ("ablation", "evaluation", "selftest", "training"),
-    ("cli", "cli_commands", "cli_progress", "cli_weights", "logs"),
+    ("cli", "cli_commands", "cli_options", "cli_parser", "cli_progress", "cli_weights", "logs"),
     ("__main__",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}

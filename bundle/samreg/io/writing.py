@@ -57,7 +57,8 @@ def write_image(voxels: np.ndarray, grid: Grid, path: Path) -> None:
     check_image_name(path)
     if writable_grid(grid, path) is not grid:
         raise UsageError(
-            f"the axes of '{path.name}' are not perpendicular (voxels would be misplaced by up to {grid.shear_mm:.2f} mm)",
+            f"the axes of '{path.name}' are not perpendicular (voxels would be misplaced by up to "
+            f"{grid.shear_mm:.2f} mm)",
             "perpendicular axes in a NIfTI file",
             "Resample the image to `writable_grid`, or write NRRD or MetaImage.",
         )
