@@ -119,7 +119,7 @@ def answer(call: Call, args: argparse.Namespace, wrong: SamregError | None = Non
         args: Options, which come before the call's settings.
         wrong: Why no call can be followed; each output folder gets the reason.
     """
-    log.info("called by %s", call.platform)
+    log.info("The caller is %s.", call.platform)
     door = Container(call)
     _open[:] = [door]
     try:

@@ -70,7 +70,7 @@ class SelectedSeriesLoaderOperator(Operator):
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
         sources = self.sources(op_input.receive("study_selected_series_list"))
-        roles = "Roles by the selections '{fixed}' and '{moving}'.".format(**self.selections)
+        roles = "The selections '{fixed}' and '{moving}' name the two series.".format(**self.selections)
         op_output.emit(replace(load(sources), roles=roles), "inputs")
 
     def sources(self, selected: Sequence[StudySelectedSeries]) -> Sources:

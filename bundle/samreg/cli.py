@@ -45,7 +45,7 @@ def _run(args: argparse.Namespace) -> int:
         sys.stderr.write(f"samreg: {error.sentence}\n")
         return error.exit_code
     except (OSError, MemoryError) as error:
-        logging.getLogger(__name__).info("failed", exc_info=True)
+        logging.getLogger(__name__).info("The command failed here:", exc_info=True)
         sys.stderr.write(f"samreg: {_plain_failure(error, getattr(args, 'out', None))}\n")
         return 1
     except KeyboardInterrupt:

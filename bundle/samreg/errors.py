@@ -58,7 +58,7 @@ class SamregError(Exception):
         """
         got = f"{self.role} image: {self.got}" if self.role else self.got
         expected = f"expected {self.expected}" if self.expected else ""
-        return " ".join(_sentence(part) for part in (got, expected, self.next_step) if part)
+        return " ".join(as_sentence(part) for part in (got, expected, self.next_step) if part)
 
     def as_dict(self) -> dict[str, str]:
         """The error as it stands in `report.json`."""
@@ -87,7 +87,7 @@ class OutputInvalid(SamregError):  # noqa: N818
     """A written object does not reproduce the result when read back (exit code 1)."""
 
 
-def _sentence(clause: str) -> str:
+def as_sentence(clause: str) -> str:
     """A clause as a sentence, with a capital letter and a full stop."""
     return clause[:1].upper() + clause[1:] + ("" if clause.endswith((".", "!", "?")) else ".")
 

@@ -231,7 +231,8 @@ def decide(
     least = coarser.coverage - 0.1 if refines else MIN_COVERAGE
     if finer.coverage < least - COVERAGE_NOISE:
         return Decision(
-            False, f"the moving image would cover {finer.coverage:.0%} of the body, before {coarser.coverage:.0%}"
+            False,
+            f"the moving image would cover {finer.coverage:.0%} of the body, and covered {coarser.coverage:.0%} before",
         )
     information = finer.information.gain_over(coarser.information)
     if not np.isfinite(information.value):
@@ -245,18 +246,20 @@ def decide(
     closeness = finer.closeness.gain_over(coarser.closeness)
     enough = finer.closeness.parts.size >= (MIN_CONTOURS if labelled else MIN_WITNESSES)
     if enough and closeness.rises:
-        return Decision(True, f"pairs that no fit used come closer ({closeness} mm)")
+        return Decision(True, f"pairs that were not fitted come closer ({closeness} mm)")
     if enough and closeness.falls:
-        return Decision(False, f"pairs that no fit used move apart ({closeness} mm)")
-    told = f"pairs that no fit used do not tell ({closeness} mm)" if enough else "too few pairs were left to tell"
+        return Decision(False, f"pairs that were not fitted move apart ({closeness} mm)")
+    told = (
+        f"pairs that were not fitted do not decide ({closeness} mm)" if enough else "too few pairs are left to decide"
+    )
     name = {"information": "mutual information", "likeness": "the likeness of descriptors"}[second]
     before: Measure = getattr(coarser, second)
     gain = getattr(finer, second).gain_over(before)
     worth = WORTH[second] * abs(before.value)
     if gain.rises and gain.value > worth:
-        return Decision(True, f"{told}; {name} rises ({gain})")
+        return Decision(True, f"{told}, and {name} rises ({gain})")
     asked = f"by more than {max(worth, DECIDES * gain.noise):.3g}"
-    return Decision(False, f"{told}, nor does {name} rise {asked} ({gain}), so the simpler transform stays")
+    return Decision(False, f"{told}, and {name} does not rise {asked} ({gain}), so the simpler transform stays")
 
 
 def blocks_of(body: Mask) -> tuple[np.ndarray, int]:

@@ -32,7 +32,7 @@ class PairExaminer:
         count = self.problem.pairs_under(candidate.transform).independent
         if self.problem.labelled or count >= self.min_pairs:
             return ""
-        return f"{count} regions pair up, too few to support it"
+        return f"{count} pairs of regions agree with it, which are too few"
 
     def evidence(self, candidate: Candidate, coarser: Transform, second: SecondMeasure) -> tuple[Evidence, Evidence]:
         """See `ladder.Examiner`."""

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import torch
 
-from samreg.errors import SamregError
+from samreg.errors import SamregError, as_sentence
 from samreg.estimation.base import Abstention, Candidate, Estimator, Problem
 from samreg.evidence import Evidence, SecondMeasure, decide
 from samreg.result import Outcome, Step
@@ -27,7 +27,7 @@ KINDS: tuple[TransformKind, ...] = ("identity", "rigid", "affine", "deformable")
 
 
 class EstimatorFailed(SamregError):  # noqa: N818
-    """An estimator broke off, or answered what is no candidate."""
+    """An estimator failed, or returned neither a candidate nor an abstention."""
 
     exit_code = 1
 
@@ -131,7 +131,11 @@ class _Ladder:
             self.stages[kind] = candidate.transform
         else:
             self.lost.append((kind, before, reason))
-        said = f"{kind} in place of {before}: {reason}" if outcome == "taken" else f"{before}, not {kind}: {reason}"
+        new, old = _named(kind), _named(before)
+        taken = outcome == "taken"
+        said = as_sentence(
+            f"{new} replaces {old}: {reason}" if taken else f"{old} stays and {new} is refused: {reason}"
+        )
         self.decisions.append(said)
         logger.info("%s", said)
         self.steps.append(Step(name, kind, outcome, reason, candidate.rests_on, seconds))
@@ -182,7 +186,7 @@ def climb(
         stage: Opens a stage of the work by its name, and yields what tells of progress.
 
     Raises:
-        EstimatorFailed: An estimator broke off, or answered what is no candidate.
+        EstimatorFailed: An estimator failed, or returned neither a candidate nor an abstention.
         SamregError: As an estimator raised it.
     """
     ladder = _Ladder(examiner, problem.labelled)
@@ -202,7 +206,7 @@ def climb(
         ladder.pass_on(name, kind, answer, seconds)
     fallbacks = ladder.fallbacks(asked)
     for sentence in fallbacks:
-        logger.warning("fall-back %s", sentence)
+        logger.warning("Fall-back: %s", sentence)
     return Climb(
         ladder.best, dict(ladder.stages), tuple(ladder.steps), tuple(ladder.decisions), fallbacks, ladder.rigid
     )
@@ -215,7 +219,7 @@ def _asked(name: str, estimator: Estimator, problem: Problem, start: Transform) 
     except (SamregError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        logger.info("estimator '%s' broke off", name, exc_info=True)
+        logger.info("The estimator '%s' failed.", name, exc_info=True)
         raise EstimatorFailed(
             f"the estimator '{name}' failed ({type(error).__name__}: {error})", "a candidate or an abstention",
             "Leave it out of the list of estimators, or correct it.", reason="estimator-failed",
@@ -226,6 +230,10 @@ def _asked(name: str, estimator: Estimator, problem: Problem, start: Transform) 
             reason="estimator-failed",
         )  # fmt: skip
     return answer
+
+
+def _named(kind: TransformKind) -> str:
+    return "the identity" if kind == "identity" else f"the {kind} transform"
 
 
 def _ignored(share: float) -> None:

@@ -257,8 +257,8 @@ def _set_upright(result: RegistrationResult) -> list[str]:
             names = [row.path for row in artefacts.of_step("images") if row.grid == role and row.unmet(result) is None]
             files = f"{' and '.join(names)} {'lies' if len(names) == 1 else 'lie'}"
             sentences.append(
-                f"The voxel axes of the {role} image are not perpendicular, which not every reader of NIfTI obeys: "
-                f"{files} on the upright grid that covers its field of view."
+                f"The voxel axes of the {role} image are not perpendicular, and not every reader of NIfTI supports "
+                f"that. {files} on the perpendicular grid that covers its field of view."
             )
     return sentences
 
@@ -271,7 +271,7 @@ def loosened(quality: QualityConfig) -> list[str]:
         value, usual = getattr(quality, name), getattr(default, name)
         if (value < usual) if name.startswith("min_") else (value > usual):
             lax.append(f"{name} {value:g} instead of {usual:g}")
-    return [f"The quality limits were loosened: {', '.join(lax)}."] if lax else []
+    return [f"These quality limits are laxer than the default ones: {', '.join(lax)}."] if lax else []
 
 
 def refusal_file(error: SamregError, folder: Path, **context: Any) -> dict[str, Any]:

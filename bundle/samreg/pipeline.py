@@ -80,7 +80,7 @@ def run(
     """
     config, peak, watch = tools.config, PeakMemory(), Stopwatch(on_progress)
     for note in tools.notes:
-        logger.warning("fall-back %s", note)
+        logger.warning("Fall-back: %s", note)
     with within_memory(), limited(config.threads) as threads:
         with watch.stage("prepare"):
             images = _image_pair(fixed, moving, tools)

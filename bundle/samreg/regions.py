@@ -61,7 +61,9 @@ class RegionFinder:
         labels = self.labels or (None, None)
         fixed = self._segmented(self.fixed, labels[0], lambda share: on_progress(share / 2))
         moving = self._segmented(self.moving, labels[1], lambda share: on_progress((1 + share) / 2))
-        logger.info("%d regions in the fixed image, %d in the moving one", len(fixed.rois), len(moving.rois))
+        logger.info(
+            "%d regions were found in the fixed image and %d in the moving image.", len(fixed.rois), len(moving.rois)
+        )
         return fixed, moving
 
     def along(
@@ -85,7 +87,7 @@ class RegionFinder:
         segmented = moving
         if cut is not moving.image:
             found = self._segmented(cut, None, on_progress)
-            logger.info("%d regions in the moving image, cut along the fixed slices", len(found.rois))
+            logger.info("%d regions were found in the moving image, cut along the fixed slices.", len(found.rois))
             # The evidence stays with the image as it was acquired: the cut shows no more than the fixed one does.
             segmented = replace(moving, rois=found.rois, prototypes=found.prototypes)
         elsewhere = self.encoder.encode(self._read(displaced(cut), moving.working))

@@ -45,7 +45,7 @@ def with_available_encoder(config: Config) -> tuple[Config, tuple[str, ...]]:
     """
     if config.encoder != "embedded" or config.weights is not None or weights_file().exists():
         return config, ()
-    absent = f"its weights are not installed ({weights_file()})"
+    absent = f"the weights are not installed ({weights_file()})"
     if config.proposals.proposer == "everything":
         raise UsageError(
             f"the proposer 'everything' needs the encoder 'embedded', and {absent}",

@@ -207,7 +207,7 @@ def _caught(work: Callable[[], None]) -> Row | None:
     except InputRefused as error:
         return {"status": "REFUSED", "reason": error.sentence}
     except Exception as error:  # a run that breaks off is a row of the table, not its end
-        logger.warning("a run broke off: %s", error)
-        logger.info("where it broke off", exc_info=True)
+        logger.warning("A run failed: %s", error)
+        logger.info("The run failed here:", exc_info=True)
         return {"status": "ERROR", "reason": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     return None

@@ -146,7 +146,9 @@ class EncodedVolume:
                 if len(grey) == 1:
                     raise
             self._ahead = len(grey) // 2
-            logger.warning("%d slices at once did not fit in memory, went on with %d", len(grey), self._ahead)
+            logger.warning(
+                "%d slices at once do not fit into memory. The run continues with %d.", len(grey), self._ahead
+            )
 
     def _keep(self, k: int, encoded: EncodedSlice) -> EncodedSlice:
         self._embeddings[k] = encoded.embedding.half()
