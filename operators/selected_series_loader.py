@@ -97,14 +97,14 @@ def _only(selected: Sequence[StudySelectedSeries], name: str) -> DICOMSeries:
     if not found:
         raise InputRefused(
             f"no series is selected as '{name}'",
-            "one",
+            "one series",
             "Change the rules of the selector, or send the series; the selector's log says what did not match.",
             reason="no-series-for-role",
         )
     if len(found) > 1:
         raise InputRefused(
             f"{len(found)} series are selected as '{name}': {', '.join(found)}",
-            "one",
+            "one series",
             "Make the rules of the selector narrower.",
             reason="several-series",
         )

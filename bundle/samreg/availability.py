@@ -31,12 +31,14 @@ def check_config(config: Config, *, labelled: bool = False) -> None:
         if "variant" not in entry.options:
             raise UsageError(
                 f"the variant '{config.variant}' is given for the encoder '{entry.name}'",
-                "none",
+                "no variant for this encoder",
                 "Leave it out, or add --encoder sam.",
             )
         if config.weights is None:
             raise UsageError(
-                f"the variant '{config.variant}' is given without weights", "both", "Give the weights with --weights."
+                f"the variant '{config.variant}' is given without weights",
+                "a variant together with its weights",
+                "Give the weights with --weights.",
             )
     find_matcher(config.matching.matcher, labelled=labelled)
     find_estimators(getattr(config.estimators, config.transform))

@@ -132,7 +132,9 @@ def locate(args: Namespace) -> int:
     from samreg.session import Session
 
     if args.label is not None and args.roi is None:
-        raise UsageError("--label is given without --roi", "both", "Give the label map with --roi.")
+        raise UsageError(
+            "--label is given without --roi", "a label together with its label map", "Give the label map with --roi."
+        )
     config = config_from(args)
     inputs = [path for path in (args.fixed, args.moving, args.roi) if path is not None]
     check_inputs(*inputs)

@@ -60,7 +60,11 @@ def evaluate(
         got = (
             "landmarks in pixels are given without images" if pixels else "images are given without landmarks in pixels"
         )
-        raise UsageError(got, "both", "Give --landmarks-in pixels --fixed FIXED --moving MOVING.")
+        raise UsageError(
+            got,
+            "landmarks in pixels together with the images that they lie in",
+            "Give --landmarks-in pixels --fixed FIXED --moving MOVING.",
+        )
     if pixel_spacing_mm is not None and images is None:
         raise UsageError(
             "a pixel spacing is given and the landmarks are in mm",

@@ -167,7 +167,7 @@ def _remove_unheld(place: Path, name: re.Pattern[str]) -> None:
 def held_by_another(folder: Path) -> UsageError:
     """What is said of a folder that another process has locked."""
     return UsageError(
-        f"another run is writing to output folder '{folder}'",
+        f"another run is writing to the output folder '{folder}'",
         "one run at a time",
         "Wait for it, or choose another folder.",
     )

@@ -41,7 +41,7 @@ def test_nothing_says_who_calls():
 def test_variables_name_the_folders(tmp_path, platform, source, target):
     given = {source: tmp_path, target: tmp_path / "out", "SAMREG_SETTINGS": '{"matching.max_pairs": 5}'}
     assert calls(given) == (Call(platform, tmp_path, tmp_path / "out", {"matching": {"max_pairs": 5}}),)
-    with pytest.raises(UsageError, match=f"{source} is set alone"):
+    with pytest.raises(UsageError, match=f"Only {source} is set"):
         calls({source: tmp_path})
 
 

@@ -143,7 +143,7 @@ def test_refusal_of_one_of_the_images_says_which():
     document = checked(refusal_json(caught.value))
     assert document["error"]["role"] == "moving"
     assert document["error"]["got"] == "the folder is empty"
-    assert document["reasons"][0].startswith("moving image: the folder is empty; expected")
+    assert document["reasons"][0].startswith("Moving image: the folder is empty. Expected")
     assert str(caught.value) == caught.value.sentence
 
 

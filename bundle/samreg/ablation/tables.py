@@ -73,7 +73,7 @@ def read_rows(path: Path) -> list[Row]:
             return [{key: _value(key, text) for key, text in row.items()} for row in reader]
     except (OSError, ValueError, csv.Error) as error:
         raise UsageError(
-            f"'{path}' is not a table that samreg wrote ({error})", "one that samreg wrote, or none"
+            f"'{path}' is not a table that samreg wrote ({error})", "a table that samreg wrote, or no file"
         ) from error
 
 

@@ -40,7 +40,9 @@ def refusal(error: ValidationError, kind: type[Settings]) -> UsageError:
         )
     value = first["input"]
     if isinstance(value, int) and abs(value) > GREATEST:
-        return UsageError(f"'{key}' is a whole number of {value.bit_length()} bits", "one of at most 63")
+        return UsageError(
+            f"'{key}' is a whole number of {value.bit_length()} bits", "a whole number of at most 63 bits"
+        )
     schema = kind.model_json_schema()["properties"][path[0]]
     if len(path) > 1:
         key, schema = f"{key}[{path[1]}]", schema["items"]

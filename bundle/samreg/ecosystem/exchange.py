@@ -95,7 +95,7 @@ def transform_as(transform: Transform, package: str, grid: Grid) -> Any:
     row = find_package(package)
     if not row.transforms:
         able = ", ".join(name for name, other in PACKAGES.items() if other.transforms)
-        raise UsageError(f"{package} has no class for a transform", f"one of {able}")
+        raise UsageError(f"the package '{package}' has no class for a transform", f"one of {able}")
     return row.load().make_transform(transform, grid)
 
 

@@ -24,7 +24,7 @@ def read(image: Any, *, stored: bool) -> Volume:
 
     if not isinstance(image, nibabel.Nifti1Pair):
         raise UsageError(
-            f"the image is a {type(image).__name__} of nibabel",
+            f"the image is of the nibabel type {type(image).__name__}",
             "a Nifti1Image, Nifti2Image or Nifti1Pair",
             "Convert it with `nibabel.Nifti1Image.from_image`.",
         )

@@ -18,7 +18,7 @@ def read(image: Any, *, stored: bool) -> Volume:
 
     if not isinstance(image, torchio.Image):
         raise UsageError(
-            f"the image is a {type(image).__name__} of torchio",
+            f"the image is of the torchio type {type(image).__name__}",
             "a ScalarImage or a LabelMap",
             "Take the image out of its Subject.",
         )

@@ -28,7 +28,7 @@ def create_proposer(name: str, encoder: Encoder | None = None, *, labels: Labels
     entry = find(PROPOSERS, name, "proposer")
     if name == "labels":
         if labels is None:
-            raise UsageError("the proposer 'labels' is given no label map", "one for each image")
+            raise UsageError("the proposer 'labels' is given no label map", "a label map for each image")
         proposer: Proposer = load(entry)(labels)
     elif entry.promptable:
         slices = getattr(encoder, "slices", None)

@@ -178,8 +178,8 @@ WEIGHTS = Group(
         ),
         Refusal(
             "unknown-variant",
-            "a name that no variant of the SAM family has",
-            "one of its rows",
+            "a name that no known SAM model has",
+            "the name of a known SAM model",
             "Choose one that `samreg weights list` shows.",
         ),
         Refusal(

@@ -83,7 +83,7 @@ SERIES = Group(
         Refusal(
             "localizer",
             "localizer images in the series",
-            "slices of one volume only",
+            "the slices of one volume",
             "Remove the localizers, or give another series.",
         ),
         Refusal(
@@ -125,7 +125,7 @@ SERIES = Group(
             "a position and an orientation of each image (ImagePositionPatient, ImageOrientationPatient)",
             CONVERT,
         ),
-        Refusal("no-matrix", "images without a valid matrix (Rows, Columns)", "one in each image", CONVERT),
+        Refusal("no-matrix", "images without a valid matrix (Rows, Columns)", "a valid one in each image", CONVERT),
         Refusal(
             "bad-orientation",
             "an image orientation that is not two perpendicular unit vectors",
@@ -196,7 +196,7 @@ VALUES = Group(
         Refusal(
             "mixed-contrast",
             "images of several b-values, echoes or parts of a complex image (magnitude, phase) in one volume",
-            "one of each",
+            "images of one b-value, one echo and one part",
             SPLIT,
         ),
         Refusal(

@@ -103,7 +103,7 @@ def parts_of(path: Path, kinds: Sequence[str]) -> range:
 def _refuse_kind(path: Path, kind: str) -> None:
     found = KIND.fullmatch(kind)
     if found and found[2] == found[3] != "3":
-        raise unsupported(path, f"a {found[2]}D transform ({kind})", "a 3D one", PICTURE)
+        raise unsupported(path, f"a {found[2]}D transform ({kind})", "a 3D transform", PICTURE)
     name = class_of(kind)
     if name == COMPOSITE:
         raise unsupported(path, "a composite inside another transform", "one level of parts", AS_COMPOSITE)
