@@ -188,8 +188,8 @@ def ablate(args: Namespace) -> int:
         )
         return 130
     if not args.quiet:
-        broken = sum(row["status"] in ablation.BROKEN_OFF for row in rows)
-        lost = f" {broken} of them were refused or failed." if broken else ""
+        broken = sum(row["status"] in ablation.WITHOUT_RESULT for row in rows)
+        lost = f" {broken} of them ended without a result." if broken else ""
         sys.stdout.write(f"{len(rows)} runs are done.{lost} The table is {args.out / ablation.TABLE}.\n")
     return 0
 

@@ -76,7 +76,7 @@ def run(
     Raises:
         InputRefused: The images cannot be registered.
         UsageError: There is not enough memory.
-        EstimatorFailed: An estimator broke off.
+        EstimatorFailed: An estimator failed.
     """
     config, peak, watch = tools.config, PeakMemory(), Stopwatch(on_progress)
     for note in tools.notes:

@@ -47,7 +47,7 @@ def _table(*entries: Entry) -> Mapping[str, Entry]:
 ENCODERS = _table(
     Entry(
         "embedded",
-        "the small model that samreg comes with (default)",
+        "small network that is part of samreg (default)",
         "samreg.encoders.models:EmbeddedEncoder",
         promptable=True,
         options=("weights", "precision", "cache"),
@@ -66,7 +66,7 @@ ENCODERS = _table(
 PROPOSERS = _table(
     Entry(
         "everything",
-        "everything mode of the encoder's model (default with an encoder that answers prompts)",
+        "everything mode: a grid of point prompts on every slice (default with an encoder that answers prompts)",
         "samreg.proposals.everything:Everything",
         promptable=True,
     ),
@@ -90,58 +90,58 @@ MATCHERS = _table(
 ESTIMATORS = _table(
     Entry(
         "rigid",
-        "rigid, by mutual information from many starts",
+        "rigid: the greatest mutual information, from many starts",
         "samreg.estimation.linear_estimators:DenseRigid",
     ),
-    Entry("affine", "affine, by mutual information", "samreg.estimation.linear_estimators:DenseAffine"),
+    Entry("affine", "affine: the greatest mutual information", "samreg.estimation.linear_estimators:DenseAffine"),
     Entry(
         "velocity",
-        "deformable: a velocity field on self-similarity descriptors and pairs",
+        "deformable: a velocity field, fitted to self-similarity descriptors and pairs",
         "samreg.estimation.field_estimators:Velocity",
     ),
     Entry(
         "velocity-finer",
-        "the same at four times the detail, for pictures",
+        "deformable: as velocity, at four times the detail, only for pictures",
         "samreg.estimation.field_estimators:FinerVelocity",
     ),
     Entry(
         "velocity-stiffer",
-        "the same, four times as smooth",
+        "deformable: as velocity, four times as smooth",
         "samreg.estimation.field_estimators:StifferVelocity",
     ),
     Entry(
         "rigid-from-pairs",
-        "rigid, from pairs alone",
+        "rigid: a robust fit to pairs of regions",
         "samreg.estimation.linear_estimators:RigidFromPairs",
     ),
     Entry(
         "affine-from-pairs",
-        "affine, from pairs alone",
+        "affine: a robust fit to pairs of regions",
         "samreg.estimation.linear_estimators:AffineFromPairs",
     ),
     Entry(
         "velocity-from-pairs",
-        "deformable: a velocity field on pairs alone",
+        "deformable: a velocity field, fitted only to pairs",
         "samreg.estimation.field_estimators:VelocityFromPairs",
     ),
     Entry(
         "velocity-from-pairs-finer",
-        "the same at four times the detail, for pictures",
+        "deformable: as velocity-from-pairs, at four times the detail, only for pictures",
         "samreg.estimation.field_estimators:FinerVelocityFromPairs",
     ),
     Entry(
         "velocity-from-pairs-stiffer",
-        "the same, four times as smooth",
+        "deformable: as velocity-from-pairs, four times as smooth",
         "samreg.estimation.field_estimators:StifferVelocityFromPairs",
     ),
     Entry(
         "displacement",
-        "deformable: the displacement on pairs alone (SAMReg, Eq. 10)",
+        "deformable: a displacement field, fitted only to pairs (SAMReg, Eq. 10)",
         "samreg.estimation.field_estimators:Displacement",
     ),
     Entry(
         "displacement-stiffer",
-        "the same, four times as smooth",
+        "deformable: as displacement, four times as smooth",
         "samreg.estimation.field_estimators:StifferDisplacement",
     ),
 )
@@ -153,9 +153,9 @@ TABLES: Mapping[str, Mapping[str, Entry]] = MappingProxyType(
 
 # What a method sets stands in the preset of its name (see `samreg.config`).
 METHODS = _table(
-    Entry("hybrid", "paired regions and dense similarity together (default)"),
-    Entry("pairs", "paired regions alone: from rigid and affine fits to a velocity field"),
-    Entry("samreg", "paired regions alone, as published (Huang et al., arXiv 2405.10879)"),
+    Entry("hybrid", "paired regions and dense similarity (default)"),
+    Entry("pairs", "only paired regions: rigid and affine fits, then a velocity field"),
+    Entry("samreg", "only paired regions, as published (Huang et al., arXiv 2405.10879)"),
 )
 
 
@@ -206,8 +206,8 @@ def find_encoder(name: str, weights: object = None) -> Entry:
     entry = find(ENCODERS, name, "encoder")
     if entry.needs_weights and weights is None:
         raise UsageError(
-            f"the encoder '{name}' is given no weights",
-            next_step="Give a file or folder with --weights.",
+            f"the encoder '{name}' is used without weights",
+            next_step="Name the file or folder with --weights.",
             reason="weights-missing",
         )
     if weights is not None and "weights" not in entry.options:
@@ -243,7 +243,7 @@ def find_proposer(name: str, encoder: str, *, labelled: bool = False) -> Entry:
     entry = find(PROPOSERS, name, "proposer")
     if name == "labels":
         raise UsageError(
-            "the proposer 'labels' is given no label map",
+            "the proposer 'labels' is used without label maps",
             "a label map for each image",
             "Give --fixed-rois and --moving-rois.",
         )
@@ -271,7 +271,7 @@ def find_matcher(name: str, *, labelled: bool = False) -> Entry:
         return MATCHERS["labels"]
     if name == "labels":
         raise UsageError(
-            "the matcher 'labels' is given no label map",
+            "the matcher 'labels' is used without label maps",
             "a label map for each image",
             "Give --fixed-rois and --moving-rois.",
         )

@@ -72,7 +72,7 @@ class Session:
         Raises:
             InputRefused: The images cannot be registered.
             UsageError: The configuration asks for something that is not there, or for more memory than there is.
-            EstimatorFailed: An estimator broke off.
+            EstimatorFailed: An estimator failed.
         """
         if (fixed_labels is None) != (moving_labels is None):
             raise UsageError("a label map of only one image is given", "label maps of both images, or of neither")
@@ -136,7 +136,7 @@ def register(
     Raises:
         InputRefused: The images cannot be registered.
         UsageError: The configuration asks for something that is not there, or for more memory than there is.
-        EstimatorFailed: An estimator broke off.
+        EstimatorFailed: An estimator failed.
 
     Example:
         >>> result = samreg.register("fixed/", "moving/")

@@ -200,7 +200,7 @@ def paired(fixed: PointTable, moving: PointTable) -> tuple[Points, Points]:
                           f"a {role} landmark has no name")  # fmt: skip
     alone = sorted({*first} ^ {*second})
     if alone:
-        _refuse_names(f"the landmark '{alone[0]}' is in one file alone")
+        _refuse_names(f"the landmark '{alone[0]}' is in only one file")
     return fixed.points, moving.points[[second.index(name) for name in first]]
 
 

@@ -128,7 +128,7 @@ def test_a_class_that_is_not_there_is_refused(folder, phantom, values):
 def test_an_estimator_that_breaks_off_is_named(folder, pair, capsys):
     (folder / "broken.py").write_text("class Broken:\n    kind = 'rigid'\n    def estimate(self, p, s): return 1 / 0\n")
     config = own().with_values({"estimators": {"rigid": ["broken:Broken"]}})
-    with pytest.raises(EstimatorFailed, match="'broken:Broken' broke off"):
+    with pytest.raises(EstimatorFailed, match="'broken:Broken' failed"):
         Session(config).register(*pair)
     options = ["--transform", "rigid", "--estimators", "broken:Broken", "--encoder", "handcrafted", "--quiet"]
     assert main(["register", *map(str, pair), "-o", str(folder / "out"), *options]) == 1

@@ -115,7 +115,7 @@ def test_pairs_are_read_beside_their_file(folder: Path, monkeypatch):
         ("", "has the columns"),
         ("fixed,movin\na.nii,b.nii\n", "has the columns fixed, movin"),
         ("fixed,fixed\na.nii,b.nii\n", "has the columns fixed, fixed"),
-        ("fixed,moving,fixed_label\na.nii,b.nii,la.nii\n", "has the columns .*fixed_label\."),
+        ("fixed,moving,fixed_label\na.nii,b.nii,la.nii\n", r"has the columns .*fixed_label\."),
         ("fixed,moving\n", "holds no pairs"),
         ("fixed,moving\na.nii,\n", "Pair 1 .* no moving image"),
         ("fixed,moving\na.nii,c.nii\n", "c.nii' does not exist"),
@@ -135,7 +135,7 @@ def test_damaged_lists_of_pairs_are_refused(folder: Path, text: str, said: str):
 def row(pair: str, pairs: int, status: str = "PASS", **numbers: float) -> ablation.Row:
     config = Config().with_values({"matching": {"max_pairs": pairs}})
     name = {"pair": pair, "hash": config.hash, "version": "0", "status": status, "kind": "rigid", "reason": ""}
-    if status in ablation.BROKEN_OFF:
+    if status in ablation.WITHOUT_RESULT:
         name |= {"kind": "", "reason": "the image, it seems, is empty"}
     return {**dict.fromkeys(TEXTS, ""), **dict.fromkeys(NUMBERS, math.nan), **name, **numbers, **flat(config)}
 

@@ -404,5 +404,5 @@ def test_the_log_is_one_json_object_a_line_on_request(tmp_path, registered, caps
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     messages = [line["message"] for line in lines]
     assert any(__version__ in message for message in messages)
-    assert "called by options" in messages
+    assert "The caller is options." in messages
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)

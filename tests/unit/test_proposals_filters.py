@@ -114,11 +114,11 @@ def test_label_maps_that_cannot_serve_are_refused():
 
 
 def test_proposers_say_what_they_lack():
-    with pytest.raises(UsageError, match="is given no label map"):
+    with pytest.raises(UsageError, match="is used without label maps"):
         create_proposer("labels")
     with pytest.raises(UsageError, match="promptable encoder"):
         create_proposer("everything")
-    with pytest.raises(UsageError, match="unknown proposer 'no-such'"):
+    with pytest.raises(UsageError, match="The proposer 'no-such' is unknown"):
         create_proposer("no-such")
 
 

@@ -77,7 +77,7 @@ class AblationFolder:
         return read_rows(self.out / RUNS) if (self.out / RUNS).is_file() else []
 
     def _finished(self) -> list[Row]:
-        """The rows kept, without those of runs that broke off (memory full, weights missing): they run again."""
+        """The rows kept, without those of runs that failed (memory full, weights missing): they run again."""
         return [row for row in self.kept if row["status"] != "ERROR"]
 
     def _write(self, name: str, text: str) -> None:

@@ -102,7 +102,7 @@ def run(
     Returns:
         A row for each run: `TEXTS`, `NUMBERS` (NaN where unmeasured; `before_…` is the identity) and
         every configuration value by its key. `status` is PASS, REVIEW or FAIL, REFUSED for input that
-        is not safe to register, ERROR for a run that broke off; `reason` says why.
+        is not safe to register, ERROR for a run that failed; `reason` says why.
 
     Raises:
         UsageError: Before anything runs: a pair, a key or a value that cannot be followed.
@@ -201,7 +201,7 @@ class _Bench:
 
 
 def _caught(work: Callable[[], None]) -> Row | None:
-    """What a row says of work that broke off; None if it did not."""
+    """What a row says of work that failed; None if it did not."""
     try:
         work()
     except InputRefused as error:

@@ -53,7 +53,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
         for name in path:
             part = part.setdefault(name, {})
             if not isinstance(part, dict):
-                raise UsageError(f"the configuration key '{key}' is unknown", f"'{name}' as a value alone")
+                raise UsageError(f"the configuration key '{key}' is unknown", f"'{name}' as a single value")
         part[last] = value
     return out
 

@@ -150,7 +150,9 @@ def write_moving_segmentation(objects: Objects, path: Path) -> None:
 def _write_segmentation(objects: Objects, role: Role, volume: Volume, source: SourceSeries, path: Path) -> None:
     pairs = objects.result.pairs
     if len(pairs) > MAX_SEGMENTS:
-        raise _LeftOut(f"No SEG: {len(pairs)} regions were paired, and a SEG numbers {MAX_SEGMENTS} at most.")
+        raise _LeftOut(
+            f"No SEG is written, because {len(pairs)} regions were paired and a SEG numbers {MAX_SEGMENTS} at most."
+        )
     ds = segmentation(pairs, role, volume, source, objects.stamp, objects.tracking_uids)
     save(ds, path)
     objects.identifiers[role] = _identifiers(ds)
@@ -208,7 +210,7 @@ def write_deformable(objects: Objects, path: Path) -> None:
     sampled, error = objects.sampled
     spacing = float(sampled.grid.spacing_mm[0])
     if error > MAX_GRID_ERROR_MM:
-        raise _LeftOut(f"No DREG: a grid of {spacing:g} mm misses the transform by {error:.2f} mm.")
+        raise _LeftOut(f"No DREG is written, because a grid of {spacing:g} mm misses the transform by {error:.2f} mm.")
     if result.kind != "deformable":
         objects.note(f"DREG holds the {result.kind} transform, in place of a REG.")
     if error > TOLERANCE_MM:  # the grid is as fine as fits

@@ -28,12 +28,14 @@ def create_proposer(name: str, encoder: Encoder | None = None, *, labels: Labels
     entry = find(PROPOSERS, name, "proposer")
     if name == "labels":
         if labels is None:
-            raise UsageError("the proposer 'labels' is given no label map", "a label map for each image")
+            raise UsageError("the proposer 'labels' is used without label maps", "a label map for each image")
         proposer: Proposer = load(entry)(labels)
     elif entry.promptable:
         slices = getattr(encoder, "slices", None)
         if slices is None:
-            raise UsageError(f"the proposer '{name}' is given no promptable encoder", "the encoder 'embedded' or 'sam'")
+            raise UsageError(
+                f"the proposer '{name}' is used without a promptable encoder", "the encoder 'embedded' or 'sam'"
+            )
         proposer = load(entry)(slices)
     else:
         proposer = load(entry)()

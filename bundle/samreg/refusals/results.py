@@ -12,7 +12,7 @@ AS_COMPOSITE = (
 TRANSFORMS = Group(
     "Transforms",
     (
-        Refusal("transform-missing", "a path where no transform file is", "an existing file", "Check the path."),
+        Refusal("transform-missing", "a transform file that does not exist", "an existing file", "Check the path."),
         Refusal(
             "transform-unreadable",
             "a transform file that is cut or damaged, or that ITK did not write",
@@ -21,7 +21,7 @@ TRANSFORMS = Group(
         ),
         Refusal(
             "transform-unsupported",
-            "a transform without a counterpart here: of another suffix, 2D, a B-spline or velocity field, mirrored, "
+            "a transform that samreg does not support: of another suffix, 2D, a B-spline or velocity field, mirrored, "
             "not in mm",
             "3D matrices that do not mirror, and displacement fields, LPS mm",
             "Write it as one of the transform files that the reference lists.",
@@ -41,7 +41,7 @@ TRANSFORMS = Group(
         Refusal(
             "registration-items",
             "a registration object that relates several moving series, or none",
-            "exactly one, by one matrix or one grid",
+            "exactly one moving series, related by one matrix or one grid",
             "Export one moving series at a time.",
         ),
         Refusal(
@@ -64,7 +64,7 @@ LANDMARKS = Group(
         ),
         Refusal(
             "landmark-names",
-            "names of landmarks that are missing, repeated, or in one file alone",
+            "names of landmarks that are missing, repeated, or in only one file",
             "the same names in both files, each once",
             "Correct the names, or leave their column out to match by order.",
         ),
@@ -172,7 +172,7 @@ WEIGHTS = Group(
         ),
         Refusal(
             "own-class",
-            "a class of the caller's own (module:Class) in a call of the container, which runs its own code alone",
+            "a class of the caller's own (module:Class) in a call of the container, which runs only its own code",
             "a name that `samreg info` lists",
             "Use the command or Python for classes of your own.",
         ),
@@ -185,8 +185,8 @@ WEIGHTS = Group(
         Refusal(
             "weights-missing",
             "an encoder without its weights, or weights that do not exist",
-            "a file or folder",
-            "Check the path; `samreg weights fetch` gets published ones.",
+            "the file or folder of the weights",
+            "Check the path. `samreg weights fetch` downloads published weights.",
         ),
         Refusal(
             "weights-unreadable",
@@ -292,9 +292,9 @@ RUN = Group(
             "Please report this.",
         ),
         Refusal(
-            "no-report", "operators that ended without a report (the application alone)", "one report", "See the log."
+            "no-report", "operators that ended without a report (only the application)", "one report", "See the log."
         ),
         Refusal("stopped", "a process that was stopped from outside (SIGTERM)", "", "Start it again."),
-        Refusal("unexpected", "a failure that nobody foresaw", "", "See the log."),
+        Refusal("unexpected", "an unexpected failure", "", "See the log."),
     ),
 )

@@ -102,7 +102,7 @@ def _facts(result: RegistrationResult, report: Mapping[str, Any]) -> list[Fact]:
         facts.append(Fact("Correlation", f"{after:.2f}", f"{before:.2f} before"))
     met = sum(c["verdict"] == "met" for c in report["criteria"])
     unjudged = sum(c["verdict"] == "not judged" for c in report["criteria"])
-    note = "of the checks that could be judged" + (f"; {unjudged} could not" if unjudged else "")
+    note = "checks that could be judged" + (f"; {unjudged} could not be" if unjudged else "")
     facts.append(Fact("Checks met", f"{met} of {len(report['criteria']) - unjudged}", note))
     return facts
 

@@ -133,7 +133,7 @@ FAMILY = _table(
         "medsam", "MedSAM, ViT-B", "sam", (768, 12), fit="stretch", normalisation="unit",
         file="medsam_vit_b.pth", base_url="https://zenodo.org/records/10689643/files/",
         hub="wanglab/medsam-vit-base",
-        note="Trained on boxes alone: points, and so everything mode, lie outside its training.",
+        note="It was trained only on boxes. Points, and therefore everything mode, lie outside its training.",
     ),
     Variant(
         "sam-med2d", "SAM-Med2D, ViT-B, without its adapters", "sam", (768, 12), 256, "stretch",
