@@ -106,7 +106,7 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
         type=path_of,
         metavar="FILE",
         help="YAML or JSON file of the configuration; its values replace those of the preset, and options replace its "
-        "values (default: none)",
+        "values, but a method in it must be that of --method (default: none)",
     )
     p.add_argument(
         "--device",

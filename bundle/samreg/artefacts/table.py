@@ -88,7 +88,7 @@ OF_REGISTER = _table(
         "warped",
         "warped.nii.gz",
         "images",
-        "the moving image on the fixed grid, float32; beyond the moving image 0, for CT its least value",
+        "the moving image on the fixed grid, float32; voxels outside the moving image are 0, or for CT its least value",
         "samreg.outputs:write_warped",
         grid="fixed",
     ),
