@@ -1,4 +1,4 @@
-"""Whether what a configuration asks for is there: encoder, weights, proposer, device."""
+"""Checks that what a configuration names is available: encoder, weights, proposer and device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one error family of samreg.
+"""The error family of samreg: what was got, what was expected, and what to do.
 
 Every error says what was got, what was expected and what to do next, and carries the
 exit code of the command line (see `docs/reference.md`). Its reason stands in `samreg.refusals`.

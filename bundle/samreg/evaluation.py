@@ -1,4 +1,4 @@
-"""How good a transform is, by labels and landmarks that it was not made from."""
+"""The accuracy of a transform, measured by label maps or landmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What speaks for a transform, with the noise of what it says, and which of two transforms is the better one.
+"""The evidence for a transform with its noise, and the rules that compare two transforms.
 
 A comparison decides only where it tells more than its noise; within the noise a stated rule decides.
 """

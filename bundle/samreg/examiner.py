@@ -1,4 +1,4 @@
-"""What speaks for the candidates of one registration."""
+"""The evidence for and against the candidates of one registration."""
 
 from __future__ import annotations
 

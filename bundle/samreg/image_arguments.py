@@ -1,4 +1,4 @@
-"""The two images of a registration, read and looked at before any work."""
+"""The images and label maps that a caller gives, as volumes, and their first checks."""
 
 from __future__ import annotations
 

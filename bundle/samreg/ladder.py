@@ -1,4 +1,4 @@
-"""The ladder: climbs the estimators of a method, judges each candidate, and stays where the next one is no better.
+"""The ladder: it tries the estimators of a method, judges each candidate, and keeps the best transform.
 
 It knows neither images nor regions: what speaks for a candidate is handed in.
 """

@@ -1,4 +1,4 @@
-"""What the bundle says about itself in `configs/metadata.json`."""
+"""What `configs/metadata.json` says of the bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures of a registration, in the units and by the definitions the field uses."""
+"""Measures of a registration, in the units and by the definitions of the field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves: files of transforms, images, regions, DICOM objects and reports."""
+"""The writers of a result: transforms, images, regions, DICOM objects and reports."""
 
 from __future__ import annotations
 

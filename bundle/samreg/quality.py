@@ -1,4 +1,4 @@
-"""The gate: the TG-132 table, and PASS, REVIEW or FAIL.
+"""The quality gate: the TG-132 table, and the status PASS, REVIEW or FAIL.
 
 A measure within the noise of its limit neither meets nor misses it: it asks for review.
 """

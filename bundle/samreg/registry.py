@@ -1,4 +1,4 @@
-"""What can be chosen by name. The commands, the bundle and `samreg info --json` all read it.
+"""The names that can be chosen: methods, encoders, proposers, matchers and estimators.
 
 Nothing heavy is imported before `load`.
 """

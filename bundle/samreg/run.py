@@ -1,4 +1,4 @@
-"""From sources to a folder of results or of the reason why there are none: the one way that every door takes.
+"""The one way from sources to a folder of results or to a refusal. Every door takes it.
 
 The command, the MONAI bundle and the container differ in how they are asked, in what registers a pair and in what they
 leave beside the results; a `Door` says so. The order of things stands here alone.

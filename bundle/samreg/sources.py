@@ -1,4 +1,4 @@
-"""From paths to images: what a registration is given, which image is fixed and which moving, and reading both."""
+"""From paths to images: what is registered, which image is fixed and which is moving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many processors a process may use, how its threads wait, and work divided among them.
+"""The number of threads, the way they wait, and work divided among them.
 
 `prepare` comes before torch: OpenMP reads its settings when it is loaded, and never again.
 """

@@ -1,4 +1,4 @@
-"""Array aliases. Axes and units stand in the name's comment, once.
+"""Array aliases, with their axes and units.
 
 Arrays of voxels are indexed [i, j, k]; points are LPS millimetres unless a suffix says
 otherwise (`_ijk`: continuous voxel indices).

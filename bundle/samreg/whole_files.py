@@ -1,4 +1,4 @@
-"""Files and folders that get their names when they are whole: the one place that writes under a temporary name."""
+"""Files and folders that are written under a temporary name and renamed when they are whole."""
 
 from __future__ import annotations
 
