@@ -17,7 +17,7 @@ from typing import NoReturn
 from app.orchestrators import FOLDERS, called
 from app.process import end_on_sigterm, enlarge_stack, map_extra_missing
 from samreg import __version__
-from samreg.cli import add_configuration
+from samreg.cli_options import add_configuration
 from samreg.errors import SamregError, UsageError
 from samreg.logs import FORMATS, log_to_stderr
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
     """Run the application; returns the exit code, of several studies the gravest."""
     args, wrong = _parsed(argv)
     log_to_stderr(args.log_format or environ.get("SAMREG_LOG_FORMAT", "text"), args.log_level)
-    log.info("samreg %s starts", __version__)
+    log.info("samreg %s starts.", __version__)
     if missing := map_extra_missing():
         log.error("%s", missing)
         return 1
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] = os.envi
 def _no_call(args: argparse.Namespace) -> UsageError:
     known = ", ".join(f"{source} and {target}" for source, target in FOLDERS.values())
     option = "--output" if args.input else "--input" if args.output else "--input and --output"
-    return UsageError(f"no folders are named: neither {option} nor {known}", "an input and an output folder")
+    return UsageError(f"neither {option} nor {known} names a folder", "an input and an output folder")
 
 
 def _parsed(argv: Sequence[str] | None) -> tuple[argparse.Namespace, UsageError | None]:
@@ -75,10 +75,14 @@ class _Parser(argparse.ArgumentParser):
 def _where() -> _Parser:
     """The options that say where results and log go."""
     parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-i", "--input", type=Path, help="input folder (default: where the platform says)")
-    parser.add_argument("-o", "--output", type=Path, help="output folder (default: where the platform says)")
-    parser.add_argument("--log-format", choices=FORMATS, help="of the log on stderr (default $SAMREG_LOG_FORMAT, text)")
-    parser.add_argument("--log-level", choices=("WARNING", "INFO"), default="INFO", help="default INFO")
+    parser.add_argument("-i", "--input", type=Path, help="input folder (default: the one that the platform names)")
+    parser.add_argument("-o", "--output", type=Path, help="output folder (default: the one that the platform names)")
+    parser.add_argument(
+        "--log-format", choices=FORMATS, help="format of the log on stderr (default: $SAMREG_LOG_FORMAT, else text)"
+    )
+    parser.add_argument(
+        "--log-level", choices=("WARNING", "INFO"), default="INFO", help="lowest level that is logged (default INFO)"
+    )
     return parser
 
 
@@ -86,9 +90,19 @@ def _parser() -> _Parser:
     parser = _Parser(
         prog="python -m app", description="Register two DICOM series.", parents=[_where()], allow_abbrev=False
     )
-    parser.add_argument("--fixed-series", metavar="UID", help="SeriesInstanceUID (default: the later acquisition)")
-    parser.add_argument("--moving-series", metavar="UID", help="SeriesInstanceUID")
-    parser.add_argument("--allow-different-patients", action="store_true", help="do not refuse different patients")
+    parser.add_argument(
+        "--fixed-series", metavar="UID", help="SeriesInstanceUID of the fixed series (default: the later acquisition)"
+    )
+    parser.add_argument(
+        "--moving-series",
+        metavar="UID",
+        help="SeriesInstanceUID of the moving series (default: the earlier acquisition)",
+    )
+    parser.add_argument(
+        "--allow-different-patients",
+        action="store_true",
+        help="accept two series that differ in patient ID, name, birth date or sex (default: they are refused)",
+    )
     add_configuration(parser)
     return parser
 

@@ -122,7 +122,7 @@ def _by_folders(environ: Mapping[str, str], common: Settings) -> Iterator[Call]:
             yield _followed(Call(platform, Path(given), Path(out)), *own, common)
             return
         if given or out:
-            raise UsageError(f"{names[0] if given else names[1]} is set alone", f"{names[0]} and {names[1]}")
+            raise UsageError(f"only {names[0] if given else names[1]} is set", f"{names[0]} and {names[1]}")
 
 
 def _mercure_settings(folder: Path) -> Mapping[str, Any]:
@@ -135,8 +135,8 @@ def _mercure_settings(folder: Path) -> Mapping[str, Any]:
         ours = [entry for entry in several if MODULE in str(entry.get("module_name", "")).lower()]
         if len(several) != 1 and len(ours) != 1:
             raise UsageError(
-                f"task.json names {len(several)} modules, {len(ours)} of them with '{MODULE}' in the name",
-                "one",
+                f"'task.json' names {len(several)} modules, {len(ours)} of them with '{MODULE}' in the name",
+                "one module with this name",
                 "Name the module so in mercure.",
             )
         process = several[0] if len(several) == 1 else ours[0]
@@ -189,7 +189,7 @@ def _gear_inputs(config: Mapping[str, Any], folder: Path, scratch: Path) -> dict
         if path.exists():
             inputs[name] = _unpacked(path, scratch / name)
     if "moving" in inputs and "fixed" not in inputs:
-        raise UsageError("the input 'moving' without 'fixed'", "both, or 'study' with both series")
+        raise UsageError("the input 'moving' is given without 'fixed'", "both, or 'study' with both series")
     return inputs
 
 
@@ -248,15 +248,15 @@ def _settings_in(text: str, name: str) -> Mapping[str, Any]:
         settings = json.loads(text)
     except (ValueError, RecursionError) as error:
         why = getattr(error, "msg", type(error).__name__)
-        raise UsageError(f"{name} cannot be read ({why})", 'JSON such as {"transform": "rigid"}') from error
+        raise UsageError(f"'{name}' cannot be read ({why})", 'JSON such as {"transform": "rigid"}') from error
     if not isinstance(settings, dict):
-        raise UsageError(f"{name} holds a {type(settings).__name__}", 'an object such as {"transform": "rigid"}')
+        raise UsageError(f"'{name}' holds a {type(settings).__name__}", 'an object such as {"transform": "rigid"}')
     return settings
 
 
 def _group(value: Any, key: str, file: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UsageError(f"'{key}' in {file} holds a {type(value).__name__}", "an object")
+        raise UsageError(f"'{key}' in '{file}' holds a {type(value).__name__}", "an object")
     return value
 
 
@@ -264,4 +264,4 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         return dict(_settings_in(path.read_text(encoding="utf-8"), path.name))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path.name} cannot be read ({type(error).__name__})", "a JSON file") from error
+        raise UsageError(f"'{path.name}' cannot be read ({type(error).__name__})", "a JSON file") from error

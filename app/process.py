@@ -20,7 +20,7 @@ def map_extra_missing() -> str:
     """A sentence that says what is missing and how to get it; empty if nothing is."""
     if importlib.util.find_spec("holoscan") and importlib.util.find_spec("monai.deploy"):
         return ""
-    return "the MONAI Deploy SDK is not installed; expected the extra 'map'. Run: pip install 'samreg[map]'."
+    return "The MONAI Deploy SDK is not installed. Expected the extra 'map'. Run: pip install 'samreg[map]'."
 
 
 def enlarge_stack() -> None:

@@ -14,7 +14,7 @@ from app.orchestrators import Call
 from app.process import STOPPED, preload_cuda_runtime
 from samreg import artefacts, outputs
 from samreg.availability import own_classes
-from samreg.cli import config_from
+from samreg.cli_options import config_from
 from samreg.config import Config
 from samreg.errors import InputRefused, OutputInvalid, SamregError, UsageError
 from samreg.run import Door, exit_code, leave_reason, refuse, run
@@ -42,7 +42,7 @@ class Unexpected(SamregError):  # noqa: N818
 
     def __init__(self, error: Exception) -> None:
         self.kind = type(error).__name__
-        super().__init__(f"an unexpected failure ({self.kind})", next_step="See the log", reason="unexpected")
+        super().__init__(f"the run failed unexpectedly ({self.kind})", next_step="See the log.", reason="unexpected")
 
 
 class Container(Door):
@@ -119,7 +119,7 @@ def answer(call: Call, args: argparse.Namespace, wrong: SamregError | None = Non
         args: Options, which come before the call's settings.
         wrong: Why no call can be followed; each output folder gets the reason.
     """
-    log.info("called by %s", call.platform)
+    log.info("The caller is %s.", call.platform)
     door = Container(call)
     _open[:] = [door]
     try:
@@ -147,7 +147,7 @@ def _refused(error: SamregError, door: Container) -> int:
 
 def stopped() -> None:
     """Leave the reason why the process ends now."""
-    error = Stopped("stopped from outside (SIGTERM)", next_step="Start it again.", reason="stopped")
+    error = Stopped("the process was stopped from outside (SIGTERM)", next_step="Start it again.", reason="stopped")
     for door in _open:
         door.stop(error)
     say(error)
@@ -193,9 +193,9 @@ def _asked(call: Call, args: argparse.Namespace) -> tuple[Sources, Config]:
             raise UsageError(f"'{key}' is {value!r}", "a SeriesInstanceUID")
     config = config_from(args, settings)
     if config.as_files:
-        raise UsageError("'as_files' is true, which leaves the DICOM objects out", reason="as-files")
+        raise UsageError("'as_files' is true and leaves the DICOM objects out", reason="as-files")
     if own := own_classes(config):
-        raise UsageError(f"'{own[0]}', a class of the caller's own", reason="own-class")
+        raise UsageError(f"'{own[0]}' is a class of the caller's own", reason="own-class")
     return Sources(call.fixed, call.moving, allow_different_patients=bool(different), **named), config
 
 

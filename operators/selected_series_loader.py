@@ -70,7 +70,7 @@ class SelectedSeriesLoaderOperator(Operator):
 
     def compute(self, op_input: InputContext, op_output: OutputContext, context: ExecutionContext) -> None:
         sources = self.sources(op_input.receive("study_selected_series_list"))
-        roles = "Roles by the selections '{fixed}' and '{moving}'.".format(**self.selections)
+        roles = "The selections '{fixed}' and '{moving}' name the two series.".format(**self.selections)
         op_output.emit(replace(load(sources), roles=roles), "inputs")
 
     def sources(self, selected: Sequence[StudySelectedSeries]) -> Sources:
@@ -97,14 +97,14 @@ def _only(selected: Sequence[StudySelectedSeries], name: str) -> DICOMSeries:
     if not found:
         raise InputRefused(
             f"no series is selected as '{name}'",
-            "one",
+            "one series",
             "Change the rules of the selector, or send the series; the selector's log says what did not match.",
             reason="no-series-for-role",
         )
     if len(found) > 1:
         raise InputRefused(
             f"{len(found)} series are selected as '{name}': {', '.join(found)}",
-            "one",
+            "one series",
             "Make the rules of the selector narrower.",
             reason="several-series",
         )

@@ -4,7 +4,7 @@ import numpy as np
 
 from samreg.config import Config
 from samreg.geometry import Volume
-from samreg.images import as_volumes
+from samreg.image_arguments import as_volumes
 from samreg.result import Criterion, Quality, RegistrationResult
 from samreg.rois import Roi, RoiPair, RoiPairs
 from samreg.transforms import Rigid, Transform, about_centre

@@ -175,7 +175,7 @@ def answer_of_ours(model: SamFamilyModel, pixels: Tensor, point: Tensor) -> Answ
     """The same of a model that samreg loaded."""
     encoded = model.encode_pixels(pixels)[0]
     fine = encoded.fine if len(encoded.fine) == 2 else ()  # HQ-SAM's is not the encoder's alone
-    masks = model.masks_at_points(model.image_side(encoded), point[None])
+    masks = model.masks_at_points(model.prepare(encoded), point[None])
     return [encoded.embedding, *fine], masks.logits, masks.iou
 
 

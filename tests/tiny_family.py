@@ -178,7 +178,7 @@ def main(name: str, folder: str | Path) -> None:
     assert not any(p.requires_grad for p in ours.model.parameters())
     encoded = ours.encode(torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0)))[0]
     assert encoded.embedding.shape[-2:] == (cells, cells)
-    masks = ours.masks_at_points(ours.image_side(encoded), torch.tensor([[30.0, 40.0]]))
+    masks = ours.masks_at_points(ours.prepare(encoded), torch.tensor([[30.0, 40.0]]))
     assert masks.logits.shape == (1 if name.startswith("sam-hq") else 3, 4 * cells, 4 * cells)
     assert masks.logits.isfinite().all()
     assert masks.logits.std() > 0

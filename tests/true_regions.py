@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from samreg.promptable import Masks
-from samreg.promptable.slices import EncodedVolume
+from samreg.promptable_models import Masks
+from samreg.promptable_models.slices import EncodedVolume
 
 CODES = np.random.default_rng(5).normal(size=(64, 16))  # of each label; what an embedding holds inside a region
 

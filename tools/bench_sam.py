@@ -33,7 +33,7 @@ from samreg.encoders.pooling import pool
 from samreg.geometry import Grid, Volume
 from samreg.matching import match, similarity, weigh
 from samreg.preprocess import body_mask
-from samreg.promptable.slices import EncodedVolume, PromptedSlice
+from samreg.promptable_models.slices import EncodedVolume, PromptedSlice
 from samreg.proposals.everything import Decoding, Everything, everything
 from samreg.sam.model import SamFamilyModel
 
@@ -179,19 +179,19 @@ def random_sam(size: str) -> Any:
 @contextmanager
 def timed(spent: Counter[str], points: list[int], device: torch.device) -> Iterator[None]:
     """Within the block the time in encoder and decoder is added up, and the points are noted."""
-    encode, image_side, masks = SamFamilyModel.encode, SamFamilyModel.image_side, SamFamilyModel.masks_at_points
+    encode, prepare, masks = SamFamilyModel.encode, SamFamilyModel.prepare, SamFamilyModel.masks_at_points
 
     def counted(model: SamFamilyModel, image: Any, at: Any, **options: Any) -> Any:
         points.append(len(at))
         return clocked(spent, "decoder", device, lambda: masks(model, image, at, **options))
 
     SamFamilyModel.encode = lambda *a: clocked(spent, "encoder", device, lambda: encode(*a))  # type: ignore
-    SamFamilyModel.image_side = lambda *a: clocked(spent, "decoder", device, lambda: image_side(*a))  # type: ignore
+    SamFamilyModel.prepare = lambda *a: clocked(spent, "decoder", device, lambda: prepare(*a))  # type: ignore
     SamFamilyModel.masks_at_points = counted  # type: ignore
     try:
         yield
     finally:
-        SamFamilyModel.encode, SamFamilyModel.image_side = encode, image_side  # type: ignore
+        SamFamilyModel.encode, SamFamilyModel.prepare = encode, prepare  # type: ignore
         SamFamilyModel.masks_at_points = masks  # type: ignore
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor, nn
 
-from samreg.embedded.network import EmbeddedNetwork, Encoded
+from samreg.embedded.network import EmbeddedNetwork, FeatureMaps
 from samreg.encoders.models import calibration_of
 from samreg.training import loop
 from samreg.training.gates import measure
@@ -76,7 +76,7 @@ class ThreeSlices(EmbeddedNetwork):
         super().__init__(*args)  # type: ignore[arg-type]
         self.stem = nn.Conv2d(3, self.size.widths[0], 3, 2, 1)
 
-    def encode(self, images: Tensor) -> Encoded:
+    def encode(self, images: Tensor) -> FeatureMaps:
         return super().encode(torch.cat([images, *(image[:, None] for image in beside)], 1))
 
 

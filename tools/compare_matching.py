@@ -23,7 +23,7 @@ from samreg.encoders.handcrafted import Handcrafted
 from samreg.encoders.pooling import pool
 from samreg.estimation.robust import rigid_from_points
 from samreg.geometry import Volume
-from samreg.matching import Side, link_slices, pair_up
+from samreg.matching import SegmentedImage, link_slices, pair_up
 from samreg.metrics import pair_distance_mm
 from samreg.phantoms import Phantom
 from samreg.preprocess import body_mask, working_volume
@@ -74,8 +74,8 @@ class Case:
     """One phantom with its regions; `aligned` is the rigid transform nearest to the truth."""
 
     phantom: Phantom
-    fixed: Side
-    moving: Side
+    fixed: SegmentedImage
+    moving: SegmentedImage
     aligned: Rigid
 
 
@@ -88,14 +88,14 @@ def cases(grids: tuple[str, ...], seeds: int, size: int, proposals: ProposalConf
         )  # fmt: skip
         points = phantom.fixed.grid.lps(np.argwhere(phantom.body)[::37])
         matrix = rigid_from_points(points, phantom.truth.map_points(points), np.ones(len(points)))
-        yield Case(phantom, _side(phantom.fixed, proposals), _side(phantom.moving, proposals), Rigid(matrix))
+        yield Case(phantom, _segmented(phantom.fixed, proposals), _segmented(phantom.moving, proposals), Rigid(matrix))
 
 
-def _side(volume: Volume, proposals: ProposalConfig) -> Side:
+def _segmented(volume: Volume, proposals: ProposalConfig) -> SegmentedImage:
     working = working_volume(volume, SPACING_MM, keep_slices=proposals.per_slice)
     body = body_mask(working)
     rois = Superpixels().propose(working, body, proposals)
-    return Side(volume, working, body, rois, pool(Handcrafted().encode(working), rois))
+    return SegmentedImage(volume, working, body, rois, pool(Handcrafted().encode(working), rois))
 
 
 def pairs_of(case: Case, options: Mapping[str, Any]) -> RoiPairs:

@@ -53,7 +53,7 @@ def read_image(path: Path, reference: Path | None) -> Answer:
     """Shape and affine, digest of the voxels, and the notes; what the dry run says must not contradict it."""
     from samreg.errors import InputRefused
     from samreg.io import describe, read_image
-    from samreg.io.images import image_format
+    from samreg.io.formats import image_format
 
     try:
         picture = image_format(path) == "picture"

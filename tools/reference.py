@@ -17,7 +17,7 @@ from docstrings import parsed
 
 from samreg import artefacts, config, registry, report
 from samreg.artefacts import Artefact
-from samreg.cli import build_parser
+from samreg.cli_parser import build_parser
 from samreg.ecosystem import PACKAGES
 from samreg.refusals import GROUPS
 from samreg.sam.family import FAMILY
@@ -150,39 +150,39 @@ def package_rows() -> str:
 
 
 REPORT = {
-    "schema_version": "Of this file.",
-    "notice": "That this is unverified output of an algorithm.",
+    "schema_version": "Version of the schema of this file.",
+    "notice": "Statement that the result is the unverified output of an algorithm.",
     "created": "Date and time, UTC.",
     "status": "PASS, REVIEW, FAIL or REFUSED.",
-    "reasons": "Why not PASS, one sentence each.",
-    "error": "Of a refusal: `reason` (a stable identifier, [all of them](refusals.md#what-is-refused)), `got`, "
-    "`expected`, `next_step`; else null.",
-    "exit_code": "Of a refusal; else null.",
-    "asked": "The transform asked for.",
-    "kind": "The transform reached: deformable, affine, rigid or identity.",
+    "reasons": "Why the status is not PASS, one sentence each.",
+    "error": "Why the input was refused: `reason` (a stable identifier, [all of them](refusals.md#what-is-refused)), "
+    "`got`, `expected`, `next_step`; null otherwise.",
+    "exit_code": "Exit code of a refusal; null otherwise.",
+    "asked": "The requested transform.",
+    "kind": "The transform that was reached: deformable, affine, rigid or identity.",
     "estimators": "The estimators of the method in order: `estimator`, `kind`, `outcome` (taken, refused, abstained, "
     "not needed, not reached), `reason`, `rests_on`, `seconds`.",
     "decisions": "How each candidate was judged against the transform before it: what was measured, its noise, and the "
     "rule that decided.",
     "fallbacks": "One sentence for each fall-back: to a coarser transform, or to fewer points at once (memory full).",
-    "method": "Composition of the stages.",
+    "method": "Name of the method.",
     "roles": "How the fixed and the moving image were chosen.",
     "series": "Why each series of a study was taken or left, where there was a choice.",
     "fixed": "The fixed image: `name`, `modality`, `shape`, `spacing_mm`, identifiers, `notes`.",
-    "moving": "The moving image, likewise.",
+    "moving": "The moving image, with the same fields.",
     "transform": "Direction, frame and unit; `matrix` [4, 4] unless the transform is deformable.",
     "pairs": "Number of pairs, of those held out, and of regions in each image.",
     "criteria": "The quality table: `name`, `measure`, `asked`, `measured`, `unit`, `verdict`, `note`.",
     "metrics": "Similarity and agreement `before` and `after`.",
     "timings_s": "Seconds by stage.",
-    "peak_memory_mb": "Peak memory of the run (where the system cannot tell it apart, of the process).",
-    "device": "Where it was computed.",
-    "threads": "How many were used on the CPU.",
-    "versions": "Of samreg and the packages that decide the result.",
-    "hashes": "Of `config`, `weights`, `fixed` and `moving`.",
+    "peak_memory_mb": "Peak memory of the run in MB; of the process where the system measures no run.",
+    "device": "Device that the registration ran on.",
+    "threads": "Number of CPU threads.",
+    "versions": "Versions of samreg and of the packages that decide the result.",
+    "hashes": "Hashes of `config`, `weights`, `fixed` and `moving`.",
     "provenance": "What else decides the result; `confidences_fitted_on`: what confidences of pairs were fitted on "
     "(null: not calibrated for this encoder; absent for pairs of given label maps).",
-    "objects": "What was written: name and path in the folder.",
+    "objects": "Files that were written: name, and path in the folder.",
     "warnings": "Sentences for the reader.",
 }
 

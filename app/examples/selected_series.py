@@ -79,7 +79,7 @@ def run(input_folder: Path, output_folder: Path) -> dict[str, Any]:
         report = application.report_writer.report
         if report is None:
             # Holoscan ends without an error when an operator never ran.
-            raise OutputInvalid("the operators ended without a report", "one report")
+            raise OutputInvalid("the operators ended without a report", "one report", "See the log.")
         output.commit()
     return report
 

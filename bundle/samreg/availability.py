@@ -1,4 +1,4 @@
-"""Whether what a configuration asks for is there: encoder, weights, proposer, device."""
+"""Checks that what a configuration names is available: encoder, weights, proposer and device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from samreg.device import find_device
 from samreg.errors import UsageError
 from samreg.registry import ESTIMATORS, find, find_encoder, find_estimators, find_matcher, find_proposer, is_own, load
 from samreg.sam.family import variant as family_row
-from samreg.shipped import with_what_is_installed
+from samreg.shipped import with_available_encoder
 
 
 def check_config(config: Config, *, labelled: bool = False) -> None:
@@ -25,22 +25,26 @@ def check_config(config: Config, *, labelled: bool = False) -> None:
     """
     entry = find_encoder(config.encoder, config.weights)
     if config.weights is not None and not (config.weights and Path(config.weights).exists()):
-        raise UsageError(f"weights '{config.weights}' do not exist", reason="weights-missing")
+        raise UsageError(f"the weights '{config.weights}' do not exist", reason="weights-missing")
     if config.variant is not None:
         family_row(config.variant)
         if "variant" not in entry.options:
             raise UsageError(
-                f"variant '{config.variant}' for the {entry.name} encoder",
-                "none",
+                f"the variant '{config.variant}' is given for the encoder '{entry.name}'",
+                "no variant for this encoder",
                 "Leave it out, or add --encoder sam.",
             )
         if config.weights is None:
-            raise UsageError(f"variant '{config.variant}' without weights", "both", "Give the weights with --weights.")
+            raise UsageError(
+                f"the variant '{config.variant}' is given without weights",
+                "a variant together with its weights",
+                "Give the weights with --weights.",
+            )
     find_matcher(config.matching.matcher, labelled=labelled)
     find_estimators(getattr(config.estimators, config.transform))
     for name in own_classes(config):
         load(find(ESTIMATORS, name, "class"))
-    config, _ = with_what_is_installed(config)
+    config, _ = with_available_encoder(config)
     find_proposer(config.proposals.proposer, config.encoder, labelled=labelled)
     find_device(config.device)
 

@@ -14,7 +14,8 @@ import numpy as np
 from samreg import __version__, evaluation
 from samreg.artefacts import OF_REGISTER
 from samreg.availability import check_config
-from samreg.cli import config_from, say
+from samreg.cli import say
+from samreg.cli_options import config_from
 from samreg.cli_progress import ProgressLine
 from samreg.config import Config, presets
 from samreg.errors import InputRefused, UsageError
@@ -25,8 +26,8 @@ from samreg.sources import Sources, check_inputs, picture_spacings
 from samreg.whole_files import check_file, whole_file
 
 if TYPE_CHECKING:
+    from samreg.counterparts import Prompt
     from samreg.geometry import Volume
-    from samreg.prompted import Prompt
 
 REFUSED = InputRefused.exit_code
 
@@ -70,8 +71,9 @@ def apply(args: Namespace) -> int:
     grid = writable_grid(reference.grid, args.out)
     if grid is not reference.grid:
         sys.stderr.write(
-            f"samreg: the voxel axes of '{args.reference.name}' are not perpendicular, which not every reader of NIfTI "
-            "obeys: the output lies on the upright grid that covers its field of view (.nrrd and .mha keep the axes)\n"
+            f"samreg: The voxel axes of '{args.reference.name}' are not perpendicular, and not every reader of NIfTI "
+            "supports that. The output lies on the perpendicular grid that covers its field of view. Files of "
+            "type .nrrd and .mha keep the axes.\n"
         )
     warped = transform.warp(image, grid, interpolation=args.interpolation, outside=outside)
     with whole_file(args.out) as path:
@@ -130,7 +132,9 @@ def locate(args: Namespace) -> int:
     from samreg.session import Session
 
     if args.label is not None and args.roi is None:
-        raise UsageError("--label without --roi", "both", "Give the label map with --roi")
+        raise UsageError(
+            "--label is given without --roi", "a label together with its label map", "Give the label map with --roi."
+        )
     config = config_from(args)
     inputs = [path for path in (args.fixed, args.moving, args.roi) if path is not None]
     check_inputs(*inputs)
@@ -150,7 +154,7 @@ def locate(args: Namespace) -> int:
 def _prompt(args: Namespace, fixed: Volume) -> Prompt:
     """What `locate` was asked for, in the fixed image."""
     from samreg import io
-    from samreg.prompted import Box, GivenRoi, Point
+    from samreg.counterparts import Box, GivenRoi, Point
 
     if args.point is not None:
         return Point(np.array(args.point))
@@ -179,12 +183,14 @@ def ablate(args: Namespace) -> int:
             rows = folder.run(plan, again=args.again, on_progress=on_progress)
     except KeyboardInterrupt:
         kept = len(plan) - folder.missing(plan)
-        sys.stderr.write(f"samreg: interrupted; {kept} of {len(plan)} runs are kept in {args.out / ablation.RUNS}\n")
+        sys.stderr.write(
+            f"samreg: The command was interrupted. {kept} of {len(plan)} runs are kept in {args.out / ablation.RUNS}.\n"
+        )
         return 130
     if not args.quiet:
-        broken = sum(row["status"] in ablation.BROKEN_OFF for row in rows)
-        lost = f", {broken} of them refused or broken off" if broken else ""
-        sys.stdout.write(f"{len(rows)} runs{lost}; the table is {args.out / ablation.TABLE}\n")
+        broken = sum(row["status"] in ablation.WITHOUT_RESULT for row in rows)
+        lost = f" {broken} of them ended without a result." if broken else ""
+        sys.stdout.write(f"{len(rows)} runs are done.{lost} The table is {args.out / ablation.TABLE}.\n")
     return 0
 
 
@@ -205,7 +211,7 @@ def info(args: Namespace) -> int:
     lines += ["", f"SAM family: {', '.join(facts['sam_family'])}"]
     lines += [f"presets: {', '.join(facts['presets'])}"]
     weights = ", ".join(w["file"] for w in facts["weights"])
-    lines += [f"weights: {weights or 'none, so encoder embedded falls back to handcrafted'}"]
+    lines += [f"weights: {weights or 'none; the encoder embedded is replaced by handcrafted'}"]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 

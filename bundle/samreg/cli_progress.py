@@ -1,4 +1,4 @@
-"""How far a command is, on stderr: a live line on a terminal, one line for each stage elsewhere."""
+"""The progress of a command on stderr: a live line on a terminal, else one line for each stage."""
 
 from __future__ import annotations
 

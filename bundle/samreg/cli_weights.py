@@ -50,13 +50,13 @@ def verify(args: Namespace) -> int:
     from samreg.sam.loading import load_sam
 
     if not args.path.exists():
-        raise UsageError(f"weights '{args.path}' do not exist", reason="weights-missing")
+        raise UsageError(f"the weights '{args.path}' do not exist", reason="weights-missing")
     try:
         digest = checkpoints.hash_of(checkpoints.weights_files(args.path))
         claimed, by = identify.claimed(args.path, digest, args.variant)
         if claimed is not None and by in ("given", "name") and not _may_be(claimed, args.path.is_dir(), digest):
             raise InputRefused(
-                f"weights '{args.path.name}' have the SHA-256 {digest}",
+                f"the weights '{args.path.name}' have the SHA-256 {digest}",
                 f"{' or '.join(claimed.hashes)}, published for {claimed.name}",
                 reason="weights-changed",
             )

@@ -27,7 +27,7 @@ def find_device(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device '{name}' is not there", "auto, cpu, or cuda[:N] of this machine") from error
+        raise UsageError(f"the device '{name}' is not there", "auto, cpu, or cuda[:N] of this machine") from error
     return name
 
 

@@ -1,4 +1,4 @@
-"""What all doors share that end the process they are called in: the bundle's configurations, and applications."""
+"""How a refusal ends a process: for the configurations of the bundle, and for applications."""
 
 from __future__ import annotations
 

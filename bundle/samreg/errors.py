@@ -1,4 +1,4 @@
-"""The one error family of samreg.
+"""The error family of samreg: what was got, what was expected, and what to do.
 
 Every error says what was got, what was expected and what to do next, and carries the
 exit code of the command line (see `docs/reference.md`). Its reason stands in `samreg.refusals`.
@@ -18,9 +18,10 @@ class SamregError(Exception):
     """Base of all errors raised on purpose.
 
     Args:
-        got: What was found, as a clause without a full stop ("the series has 2 gaps").
-        expected: What would have been accepted ("evenly spaced slices"); empty: as the table says.
-        next_step: What the user can do, as a sentence; empty: as the table says.
+        got: What was found, as a clause with a verb and without a full stop ("the series has 2 gaps"). Names of files
+            stand in quotation marks, since the first letter becomes a capital one in the sentence.
+        expected: What would have been accepted, as a noun ("evenly spaced slices"); empty: as the table says.
+        next_step: What the user can do, as a sentence ("Export the whole series again."); empty: as the table says.
         reason: Stable identifier for machines ("missing-slices"), a row of `samreg.refusals.REFUSALS`; empty: that
             of the class.
 
@@ -49,13 +50,15 @@ class SamregError(Exception):
 
     @property
     def sentence(self) -> str:
-        """One line: which image of a pair, what was got, what was expected, the next step."""
-        text = f"{self.role} image: {self.got}" if self.role else self.got
-        if self.expected:
-            text += f"; expected {self.expected}"
-        if self.next_step:
-            text += f". {self.next_step}"
-        return text if text.endswith(".") else text + "."
+        """One line of up to three sentences: what was got (of which image of a pair), what was expected, what to do.
+
+        Example:
+            >>> InputRefused("the series has 2 gaps", reason="missing-slices").sentence
+            'The series has 2 gaps. Expected a stack without gaps. Export the whole original series again.'
+        """
+        got = f"{self.role} image: {self.got}" if self.role else self.got
+        expected = f"expected {self.expected}" if self.expected else ""
+        return " ".join(as_sentence(part) for part in (got, expected, self.next_step) if part)
 
     def as_dict(self) -> dict[str, str]:
         """The error as it stands in `report.json`."""
@@ -82,6 +85,11 @@ class InputRefused(SamregError):  # noqa: N818
 
 class OutputInvalid(SamregError):  # noqa: N818
     """A written object does not reproduce the result when read back (exit code 1)."""
+
+
+def as_sentence(clause: str) -> str:
+    """A clause as a sentence, with a capital letter and a full stop."""
+    return clause[:1].upper() + clause[1:] + ("" if clause.endswith((".", "!", "?")) else ".")
 
 
 def _on_one_line(text: str) -> str:

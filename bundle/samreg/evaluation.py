@@ -1,4 +1,4 @@
-"""How good a transform is, by labels and landmarks that it was not made from."""
+"""The accuracy of a transform, measured by label maps or landmarks."""
 
 from __future__ import annotations
 
@@ -52,15 +52,25 @@ def evaluate(
     landmarks = _both(fixed_landmarks, moving_landmarks, "landmarks")
     images = _both(fixed, moving, "images")
     if labels is None and landmarks is None:
-        raise UsageError("nothing to score by", "label maps or landmarks of both images")
+        raise UsageError("neither label maps nor landmarks are given", "label maps or landmarks of both images")
     if landmarks_in not in ("mm", "pixels"):
-        raise UsageError(f"landmarks in '{landmarks_in}'", "mm or pixels")
+        raise UsageError(f"the unit of the landmarks is '{landmarks_in}'", "mm or pixels")
     pixels = landmarks is not None and landmarks_in == "pixels"
     if pixels != (images is not None):
-        got = "landmarks in pixels without their images" if pixels else "images without landmarks in pixels"
-        raise UsageError(got, "both", "Give --landmarks-in pixels --fixed FIXED --moving MOVING")
+        got = (
+            "landmarks in pixels are given without images" if pixels else "images are given without landmarks in pixels"
+        )
+        raise UsageError(
+            got,
+            "landmarks in pixels together with the images that they lie in",
+            "Give --landmarks-in pixels --fixed FIXED --moving MOVING.",
+        )
     if pixel_spacing_mm is not None and images is None:
-        raise UsageError("a pixel spacing without pictures", "--landmarks-in pixels", "Leave --pixel-spacing out")
+        raise UsageError(
+            "a pixel spacing is given and the landmarks are in mm",
+            "--landmarks-in pixels",
+            "Leave --pixel-spacing out.",
+        )
     check_inputs(transform, *(labels or ()), *(landmarks or ()), *(images or ()))
     found = read_transform(transform)
     scores: dict[str, Any] = {"transform": Path(transform).name}
@@ -89,7 +99,9 @@ def _both(fixed: Path | str | None, moving: Path | str | None, what: str) -> tup
     if fixed is None and moving is None:
         return None
     if fixed is None or moving is None:
-        raise UsageError(f"{what} of one image alone", f"{what} of both images", "Give the other ones too")
+        raise UsageError(
+            f"{what} of only one image are given", f"{what} of both images", "Give those of the other image too."
+        )
     return Path(fixed), Path(moving)
 
 

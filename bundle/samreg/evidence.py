@@ -1,4 +1,4 @@
-"""What speaks for a transform, with the noise of what it says, and which of two transforms is the better one.
+"""The evidence for a transform with its noise, and the rules that compare two transforms.
 
 A comparison decides only where it tells more than its noise; within the noise a stated rule decides.
 """
@@ -20,7 +20,7 @@ from samreg.rois import RoiPairs
 from samreg.transforms import Transform
 from samreg.types import Mask
 
-Second = Literal["information", "likeness"]
+SecondMeasure = Literal["information", "likeness"]
 
 DECIDES = 2.0  # times its noise must a difference be to decide
 INFORMATION_BINS = 48
@@ -43,7 +43,7 @@ LEAST_CORRELATION = 0.0025
 LEAST_LIKENESS = 0.005  # of the descriptors' distance
 # A second measure must rise by at least this share of what it was: between images that are aligned already, fitting
 # noise gained up to 2.5 % of mutual information and 2 % of the descriptors' distance.
-WORTH: Mapping[Second, float] = {"information": 0.03, "likeness": 0.04}
+WORTH: Mapping[SecondMeasure, float] = {"information": 0.03, "likeness": 0.04}
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,9 @@ class Decision:
     reason: str
 
 
-def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second, labelled: bool = False) -> Decision:
+def decide(
+    finer: Evidence, coarser: Evidence, *, refines: bool, second: SecondMeasure, labelled: bool = False
+) -> Decision:
     """Whether the finer transform is better on evidence that it was not fitted to.
 
     1. It must cover the body, and mutual information may not fall beyond its noise; nor, between images of one
@@ -233,7 +235,8 @@ def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second,
     least = coarser.coverage - MOST_COVERAGE_LOST if refines else MIN_COVERAGE
     if finer.coverage < least - COVERAGE_NOISE:
         return Decision(
-            False, f"the moving image would cover {finer.coverage:.0%} of the body, before {coarser.coverage:.0%}"
+            False,
+            f"the moving image would cover {finer.coverage:.0%} of the body, and covered {coarser.coverage:.0%} before",
         )
     information = finer.information.gain_over(coarser.information)
     if not np.isfinite(information.value):
@@ -247,18 +250,20 @@ def decide(finer: Evidence, coarser: Evidence, *, refines: bool, second: Second,
     closeness = finer.closeness.gain_over(coarser.closeness)
     enough = finer.closeness.parts.size >= (MIN_CONTOURS if labelled else MIN_WITNESSES)
     if enough and closeness.rises:
-        return Decision(True, f"pairs that no fit used come closer ({closeness} mm)")
+        return Decision(True, f"pairs that were not fitted come closer ({closeness} mm)")
     if enough and closeness.falls:
-        return Decision(False, f"pairs that no fit used move apart ({closeness} mm)")
-    told = f"pairs that no fit used do not tell ({closeness} mm)" if enough else "too few pairs were left to tell"
+        return Decision(False, f"pairs that were not fitted move apart ({closeness} mm)")
+    told = (
+        f"pairs that were not fitted do not decide ({closeness} mm)" if enough else "too few pairs are left to decide"
+    )
     name = {"information": "mutual information", "likeness": "the likeness of descriptors"}[second]
     before: Measure = getattr(coarser, second)
     gain = getattr(finer, second).gain_over(before)
     worth = WORTH[second] * abs(before.value)
     if gain.rises and gain.value > worth:
-        return Decision(True, f"{told}; {name} rises ({gain})")
+        return Decision(True, f"{told}, and {name} rises ({gain})")
     asked = f"by more than {max(worth, DECIDES * gain.noise):.3g}"
-    return Decision(False, f"{told}, nor does {name} rise {asked} ({gain}), so the simpler transform stays")
+    return Decision(False, f"{told}, and {name} does not rise {asked} ({gain}), so the simpler transform stays")
 
 
 def blocks_of(body: Mask) -> tuple[np.ndarray, int]:

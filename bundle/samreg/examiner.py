@@ -1,4 +1,4 @@
-"""What speaks for the candidates of one registration."""
+"""The evidence for and against the candidates of one registration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from samreg.estimation.base import Candidate, Problem, linear_part
-from samreg.evidence import Evidence, Examination, Second
+from samreg.evidence import Evidence, Examination, SecondMeasure
 from samreg.metrics import why_not_invertible
 from samreg.quality import scale_is_plausible
 from samreg.rois import RoiPairs
@@ -32,9 +32,9 @@ class PairExaminer:
         count = self.problem.pairs_under(candidate.transform).independent
         if self.problem.labelled or count >= self.min_pairs:
             return ""
-        return f"{count} regions pair up, too few to support it"
+        return f"{count} pairs of regions agree with it, which are too few"
 
-    def evidence(self, candidate: Candidate, coarser: Transform, second: Second) -> tuple[Evidence, Evidence]:
+    def evidence(self, candidate: Candidate, coarser: Transform, second: SecondMeasure) -> tuple[Evidence, Evidence]:
         """See `ladder.Examiner`."""
         examination = self.examination(self._witnesses(candidate, coarser))
         through = coarser if second == "likeness" else None

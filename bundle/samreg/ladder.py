@@ -1,4 +1,4 @@
-"""The ladder: climbs the estimators of a method, judges each candidate, and stays where the next one is no better.
+"""The ladder: it tries the estimators of a method, judges each candidate, and keeps the best transform.
 
 It knows neither images nor regions: what speaks for a candidate is handed in.
 """
@@ -14,9 +14,9 @@ from typing import Protocol
 
 import torch
 
-from samreg.errors import SamregError
+from samreg.errors import SamregError, as_sentence
 from samreg.estimation.base import Abstention, Candidate, Estimator, Problem, ignored
-from samreg.evidence import Evidence, Second, decide
+from samreg.evidence import Evidence, SecondMeasure, decide
 from samreg.result import Outcome, Step
 from samreg.transforms import Affine, Transform
 from samreg.types import TransformKind
@@ -29,7 +29,7 @@ ANSWERS = "a candidate with a transform of samreg, or an abstention"
 
 
 class EstimatorFailed(SamregError):  # noqa: N818
-    """An estimator broke off, or answered what is no candidate."""
+    """An estimator failed, or returned neither a candidate nor an abstention."""
 
     exit_code = 1
 
@@ -75,7 +75,7 @@ class Examiner(Protocol):
         """Why pairs of regions do not support a candidate at all, a clause; empty if they do."""
         ...
 
-    def evidence(self, candidate: Candidate, coarser: Transform, second: Second) -> tuple[Evidence, Evidence]:
+    def evidence(self, candidate: Candidate, coarser: Transform, second: SecondMeasure) -> tuple[Evidence, Evidence]:
         """What speaks for the candidate, and for the coarser transform that it would replace.
 
         Args:
@@ -111,7 +111,9 @@ class _Ladder:
             self.ended = why
             return "refused", why
         # Mutual information is no judge of what was fitted to it, though six degrees of freedom cannot imitate anatomy.
-        second: Second = "likeness" if "information" in candidate.fitted_to and kind != "rigid" else "information"
+        second: SecondMeasure = (
+            "likeness" if "information" in candidate.fitted_to and kind != "rigid" else "information"
+        )
         finer, coarser = self.examiner.evidence(candidate, self.best.transform, second)
         refines = self.best.kind != "identity"
         decision = decide(finer, coarser, refines=refines, second=second, labelled=self.labelled)
@@ -131,7 +133,11 @@ class _Ladder:
             self.stages[kind] = candidate.transform
         else:
             self.lost.append((kind, before, reason))
-        said = f"{kind} in place of {before}: {reason}" if outcome == "taken" else f"{before}, not {kind}: {reason}"
+        new, old = _named(kind), _named(before)
+        taken = outcome == "taken"
+        said = as_sentence(
+            f"{new} replaces {old}: {reason}" if taken else f"{old} stays and {new} is refused: {reason}"
+        )
         self.decisions.append(said)
         logger.info("%s", said)
         self.steps.append(Step(name, kind, outcome, reason, candidate.rests_on, seconds))
@@ -182,7 +188,7 @@ def climb(
         stage: Opens a stage of the work by its name, and yields what tells of progress.
 
     Raises:
-        EstimatorFailed: An estimator broke off, or answered what is no candidate.
+        EstimatorFailed: An estimator failed, or returned neither a candidate nor an abstention.
         SamregError: As an estimator raised it.
     """
     ladder = _Ladder(examiner, problem.labelled)
@@ -202,7 +208,7 @@ def climb(
         ladder.pass_on(name, kind, answer, seconds)
     fallbacks = ladder.fallbacks(asked)
     for sentence in fallbacks:
-        logger.warning("fall-back %s", sentence)
+        logger.warning("Fall-back: %s", sentence)
     return Climb(
         ladder.best, dict(ladder.stages), tuple(ladder.steps), tuple(ladder.decisions), fallbacks, ladder.rigid
     )
@@ -215,19 +221,19 @@ def _asked(name: str, estimator: Estimator, problem: Problem, start: Transform) 
     except (SamregError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        logger.info("estimator '%s' broke off", name, exc_info=True)
+        logger.info("The estimator '%s' failed.", name, exc_info=True)
         raise EstimatorFailed(
-            f"estimator '{name}' broke off ({type(error).__name__}: {error})", ANSWERS,
-            "Leave it out of the estimators, or mend it.", reason="estimator-failed",
+            f"the estimator '{name}' failed ({type(error).__name__}: {error})", ANSWERS,
+            "Leave it out of the list of estimators, or correct it.", reason="estimator-failed",
         ) from error  # fmt: skip
     if isinstance(answer, Abstention) or (isinstance(answer, Candidate) and isinstance(answer.transform, Transform)):
         return answer
-    what = (
-        f"a transform of the class {type(answer.transform).__name__}"
-        if isinstance(answer, Candidate)
-        else (f"a {type(answer).__name__}")
-    )
+    kind = type(answer.transform if isinstance(answer, Candidate) else answer).__name__
+    what = f"a candidate with a {kind}" if isinstance(answer, Candidate) else f"a {kind}"
     raise EstimatorFailed(
-        f"estimator '{name}' answered {what}", ANSWERS,
-        reason="estimator-failed",
+        f"the estimator '{name}' returned {what}", ANSWERS, reason="estimator-failed",
     )  # fmt: skip
+
+
+def _named(kind: TransformKind) -> str:
+    return "the identity" if kind == "identity" else f"the {kind} transform"

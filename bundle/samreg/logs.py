@@ -1,4 +1,4 @@
-"""The log of a process on stderr: for people, or one JSON line an event for machines."""
+"""The log of a process on stderr: plain text, or one JSON object for each event."""
 
 from __future__ import annotations
 

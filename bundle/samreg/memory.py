@@ -1,4 +1,4 @@
-"""The most memory that a run took."""
+"""The peak memory of a run."""
 
 from __future__ import annotations
 

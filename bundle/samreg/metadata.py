@@ -1,4 +1,4 @@
-"""What the bundle says about itself in `configs/metadata.json`."""
+"""What `configs/metadata.json` says of the bundle."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def bundle_metadata() -> Metadata:
         facts = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(
-            f"the bundle's metadata is not installed ({file})", "configs/metadata.json", "Install samreg again"
+            f"the bundle's metadata is not installed ({file})", "configs/metadata.json", "Install samreg again."
         ) from error
     return Metadata(**{field.name: facts[field.name] for field in fields(Metadata)})

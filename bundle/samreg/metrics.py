@@ -1,4 +1,4 @@
-"""Measures of a registration, in the units and by the definitions the field uses."""
+"""Measures of a registration, in the units and by the definitions of the field."""
 
 from __future__ import annotations
 
@@ -139,7 +139,9 @@ def target_registration_error_mm(transform: Transform, fixed: Points, moving: Po
         InputRefused: The lists differ in length.
     """
     if len(fixed) != len(moving):
-        raise InputRefused(f"{len(fixed)} fixed and {len(moving)} moving landmarks", reason="landmark-count")
+        raise InputRefused(
+            f"the files hold {len(fixed)} fixed and {len(moving)} moving landmarks", reason="landmark-count"
+        )
     return np.linalg.norm(transform.map_points(fixed) - moving, axis=-1)
 
 

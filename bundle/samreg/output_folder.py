@@ -196,7 +196,7 @@ class OutputFolder:
             return staging_folder(place, prefix, self._locks)
         except OSError as error:
             raise UsageError(
-                f"output folder '{given}' cannot be written ({error.strerror})", "a folder you may write to"
+                f"the output folder '{given}' cannot be written ({error.strerror})", "a folder you may write to"
             ) from error
 
 
@@ -229,18 +229,19 @@ def _check_apart(out: Path, inputs: Iterable[Path]) -> None:
     for path in (p.resolve() for p in inputs):
         if path == out or out in path.parents or (path.is_dir() and path in out.parents):
             raise UsageError(
-                f"output folder '{out}' and input '{path}' lie in each other", "an output folder apart from the input"
+                f"the output folder '{out}' and input '{path}' contain one another",
+                "an output folder apart from the input",
             )
 
 
 def _check_ours(out: Path, results: Results) -> None:
     if out.exists() and not out.is_dir():
-        raise UsageError(f"output '{out}' is a file", "a folder")
+        raise UsageError(f"the output '{out}' is a file", "a folder")
     if out.exists() and not os.access(out, os.R_OK | os.W_OK | os.X_OK):
         raise UsageError(
-            f"output folder '{out}' may not be used by the user with uid {os.geteuid()}",
+            f"the output folder '{out}' may not be used by the user with uid {os.geteuid()}",
             "a folder that this user may read and write",
-            "Change its permissions, or choose another folder",
+            "Change its permissions, or choose another folder.",
         )
     if not out.exists() or not any(out.iterdir()):
         return
@@ -249,7 +250,7 @@ def _check_ours(out: Path, results: Results) -> None:
     if foreign or (found and not any((out / document).is_file() for document in results.documents)):
         example = foreign[0] if foreign else str(min(found))
         raise UsageError(
-            f"output folder '{out}' holds other files, such as '{example}'",
+            f"the output folder '{out}' holds other files, such as '{example}'",
             "a new or empty folder, or one with earlier results of this command",
-            "Choose another folder",
+            "Choose another folder.",
         )

@@ -1,4 +1,4 @@
-"""What a run leaves: files of transforms, images, regions, DICOM objects and reports."""
+"""The writers of a result: transforms, images, regions, DICOM objects and reports."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import numpy as np
 
 from samreg import artefacts
 from samreg.config import QualityConfig
+from samreg.counterparts import Located
 from samreg.errors import SamregError, UsageError
 from samreg.geometry import Volume
 from samreg.io.writing import writable_grid, write_image, write_labels
 from samreg.output_folder import OutputFolder
-from samreg.prompted import Located
 from samreg.result import RegistrationResult
 from samreg.threads import in_parallel
 from samreg.transforms.files import write_transform
@@ -252,13 +252,13 @@ def write_answer(located: Located, path: Path) -> None:
 def _set_upright(result: RegistrationResult) -> list[str]:
     """A sentence for each image whose outputs lie on another grid than its own, since that is sheared."""
     sentences = []
-    for side, grid in (("fixed", result.fixed.grid), ("moving", result.moving.grid)):
+    for role, grid in (("fixed", result.fixed.grid), ("moving", result.moving.grid)):
         if grid.is_sheared:
-            names = [row.path for row in artefacts.of_step("images") if row.grid == side and row.unmet(result) is None]
+            names = [row.path for row in artefacts.of_step("images") if row.grid == role and row.unmet(result) is None]
             files = f"{' and '.join(names)} {'lies' if len(names) == 1 else 'lie'}"
             sentences.append(
-                f"The voxel axes of the {side} image are not perpendicular, which not every reader of NIfTI obeys: "
-                f"{files} on the upright grid that covers its field of view."
+                f"The voxel axes of the {role} image are not perpendicular, and not every reader of NIfTI supports "
+                f"that. {files} on the perpendicular grid that covers its field of view."
             )
     return sentences
 
@@ -271,7 +271,7 @@ def loosened(quality: QualityConfig) -> list[str]:
         value, usual = getattr(quality, name), getattr(default, name)
         if (value < usual) if name.startswith("min_") else (value > usual):
             lax.append(f"{name} {value:g} instead of {usual:g}")
-    return [f"The quality limits were loosened: {', '.join(lax)}."] if lax else []
+    return [f"These quality limits are laxer than the default ones: {', '.join(lax)}."] if lax else []
 
 
 def refusal_file(error: SamregError, folder: Path, **context: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from samreg.config import Config
 from samreg.encoders.base import Encoder
 from samreg.evidence import MIN_WITNESSES
-from samreg.matching import Matched, Side, link_slices, with_held_out
+from samreg.matching import Matched, SegmentedImage, link_slices, with_held_out
 from samreg.regions import RegionFinder
 from samreg.registry import build, find_matcher
 from samreg.rois import RoiPairs
@@ -29,8 +29,8 @@ class Pairing:
     def __init__(
         self,
         finder: RegionFinder,
-        fixed: Side,
-        moving: Side,
+        fixed: SegmentedImage,
+        moving: SegmentedImage,
         encoder: Encoder,
         config: Config,
         stage: Stage,
@@ -79,7 +79,7 @@ class Pairing:
             pairs = link_slices(pairs)
         return Matched(with_held_out(pairs, matching.held_out_share, self._config.seed), free, moving.rois)
 
-    def _match(self, moving: Side, aligned: Affine | None = None, *, by_appearance: bool = False) -> RoiPairs:
+    def _match(self, moving: SegmentedImage, aligned: Affine | None = None, *, by_appearance: bool = False) -> RoiPairs:
         pairs: RoiPairs = self._matcher.match(
             self._fixed, moving, self._encoder, self._config.matching, aligned, by_appearance=by_appearance
         )

@@ -21,7 +21,7 @@ from samreg.estimation.image_pair import ImagePair
 from samreg.evidence import overlap
 from samreg.examiner import PairExaminer
 from samreg.geometry import Volume, field_scale, finest_spacing_mm
-from samreg.images import check_images
+from samreg.image_arguments import check_images
 from samreg.ladder import Climb, climb
 from samreg.memory import PeakMemory
 from samreg.pairing import Pairing
@@ -76,21 +76,21 @@ def run(
     Raises:
         InputRefused: The images cannot be registered.
         UsageError: There is not enough memory.
-        EstimatorFailed: An estimator broke off.
+        EstimatorFailed: An estimator failed.
     """
     config, peak, watch = tools.config, PeakMemory(), Stopwatch(on_progress)
     for note in tools.notes:
-        logger.warning("fall-back %s", note)
+        logger.warning("Fall-back: %s", note)
     with within_memory(), limited(config.threads) as threads:
         with watch.stage("prepare"):
             images = _image_pair(fixed, moving, tools)
         finder = RegionFinder(fixed, moving, config, tools.encoder, labels)
         with watch.stage("regions") as progress:
-            sides = finder.sides(progress)
-        pairing = Pairing(finder, *sides, tools.encoder, config, watch.stage)
+            segmented = finder.segmented(progress)
+        pairing = Pairing(finder, *segmented, tools.encoder, config, watch.stage)
         problem = Problem(
             images,
-            *sides,
+            *segmented,
             config.estimation,
             pairing.under,
             tools.encoder.encode,
@@ -113,7 +113,7 @@ def run(
             steps=climbed.steps,
             decisions=climbed.decisions,
             fallbacks=(*tools.notes, *finder.notes, *climbed.fallbacks),
-            fixed_rois=sides[0].rois,
+            fixed_rois=segmented[0].rois,
             moving_rois=matched.moving,
             pairs=matched.pairs.on_grids(fixed.grid, moving.grid),
             quality=quality,

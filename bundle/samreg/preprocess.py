@@ -1,4 +1,4 @@
-"""Images made ready for matching: body mask, contrast, working resolution."""
+"""Images prepared for matching: body mask, contrast and working resolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate: the TG-132 table, and PASS, REVIEW or FAIL.
+"""The quality gate: the TG-132 table, and the status PASS, REVIEW or FAIL.
 
 A measure within the noise of its limit neither meets nor misses it: it asks for review.
 """
@@ -79,12 +79,14 @@ def gate(findings: Findings, examination: Examination, config: QualityConfig) ->
         _ambiguity(findings),
         *_mirror(findings),
         Criterion(
-            "rigid-phantom", "Rigid error against a known truth", "at most half a voxel", None, "voxel", "not judged",
-            f"Needs a phantom: the truth of this input is not known ({TG132}).",
+            "rigid-phantom", "Rigid error against a known transform", "at most half a voxel",
+            None, "voxel", "not judged",
+            f"This check needs a phantom with a known transform ({TG132}).",
         ),
         Criterion(
-            "transitivity", "Agreement around a circle of three images", "within a voxel", None, "voxel", "not judged",
-            f"Needs a third image ({TG132}).",
+            "transitivity", "Consistency of the transforms around three images", "within a voxel",
+            None, "voxel", "not judged",
+            f"This check needs a third image ({TG132}).",
         ),
     ]  # fmt: skip
     status, reasons = _status(criteria)
@@ -102,13 +104,14 @@ FATAL = {"pairs", "above-chance", "mirrored-input", "coverage", "similarity", "f
 def _stated(criterion: Criterion) -> str:
     if criterion.measured is None:
         return "not measurable"
-    return f"{criterion.measured:.3g} {criterion.unit}".strip()
+    return f"measured {criterion.measured:.3g} {criterion.unit}".strip()
 
 
 def _status(criteria: list[Criterion]) -> tuple[Status, tuple[str, ...]]:
     missed = [c for c in criteria if c.verdict in ("not met", "within noise")]
     reasons = tuple(
-        f"{c.measure}: {_stated(c)}, asked {c.asked}{' (within its noise)' if c.verdict == 'within noise' else ''}."
+        f"{c.measure}: {_stated(c)}, required {c.asked}"
+        f"{' (the difference is within the noise)' if c.verdict == 'within noise' else ''}."
         for c in missed
     )
     if any(c.name in FATAL and c.verdict == "not met" for c in missed):
@@ -174,29 +177,33 @@ def _pairs_found(findings: Findings, config: QualityConfig) -> Criterion:
     least = 1 if findings.labelled else config.min_pairs
     return Criterion(
         "pairs", "ROI pairs that agree with the result", f"at least {least}", float(agree.least), "pairs",
-        agree.reach(least), "Fewer pairs cannot tell a right transform from a wrong one.",
+        agree.reach(least), "Fewer pairs cannot distinguish a right transform from a wrong one.",
     )  # fmt: skip
 
 
 def _independent_pairs(findings: Findings) -> list[Criterion]:
     """Pairs that knew nothing of the alignment: few are a reason to look, as few as chance gives are fatal."""
-    measure = "Pairs matched by appearance alone, wherever they lie, that the result confirms"
+    measure = "Pairs matched by appearance alone that agree with the result"
     agree = _Count.within(findings.unaligned, findings.transform, findings.tolerance_mm)
     count = agree.of
     least, chance = max(MIN_INDEPENDENT, round(INDEPENDENT_SHARE * count)), round(CHANCE_SHARE * count)
     asked = f"at least {least}"
     if findings.labelled:
-        note = "Given contours are paired by label."
+        note = "Given label maps are paired by their numbers."
         return [Criterion("independent-pairs", measure, asked, None, "pairs", "not judged", note)]
     enough = count >= 2 * MIN_INDEPENDENT
-    note = f"Of {count}." if enough else f"Of {count}: too few to tell a right transform from a wrong one."
+    note = (
+        f"There are {count} such pairs."
+        if enough
+        else (f"There are {count} such pairs, too few to distinguish a right transform from a wrong one.")
+    )
     verdict = agree.reach(least) if enough else "not met"
     found = Criterion("independent-pairs", measure, asked, float(agree.least), "pairs", verdict, note)
     if not enough:
         return [found]
     above = Criterion(
-        "above-chance", "The same, against what unrelated images give", f"more than {chance}", float(agree.least),
-        "pairs", agree.reach(chance + 1),
+        "above-chance", "The same, compared with what unrelated images reach", f"more than {chance}",
+        float(agree.least), "pairs", agree.reach(chance + 1),
     )  # fmt: skip
     return [found, above]
 
@@ -212,8 +219,9 @@ def _similarity(findings: Findings) -> Criterion:
     before, after = findings.before.information, findings.after.information
     gain = after.gain_over(before)
     return Criterion(
-        "similarity", "Mutual information in the body, after", f"at least {before.value:.3f} within its noise",
-        after.value, "nat", _no_fall(gain, before.value), f"Changed by {gain}.",
+        "similarity", "Mutual information in the body after registration",
+        f"at least {before.value:.3f} within its noise",
+        after.value, "nat", _no_fall(gain, before.value), f"It changed by {gain}.",
     )  # fmt: skip
 
 
@@ -225,7 +233,7 @@ def _held_out(before: Measure, after: Measure) -> Criterion:
     gain = after.gain_over(before)
     return Criterion(
         "held-out-pairs", measure, f"at least {before.value:.3f} within its noise", after.value, "",
-        _no_fall(gain, before.value), f"These pairs took no part in the fit. Changed by {gain}.",
+        _no_fall(gain, before.value), f"These pairs took no part in the fit. The overlap changed by {gain}.",
     )  # fmt: skip
 
 
@@ -236,11 +244,13 @@ def _contours(findings: Findings, config: QualityConfig) -> list[Criterion]:
     held = findings.pairs.held_out if len(findings.pairs.held_out) else findings.pairs
     distances, overlaps = pair_distance_mm(held, findings.transform), pair_dice(held, findings.transform)
     judgeable = findings.labelled and len(findings.pairs.held_out) > 0
-    note = f"{TG132}; on contours that took no part in the fit."
+    note = f"Measured on contours that took no part in the fit ({TG132})."
     if not findings.labelled:
-        note = f"Regions found by the software are no landmarks or contours: give label maps to judge ({TG132})."
+        note = (
+            f"Regions that the software segments are not landmarks or contours. This check needs label maps ({TG132})."
+        )
     elif not judgeable:
-        note = f"Too few contours to hold one out: these took part in the fit ({TG132})."
+        note = f"There are too few contours to hold one out. These took part in the fit ({TG132})."
 
     def criterion(name: str, measure: str, asked: str, value: float, unit: str, verdict: Verdict) -> Criterion:
         return Criterion(name, measure, asked, value, unit, verdict if judgeable else "not judged", note)
@@ -264,7 +274,7 @@ def _contours(findings: Findings, config: QualityConfig) -> list[Criterion]:
 
 def _inverse(findings: Findings, examination: Examination, points: np.ndarray, config: QualityConfig) -> Criterion:
     measure, asked = (
-        "Forward then backward, 99th percentile in the body",
+        "Inverse consistency error, 99th percentile in the body",
         f"at most {config.max_inverse_error_vox:g} voxel",
     )
     if not len(points):
@@ -274,7 +284,7 @@ def _inverse(findings: Findings, examination: Examination, points: np.ndarray, c
     worst = float(np.percentile(inverse_error_mm(findings.transform, findings.inverse, points), 99)) / voxel
     return Criterion(
         "inverse-consistency", measure, asked, worst, "voxel",
-        _at_most(worst, config.max_inverse_error_vox), f"{TG132}; voxels of {voxel:.2f} mm.",
+        _at_most(worst, config.max_inverse_error_vox), f"A voxel is {voxel:.2f} mm ({TG132}).",
     )  # fmt: skip
 
 
@@ -287,12 +297,13 @@ def _jacobian(findings: Findings, examination: Examination) -> list[Criterion]:
         ),
         Criterion(
             "folding", "Least Jacobian determinant in the body", "above 0", measures["jacobian_min"], "",
-            _at_least(measures["jacobian_min"], 0.0, FOLDING_NOISE), f"{TG132}: no negative value.",
+            _at_least(measures["jacobian_min"], 0.0, FOLDING_NOISE), f"No value may be negative ({TG132}).",
         ),
         Criterion(
-            "sd-log-jacobian", "SDlogJ (unevenness of volume change)", f"below {MAX_SD_LOG_JACOBIAN:g}",
+            "sd-log-jacobian", "SDlogJ (standard deviation of the logarithm of the Jacobian determinant)",
+            f"below {MAX_SD_LOG_JACOBIAN:g}",
             measures["sd_log_jacobian"], "", _at_most(measures["sd_log_jacobian"], MAX_SD_LOG_JACOBIAN),
-            "As in Learn2Reg.",
+            "Measured as in Learn2Reg.",
         ),
     ]  # fmt: skip
 
@@ -308,11 +319,11 @@ def _scale(findings: Findings) -> Criterion:
 
 
 def _ambiguity(findings: Findings) -> Criterion:
-    measure, asked = "Score of the best rival alignment, relative to this one", f"below {AMBIGUOUS:g}"
+    measure, asked = "Score of the second best alignment, relative to this one", f"below {AMBIGUOUS:g}"
     if findings.rivals is None:
-        note = "Only dense similarity compares several starts."
+        note = "This check needs dense similarity, which compares several starts."
         return Criterion("ambiguity", measure, asked, None, "", "not judged", note)
-    note = "A rival ends elsewhere yet looks nearly as good."
+    note = "A high value means that another alignment looks nearly as good."
     return Criterion("ambiguity", measure, asked, findings.rivals, "", _at_most(findings.rivals, AMBIGUOUS), note)
 
 
@@ -321,12 +332,14 @@ def _mirror(findings: Findings) -> list[Criterion]:
     measure, asked = "Score of the moving image mirrored left to right, relative to this one", f"below {UNMIRRORED:g}"
     if findings.mirrored is None:
         return [
-            Criterion("mirror", measure, asked, None, "", "not judged", "Compared for dense rigid fits of volumes.")
+            Criterion(
+                "mirror", measure, asked, None, "", "not judged", "This check needs a dense rigid fit of two volumes."
+            )
         ]
     return [
         Criterion("mirror", measure, asked, findings.mirrored, "", _at_most(findings.mirrored, UNMIRRORED)),
         Criterion(
-            "mirrored-input", "The same, against an image that was mirrored before it was stored",
+            "mirrored-input", "The same, to detect an image that was mirrored before it was stored",
             f"below {MIRRORED:g}", findings.mirrored, "",
             _at_most(findings.mirrored, MIRRORED),
         ),

@@ -13,7 +13,7 @@ from samreg.config import Config
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
 from samreg.geometry import Grid, Volume, field_scale
-from samreg.matching import Side
+from samreg.matching import SegmentedImage
 from samreg.preprocess import body_mask, cut_along, displaced, for_slices, mask_on, working_volume
 from samreg.proposals import create_proposer
 from samreg.proposals.labels import GivenLabels
@@ -48,7 +48,7 @@ class RegionFinder:
     encoder: Encoder
     labels: tuple[Labels, Labels] | None = None
     notes: list[str] = field(default_factory=list, init=False)
-    _cuts: dict[bytes, Side] = field(default_factory=dict, init=False)
+    _cuts: dict[bytes, SegmentedImage] = field(default_factory=dict, init=False)
 
     @property
     def proposer(self) -> str:
@@ -56,22 +56,26 @@ class RegionFinder:
         proposer, encoder = self.config.proposals.proposer, self.config.encoder
         return find_proposer(proposer, encoder, labelled=self.labels is not None).name
 
-    def sides(self, on_progress: OnProgress) -> tuple[Side, Side]:
+    def segmented(self, on_progress: OnProgress) -> tuple[SegmentedImage, SegmentedImage]:
         """Both images with their regions."""
         labels = self.labels or (None, None)
-        fixed = self._side(self.fixed, labels[0], lambda share: on_progress(share / 2))
-        moving = self._side(self.moving, labels[1], lambda share: on_progress((1 + share) / 2))
-        logger.info("%d regions in the fixed image, %d in the moving one", len(fixed.rois), len(moving.rois))
+        fixed = self._segmented(self.fixed, labels[0], lambda share: on_progress(share / 2))
+        moving = self._segmented(self.moving, labels[1], lambda share: on_progress((1 + share) / 2))
+        logger.info(
+            "%d regions were found in the fixed image and %d in the moving image.", len(fixed.rois), len(moving.rois)
+        )
         return fixed, moving
 
-    def along(self, fixed: Side, moving: Side, aligned: Affine, on_progress: OnProgress) -> Side:
+    def along(
+        self, fixed: SegmentedImage, moving: SegmentedImage, aligned: Affine, on_progress: OnProgress
+    ) -> SegmentedImage:
         """The moving image cut anew along the fixed slices, with the regions there, if it lies otherwise.
 
         Slices that cross each other at an angle show few regions in common. The cut is made along the nearest of a
         lattice of positions, so that estimates which hardly differ share it.
 
         Args:
-            fixed, moving: Of `sides`.
+            fixed, moving: Of `segmented`.
             aligned: Rough fixed to moving transform.
             on_progress: Called with the share done, 0..1.
         """
@@ -80,17 +84,17 @@ class RegionFinder:
         cut = cut_along(moving.image, fixed.image.grid, on_lattice(aligned, fixed.image.grid))
         if (key := cut.grid.affine.tobytes()) in self._cuts:
             return self._cuts[key]
-        side = moving
+        segmented = moving
         if cut is not moving.image:
-            found = self._side(cut, None, on_progress)
-            logger.info("%d regions in the moving image, cut along the fixed slices", len(found.rois))
+            found = self._segmented(cut, None, on_progress)
+            logger.info("%d regions were found in the moving image, cut along the fixed slices.", len(found.rois))
             # The evidence stays with the image as it was acquired: the cut shows no more than the fixed one does.
-            side = replace(moving, rois=found.rois, prototypes=found.prototypes)
+            segmented = replace(moving, rois=found.rois, prototypes=found.prototypes)
         elsewhere = self.encoder.encode(self._read(displaced(cut), moving.working))
-        self._cuts[key] = replace(side, displaced=pool(elsewhere, side.rois))
+        self._cuts[key] = replace(segmented, displaced=pool(elsewhere, segmented.rois))
         return self._cuts[key]
 
-    def _side(self, image: Volume, labels: Labels | None, on_progress: OnProgress) -> Side:
+    def _segmented(self, image: Volume, labels: Labels | None, on_progress: OnProgress) -> SegmentedImage:
         proposals = self.config.proposals
         spacing_mm = REGIONS_MM * field_scale(self.fixed.grid, self.moving.grid)
         working = working_volume(image, spacing_mm, keep_slices=proposals.per_slice)
@@ -98,7 +102,7 @@ class RegionFinder:
         if labels is not None:
             rois = GivenLabels(labels).propose(image, mask_on(body, working.grid, image.grid), proposals)
             on_progress(1.0)
-            return Side(image, working, body, rois, None)
+            return SegmentedImage(image, working, body, rois, None)
         read = self._read(image, working)
         source = read if self.proposer == "everything" else working
         proposer = create_proposer(self.proposer, self.encoder)
@@ -107,7 +111,7 @@ class RegionFinder:
         self.notes.extend(note for note in rois.notes if note not in self.notes)
         prototypes = pool(self.encoder.encode(read), rois)
         on_progress(1.0)
-        return Side(image, working, body, rois, prototypes)
+        return SegmentedImage(image, working, body, rois, prototypes)
 
     def _read(self, image: Volume, working: Volume) -> Volume:
         """What the encoder is given of an image; sampled slices with no more pixels than it can tell apart."""

@@ -1,4 +1,4 @@
-"""What can be chosen by name. The commands, the bundle and `samreg info --json` all read it.
+"""The names that can be chosen: methods, encoders, proposers, matchers and estimators.
 
 Nothing heavy is imported before `load`.
 """
@@ -47,7 +47,7 @@ def _table(*entries: Entry) -> Mapping[str, Entry]:
 ENCODERS = _table(
     Entry(
         "embedded",
-        "the small model that samreg comes with (default)",
+        "small network that is part of samreg (default)",
         "samreg.encoders.models:EmbeddedEncoder",
         promptable=True,
         options=("weights", "precision", "cache"),
@@ -66,7 +66,7 @@ ENCODERS = _table(
 PROPOSERS = _table(
     Entry(
         "everything",
-        "everything mode of the encoder's model (default with an encoder that answers prompts)",
+        "everything mode: a grid of point prompts on every slice (default with an encoder that answers prompts)",
         "samreg.proposals.everything:Everything",
         promptable=True,
     ),
@@ -90,58 +90,58 @@ MATCHERS = _table(
 ESTIMATORS = _table(
     Entry(
         "rigid",
-        "rigid, by mutual information from many starts",
+        "rigid: the greatest mutual information, from many starts",
         "samreg.estimation.linear_estimators:DenseRigid",
     ),
-    Entry("affine", "affine, by mutual information", "samreg.estimation.linear_estimators:DenseAffine"),
+    Entry("affine", "affine: the greatest mutual information", "samreg.estimation.linear_estimators:DenseAffine"),
     Entry(
         "velocity",
-        "deformable: a velocity field on self-similarity descriptors and pairs",
+        "deformable: a velocity field, fitted to self-similarity descriptors and pairs",
         "samreg.estimation.field_estimators:Velocity",
     ),
     Entry(
         "velocity-finer",
-        "the same at four times the detail, for pictures",
+        "deformable: as velocity, at four times the detail, only for pictures",
         "samreg.estimation.field_estimators:FinerVelocity",
     ),
     Entry(
         "velocity-stiffer",
-        "the same, four times as smooth",
+        "deformable: as velocity, four times as smooth",
         "samreg.estimation.field_estimators:StifferVelocity",
     ),
     Entry(
         "rigid-from-pairs",
-        "rigid, from pairs alone",
+        "rigid: a robust fit to pairs of regions",
         "samreg.estimation.linear_estimators:RigidFromPairs",
     ),
     Entry(
         "affine-from-pairs",
-        "affine, from pairs alone",
+        "affine: a robust fit to pairs of regions",
         "samreg.estimation.linear_estimators:AffineFromPairs",
     ),
     Entry(
         "velocity-from-pairs",
-        "deformable: a velocity field on pairs alone",
+        "deformable: a velocity field, fitted only to pairs",
         "samreg.estimation.field_estimators:VelocityFromPairs",
     ),
     Entry(
         "velocity-from-pairs-finer",
-        "the same at four times the detail, for pictures",
+        "deformable: as velocity-from-pairs, at four times the detail, only for pictures",
         "samreg.estimation.field_estimators:FinerVelocityFromPairs",
     ),
     Entry(
         "velocity-from-pairs-stiffer",
-        "the same, four times as smooth",
+        "deformable: as velocity-from-pairs, four times as smooth",
         "samreg.estimation.field_estimators:StifferVelocityFromPairs",
     ),
     Entry(
         "displacement",
-        "deformable: the displacement on pairs alone (SAMReg, Eq. 10)",
+        "deformable: a displacement field, fitted only to pairs (SAMReg, Eq. 10)",
         "samreg.estimation.field_estimators:Displacement",
     ),
     Entry(
         "displacement-stiffer",
-        "the same, four times as smooth",
+        "deformable: as displacement, four times as smooth",
         "samreg.estimation.field_estimators:StifferDisplacement",
     ),
 )
@@ -153,9 +153,9 @@ TABLES: Mapping[str, Mapping[str, Entry]] = MappingProxyType(
 
 # What a method sets stands in the preset of its name (see `samreg.config`).
 METHODS = _table(
-    Entry("hybrid", "paired regions and dense similarity together (default)"),
-    Entry("pairs", "paired regions alone: from rigid and affine fits to a velocity field"),
-    Entry("samreg", "paired regions alone, as published (Huang et al., arXiv 2405.10879)"),
+    Entry("hybrid", "paired regions and dense similarity (default)"),
+    Entry("pairs", "only paired regions: rigid and affine fits, then a velocity field"),
+    Entry("samreg", "only paired regions, as published (Huang et al., arXiv 2405.10879)"),
 )
 
 
@@ -178,7 +178,7 @@ def find(table: Mapping[str, Entry], name: str, what: str) -> Entry:
         return Entry(name, f"your own {what}", target=name, options=_ALL_OPTIONS)
     if name not in table:
         raise UsageError(
-            f"unknown {what} '{name}'", f"one of {', '.join(table)}{_OR_OWN * (table is not METHODS)}",
+            f"the {what} '{name}' is unknown", f"one of {', '.join(table)}{_OR_OWN * (table is not METHODS)}",
             reason=f"unknown-{what}",
         )  # fmt: skip
     return table[name]
@@ -206,11 +206,17 @@ def find_encoder(name: str, weights: object = None) -> Entry:
     entry = find(ENCODERS, name, "encoder")
     if entry.needs_weights and weights is None:
         raise UsageError(
-            f"encoder '{name}' without weights", next_step="Give it with --weights.", reason="weights-missing"
+            f"the encoder '{name}' is used without weights",
+            next_step="Name the file or folder with --weights.",
+            reason="weights-missing",
         )
     if weights is not None and "weights" not in entry.options:
         others = " or ".join(f"'{e.name}'" for e in ENCODERS.values() if "weights" in e.options)
-        raise UsageError(f"weights for the {name} encoder", "none", f"Leave out the weights or choose {others}.")
+        raise UsageError(
+            f"weights are given for the encoder '{name}'",
+            "no weights for this encoder",
+            f"Leave out the weights or choose {others}.",
+        )
     return entry
 
 
@@ -237,11 +243,17 @@ def find_proposer(name: str, encoder: str, *, labelled: bool = False) -> Entry:
     entry = find(PROPOSERS, name, "proposer")
     if name == "labels":
         raise UsageError(
-            "proposer 'labels' without a label map", "one for each image", "Give --fixed-rois and --moving-rois."
+            "the proposer 'labels' is used without label maps",
+            "a label map for each image",
+            "Give --fixed-rois and --moving-rois.",
         )
     if entry.promptable and not promptable:
         able = " or ".join(f"'{e.name}'" for e in ENCODERS.values() if e.promptable)
-        raise UsageError(f"proposer '{name}' with encoder '{encoder}'", f"encoder {able}", "Choose another --encoder.")
+        raise UsageError(
+            f"the proposer '{name}' does not work with the encoder '{encoder}'",
+            f"the encoder {able}",
+            "Choose another --encoder.",
+        )
     return entry
 
 
@@ -259,7 +271,9 @@ def find_matcher(name: str, *, labelled: bool = False) -> Entry:
         return MATCHERS["labels"]
     if name == "labels":
         raise UsageError(
-            "matcher 'labels' without a label map", "one for each image", "Give --fixed-rois and --moving-rois."
+            "the matcher 'labels' is used without label maps",
+            "a label map for each image",
+            "Give --fixed-rois and --moving-rois.",
         )
     return find(MATCHERS, "prototypes" if name == "auto" else name, "matcher")
 
@@ -271,7 +285,7 @@ def find_estimators(names: Sequence[str]) -> tuple[Entry, ...]:
         UsageError: One of them is unknown, or there is none.
     """
     if not names:
-        raise UsageError("no estimator", f"one or more of {', '.join(ESTIMATORS)}{_OR_OWN}")
+        raise UsageError("the list of estimators is empty", f"one or more of {', '.join(ESTIMATORS)}{_OR_OWN}")
     return tuple(find(ESTIMATORS, name, "estimator") for name in names)
 
 
@@ -290,7 +304,7 @@ def load(entry: Entry) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(
-            f"'{entry.name}' cannot be imported ({error})", "module:Class that Python finds",
+            f"'{entry.name}' cannot be imported ({error})", "a module:Class that Python finds",
             "Put the folder of the module into PYTHONPATH.", reason="no-such-class",
         ) from error  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What a registration hands to the report and to the writers."""
+"""The result of a registration, for the report and for the writers."""
 
 from __future__ import annotations
 

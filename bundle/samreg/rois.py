@@ -46,7 +46,7 @@ class Roi:
         for axis in range(3):
             line = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
             if line.size == 0:
-                raise UsageError("an empty region", "a mask with at least one voxel")
+                raise UsageError("the region is empty", "a mask with at least one voxel")
             low.append(int(line[0]))
             high.append(int(line[-1]) + 1)
         box = np.ascontiguousarray(mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))])
@@ -145,7 +145,7 @@ class RoiSet:
             UsageError: The map does not have the grid's shape.
         """
         if labels.shape != grid.shape:
-            raise UsageError(f"a label map of shape {labels.shape}", f"the image's shape {grid.shape}")
+            raise UsageError(f"the label map has the shape {labels.shape}", f"the image's shape {grid.shape}")
         rois = [Roi.from_mask(labels == n, label=int(n)) for n in np.unique(labels) if n != 0]
         return RoiSet(grid, tuple(rois))
 
@@ -253,7 +253,7 @@ class RoiPairs:
         """Number of pairs, those that share a region counted once."""
         return sum(not p.group for p in self.pairs) + len({p.group for p in self.pairs if p.group})
 
-    def equally_sure(self) -> RoiPairs:
+    def with_equal_confidence(self) -> RoiPairs:
         """The pairs, all with confidence 1."""
         return replace(self, pairs=tuple(replace(p, confidence=1.0) for p in self.pairs))
 
@@ -288,8 +288,8 @@ class RoiPairs:
         """The pairs that score the fit."""
         return self.select(p.held_out for p in self.pairs)
 
-    def label_map(self, side: str) -> tuple[np.ndarray, list[tuple[int, int]]]:
-        """Label map of one side ("fixed" or "moving") with the pair's id as label.
+    def label_map(self, role: str) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        """Label map of one image (role "fixed" or "moving") with the pair's id as label.
 
         Where regions overlap the more confident pair wins, except that a region wholly inside
         another stays visible: smaller regions of equal confidence are drawn last. Of pairs that
@@ -298,13 +298,13 @@ class RoiPairs:
         Returns:
             [i, j, k] uint16 (uint32 where the ids need it), and the (winner, loser) ids that overlap.
         """
-        grid = self.fixed_grid if side == "fixed" else self.moving_grid
+        grid = self.fixed_grid if role == "fixed" else self.moving_grid
         largest = max((p.id for p in self.pairs), default=0)
         out = np.zeros(grid.shape, np.promote_types(np.uint16, np.min_scalar_type(largest)))
         overlaps: list[tuple[int, int]] = []
         drawn: list[tuple[int, Roi]] = []
-        for pair in sorted(self.pairs, key=lambda p: (p.confidence, -getattr(p, side).count, -p.id)):
-            roi: Roi = getattr(pair, side)
+        for pair in sorted(self.pairs, key=lambda p: (p.confidence, -getattr(p, role).count, -p.id)):
+            roi: Roi = getattr(pair, role)
             out[roi.where][roi.box] = pair.id
             overlaps += [(pair.id, loser) for loser, other in drawn if roi.overlap(other)]
             drawn.append((pair.id, roi))
@@ -328,7 +328,7 @@ class RoiPairs:
                 }
                 for p in self.pairs
             ],
-            "overlaps": {side: [list(o) for o in self.label_map(side)[1]] for side in ("fixed", "moving")},
+            "overlaps": {role: [list(o) for o in self.label_map(role)[1]] for role in ("fixed", "moving")},
         }
 
     def _sharing(self, pair: RoiPair) -> list[int]:

@@ -1,4 +1,4 @@
-"""From sources to a folder of results or of the reason why there are none: the one way that every door takes.
+"""The one way from sources to a folder of results or to a refusal. Every door takes it.
 
 The command, the MONAI bundle and the container differ in how they are asked, in what registers a pair and in what they
 leave beside the results; a `Door` says so. The order of things stands here alone.
@@ -18,7 +18,7 @@ from samreg.doors import ending_the_process
 from samreg.errors import InputRefused, SamregError
 from samreg.output_folder import OutputFolder, check_folder, empty
 from samreg.registry import find_proposer
-from samreg.shipped import with_what_is_installed
+from samreg.shipped import with_available_encoder
 from samreg.sources import Inputs, Sources, check, check_inputs, describe, load, several
 from samreg.stopwatch import Progress
 
@@ -231,7 +231,7 @@ def plan(sources: Sources, out: Path, config: Config | None = None) -> dict[str,
     check_folder(out, sources.paths)
     check(sources, config)
     described = describe(sources, config)
-    installed, fallbacks = with_what_is_installed(config)
+    installed, fallbacks = with_available_encoder(config)
     proposer = find_proposer(installed.proposals.proposer, installed.encoder, labelled=sources.labelled)
     return {
         **described,

@@ -1,4 +1,4 @@
-"""Does this installation work? A phantom with a known motion, registered in seconds."""
+"""A self-test: a phantom with a known transform is registered in seconds."""
 
 from __future__ import annotations
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from functools import cached_property
 
 from samreg.config import Config
-from samreg.counterparts import Prompted, counterpart_of
+from samreg.counterparts import Located
+from samreg.counterparts.finding import PromptLike, counterpart_of
 from samreg.device import find_device
 from samreg.encoders import EncoderStore
 from samreg.errors import UsageError
 from samreg.estimation.base import Estimator
-from samreg.images import Image, as_labels, as_volumes
+from samreg.image_arguments import Image, as_labels, as_volumes
 from samreg.ladder import KINDS
 from samreg.pipeline import Tools, run
-from samreg.prompted import Located
 from samreg.registry import Entry, build, find_estimators
 from samreg.result import RegistrationResult
-from samreg.shipped import with_what_is_installed
+from samreg.shipped import with_available_encoder
 from samreg.stopwatch import Progress
 from samreg.types import Labels, TransformKind
 
@@ -46,7 +46,7 @@ class Session:
     @cached_property
     def tools(self) -> Tools:
         """What every registration of the session works with."""
-        config, notes = with_what_is_installed(self.config)
+        config, notes = with_available_encoder(self.config)
         names = getattr(config.estimators, config.transform)
         estimators = [_made(entry, config.transform) for entry in find_estimators(names)]
         return Tools(config, find_device(config.device), self._encoders.of(config), estimators, notes)
@@ -74,10 +74,10 @@ class Session:
         Raises:
             InputRefused: The images cannot be registered.
             UsageError: The configuration asks for something that is not there, or for more memory than there is.
-            EstimatorFailed: An estimator broke off.
+            EstimatorFailed: An estimator failed.
         """
         if (fixed_labels is None) != (moving_labels is None):
-            raise UsageError("a label map of one image alone", "label maps of both images, or of neither")
+            raise UsageError("a label map of only one image is given", "label maps of both images, or of neither")
         volumes = as_volumes(fixed, moving, as_files=self.config.as_files)
         first, second = as_labels(fixed_labels, volumes[0]), as_labels(moving_labels, volumes[1])
         labels = None if first is None or second is None else (first, second)
@@ -86,7 +86,9 @@ class Session:
         finally:
             self.tools.encoder.forget()
 
-    def locate(self, fixed: Image, moving: Image, prompt: Prompted, *, on_progress: Progress | None = None) -> Located:
+    def locate(
+        self, fixed: Image, moving: Image, prompt: PromptLike, *, on_progress: Progress | None = None
+    ) -> Located:
         """The region that a prompt means in the fixed image, and its counterpart in the moving one.
 
         Args:
@@ -158,7 +160,7 @@ def register(
     Raises:
         InputRefused: The images cannot be registered.
         UsageError: The configuration asks for something that is not there, or for more memory than there is.
-        EstimatorFailed: An estimator broke off.
+        EstimatorFailed: An estimator failed.
 
     Example:
         >>> result = samreg.register("fixed/", "moving/")
@@ -172,7 +174,7 @@ def register(
 def locate(
     fixed: Image,
     moving: Image,
-    prompt: Prompted,
+    prompt: PromptLike,
     config: Config | None = None,
     *,
     on_progress: Progress | None = None,

@@ -31,7 +31,7 @@ def weights_file() -> Path:
     return home("models") / "embedded.safetensors"
 
 
-def with_what_is_installed(config: Config) -> tuple[Config, tuple[str, ...]]:
+def with_available_encoder(config: Config) -> tuple[Config, tuple[str, ...]]:
     """The configuration without the embedded model where its weights are not installed, and a sentence that says so.
 
     A file that is there but cannot be used is refused when it is read.
@@ -40,15 +40,15 @@ def with_what_is_installed(config: Config) -> tuple[Config, tuple[str, ...]]:
         UsageError: Everything mode is asked for, which needs a model.
 
     Example:
-        >>> with_what_is_installed(Config())[0].encoder
+        >>> with_available_encoder(Config())[0].encoder
         'embedded'
     """
     if config.encoder != "embedded" or config.weights is not None or weights_file().exists():
         return config, ()
-    absent = f"its weights are not installed ({weights_file()})"
+    absent = f"the weights are not installed ({weights_file()})"
     if config.proposals.proposer == "everything":
         raise UsageError(
-            f"proposer 'everything' with encoder 'embedded', but {absent}",
+            f"the proposer 'everything' needs the encoder 'embedded', and {absent}",
             "a model",
             "Install samreg with its weights, give --encoder sam and --weights, or leave the proposer out.",
             reason="weights-missing",

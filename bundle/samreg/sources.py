@@ -1,4 +1,4 @@
-"""From paths to images: what a registration is given, which image is fixed and which moving, and reading both."""
+"""From paths to images: what is registered, which image is fixed and which is moving."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ class Sources:
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(path))
         if (self.fixed_rois is None) != (self.moving_rois is None):
-            raise UsageError("a label map of one image alone", "label maps of both images", "Give the other one too")
+            raise UsageError(
+                "a label map of only one image is given", "label maps of both images", "Give the other one too."
+            )
 
     @property
     def images(self) -> list[Path]:
@@ -101,7 +103,7 @@ def check_inputs(*paths: Path | str | None) -> None:
     """
     for path in paths:
         if path is not None and ("\0" in str(path) or not os.access(path, os.F_OK)):
-            raise UsageError(f"input '{path}' does not exist", "a folder or file that can be read")
+            raise UsageError(f"the input '{path}' does not exist", "a folder or file that can be read")
 
 
 def picture_spacings(paths: Iterable[Path], given: Sequence[float] | None) -> list[Sequence[float] | None]:
@@ -111,11 +113,13 @@ def picture_spacings(paths: Iterable[Path], given: Sequence[float] | None) -> li
         UsageError: A spacing is given and no image is a picture.
         InputRefused: An unknown format.
     """
-    from samreg.io.images import image_format
+    from samreg.io.formats import image_format
 
     pictures = [image_format(path) == "picture" for path in paths]
     if given is not None and not any(pictures):
-        raise UsageError("a pixel spacing without a picture", "PNG, JPEG or TIFF", "Leave --pixel-spacing out")
+        raise UsageError(
+            "a pixel spacing is given and no image is a picture", "PNG, JPEG or TIFF", "Leave --pixel-spacing out."
+        )
     return [given if picture else None for picture in pictures]
 
 
@@ -225,7 +229,7 @@ def _roles(sources: Sources, config: Config) -> Roles | None:
         InputRefused: As `samreg.io.find_roles`.
     """
     from samreg import io
-    from samreg.io.images import image_format
+    from samreg.io.formats import image_format
 
     rules = _rules(sources, config.series)
     if sources.moving is None:
@@ -233,7 +237,9 @@ def _roles(sources: Sources, config: Config) -> Roles | None:
     if config.series == SeriesConfig():
         return None
     if {image_format(path) for path in sources.images} != {"DICOM"}:
-        raise UsageError("rules for series (series.…) of images that are not DICOM", "two DICOM folders, or no rules")
+        raise UsageError(
+            "rules for series (series.…) are given for images that are not DICOM", "two DICOM folders, or no rules"
+        )
     return io.roles_of(sources.fixed, sources.moving, rules, as_files=config.as_files)
 
 

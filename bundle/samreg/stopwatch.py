@@ -1,4 +1,4 @@
-"""Seconds and progress of the stages of a run."""
+"""The time and the progress of the stages of a run."""
 
 from __future__ import annotations
 

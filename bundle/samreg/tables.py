@@ -52,7 +52,7 @@ class PointTable:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 rows = [tuple(cell.strip() for cell in row) for row in csv.reader(file) if any(map(str.strip, row))]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise UsageError(f"points '{path}' cannot be read ({error})", "a CSV file") from error
+            raise UsageError(f"the points '{path}' cannot be read ({error})", "a CSV file") from error
         header = rows.pop(0) if rows and _is_header(rows[0], axes) else None
         meaning = f"{', '.join(axes[:-1])} and {axes[-1]} ({what})"
         columns = tuple(range(len(axes))) if header is None else _columns(header, path, axes, meaning)
@@ -132,9 +132,11 @@ def _columns(header: tuple[str, ...], path: Path, axes: Sequence[str], meaning: 
     names = [name.lower() for name in header]
     missing = [axis for axis in axes if axis not in names]
     if missing:
-        raise UsageError(f"points '{path}' have the columns {', '.join(header)}", f"columns named {meaning}")
+        raise UsageError(f"the points '{path}' have the columns {', '.join(header)}", f"columns named {meaning}")
     if any(names.count(axis) > 1 for axis in axes):
-        raise UsageError(f"points '{path}' have the columns {', '.join(header)}", f"one column {', one '.join(axes)}")
+        raise UsageError(
+            f"the points '{path}' have the columns {', '.join(header)}", f"one column {', one '.join(axes)}"
+        )
     return tuple(names.index(axis) for axis in axes)
 
 
@@ -191,14 +193,14 @@ def paired(fixed: PointTable, moving: PointTable) -> tuple[Points, Points]:
         return fixed.points[[rows[0].index(n) for n in both]], moving.points[[rows[1].index(n) for n in both]]
     shared = next((name for name in a if name in b), None)
     first, second = (a[shared], b[shared]) if shared else (next(iter(a.values())), next(iter(b.values())))
-    for names, side in ((first, "fixed"), (second, "moving")):
+    for names, role in ((first, "fixed"), (second, "moving")):
         wrong = next((name for name in names if not name or names.count(name) > 1), None)
         if wrong is not None:
-            _refuse_names(f"the name '{wrong}' stands twice among the {side} landmarks" if wrong else
-                          f"a {side} landmark has no name")  # fmt: skip
+            _refuse_names(f"the name '{wrong}' stands twice among the {role} landmarks" if wrong else
+                          f"a {role} landmark has no name")  # fmt: skip
     alone = sorted({*first} ^ {*second})
     if alone:
-        _refuse_names(f"the landmark '{alone[0]}' is in one file alone")
+        _refuse_names(f"the landmark '{alone[0]}' is in only one file")
     return fixed.points, moving.points[[second.index(name) for name in first]]
 
 

@@ -1,4 +1,4 @@
-"""How many processors a process may use, how its threads wait, and work divided among them.
+"""The number of threads, the way they wait, and work divided among them.
 
 `prepare` comes before torch: OpenMP reads its settings when it is loaded, and never again.
 """
@@ -105,7 +105,7 @@ def limited(asked: int | None = None) -> Iterator[int]:
     import torch
 
     if asked is not None and asked < 1:
-        raise UsageError(f"{asked} threads", "at least 1")
+        raise UsageError(f"the number of threads is {asked}", "at least 1")
     _warn_once()
     with _of_the_process() as before:
         # Whoever called torch.set_num_threads in this process meant it.

@@ -1,4 +1,4 @@
-"""Array aliases. Axes and units stand in the name's comment, once.
+"""Array aliases, with their axes and units.
 
 Arrays of voxels are indexed [i, j, k]; points are LPS millimetres unless a suffix says
 otherwise (`_ijk`: continuous voxel indices).
@@ -20,6 +20,7 @@ Mask = NDArray[np.bool_]  # [i, j, k]
 Vectors = NDArray[np.float32]  # [i, j, k, 3] LPS mm
 
 Interpolation = Literal["linear", "nearest"]
+Role = Literal["fixed", "moving"]  # of an image in a pair
 TransformKind = Literal["identity", "rigid", "affine", "deformable"]
 Status = Literal["PASS", "REVIEW", "FAIL"]
 

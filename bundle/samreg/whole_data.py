@@ -1,4 +1,4 @@
-"""The data of a file, read to its last byte: what is cut, too long or fails its checksum is never taken.
+"""The data of a file, read to the last byte: data that are cut, too long or fail a checksum are refused.
 
 Libraries stop after the voxels that the header counts, so they never meet the checksum that follows, nor see
 that more would. Reading on to the end costs nothing: each byte is still read once.

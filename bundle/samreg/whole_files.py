@@ -1,4 +1,4 @@
-"""Files and folders that get their names when they are whole: the one place that writes under a temporary name."""
+"""Files and folders that are written under a temporary name and renamed when they are whole."""
 
 from __future__ import annotations
 
@@ -88,20 +88,20 @@ def check_file(out: Path, inputs: Iterable[Path] = ()) -> None:
     """
     check_text(out.resolve())
     if out.is_dir():
-        raise UsageError(f"output '{out}' is a folder", "the name of a file")
+        raise UsageError(f"the output '{out}' is a folder", "the name of a file")
     if not out.parent.is_dir():
-        raise UsageError(f"folder '{out.parent}' does not exist", "an output file in a folder that does")
+        raise UsageError(f"the folder '{out.parent}' does not exist", "an output file in a folder that does")
     if not os.access(out.parent, os.W_OK):
-        raise UsageError(f"folder '{out.parent}' cannot be written", "an output file in a folder you may write to")
+        raise UsageError(f"the folder '{out.parent}' cannot be written", "an output file in a folder you may write to")
     for path in inputs:
         if out.resolve() == path.resolve() or (out.exists() and path.exists() and out.samefile(path)):
-            raise UsageError(f"output '{out}' is the input '{path}'", "another file")
+            raise UsageError(f"the output '{out}' is the input '{path}'", "another file")
 
 
 def check_text(out: Path) -> None:
     """Libraries end the process on a name that is no text, and JSON cannot hold it."""
     if not is_text(out):
-        raise UsageError(f"output '{out}' holds bytes that are no UTF-8", "a path of text", "Choose another name")
+        raise UsageError(f"the output '{out}' holds bytes that are no UTF-8", "a path of text", "Choose another name.")
 
 
 def staging_folder(place: Path, prefix: str, locks: ExitStack) -> Path:
@@ -167,7 +167,7 @@ def _remove_unheld(place: Path, name: re.Pattern[str]) -> None:
 def held_by_another(folder: Path) -> UsageError:
     """What is said of a folder that another process has locked."""
     return UsageError(
-        f"another run is writing to output folder '{folder}'",
+        f"another run is writing to the output folder '{folder}'",
         "one run at a time",
-        "Wait for it, or choose another folder",
+        "Wait for it, or choose another folder.",
     )

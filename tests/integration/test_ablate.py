@@ -133,7 +133,7 @@ def test_refused_and_broken_runs_are_rows(pairs: Path, tmp_path: Path, instant):
     assert "nothing is seen" in rows[0]["reason"]
     assert "out of memory" in rows[1]["reason"]
     assert all(np.isnan(r["dice"]) and r["before_dice"] > 0 for r in rows[:2])
-    assert "6 runs, of which 2 were refused or broke off" in files(tmp_path / "out")["ablation.md"]
+    assert "6 runs, of which 2 ended without a result" in files(tmp_path / "out")["ablation.md"]
 
 
 def test_a_run_that_broke_off_runs_again_and_a_refused_one_does_not(pairs: Path, tmp_path: Path, instant):

@@ -92,9 +92,9 @@ def test_series_that_no_object_can_refer_to_are_registered_as_files(nameless: Pa
     assert register(nameless, out, "--as-files") == 0
     assert written(out) == FILES
     said = " ".join(report_in(out)["warnings"])
-    assert "registered as files" in said
+    assert "because `as_files` is set" in said
     assert "the FrameOfReferenceUID of 10 of 10 images is no UID" in said
-    assert "registered as files" in capsys.readouterr().err
+    assert "because `as_files` is set" in capsys.readouterr().err
     image, warped = str(nameless / "moving"), str(tmp_path / "warped.nii.gz")
     arguments = [str(out / "transform.h5"), image, "--reference", str(nameless / "fixed"), "-o", warped]
     assert cli.main(["apply", *arguments]) == 0, "the image of a transform is read as the registration read it"
@@ -239,7 +239,7 @@ def test_a_failure_while_writing_leaves_the_earlier_results(study: Path, tmp_pat
     assert report_in(out) == before
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"samreg: '{out}' cannot be written: its disk is full (No space left on device).")
+    assert line.startswith(f"samreg: '{out}' cannot be written because its disk is full (No space left on device).")
     assert "-o" in line
 
 
@@ -292,11 +292,14 @@ REFUSED_ARGUMENTS = [
     (["--encoder", "sam"], "without weights"),
     (["--encoder", "sam", "--weights", "no-such.pth"], "'no-such.pth' do not exist"),
     (["--encoder", "sam", "--weights", ""], "do not exist"),
-    (["--encoder", "handcrafted", "--weights", "."], "weights for the handcrafted encoder"),
+    (["--encoder", "handcrafted", "--weights", "."], "weights are given for the encoder 'handcrafted'"),
     (["--device", "cuda:99"], "device 'cuda:99' is not there"),
-    (["--pixel-spacing", "1", "1"], "without a picture"),
-    (["--encoder", "handcrafted", "--config", "proposer.yaml"], "proposer 'everything' with encoder 'handcrafted'"),
-    (["--config", "encoder.yaml"], "unknown encoder 'no-such'"),
+    (["--pixel-spacing", "1", "1"], "no image is a picture"),
+    (
+        ["--encoder", "handcrafted", "--config", "proposer.yaml"],
+        "proposer 'everything' does not work with the encoder 'handcrafted'",
+    ),
+    (["--config", "encoder.yaml"], "The encoder 'no-such' is unknown"),
 ]
 
 

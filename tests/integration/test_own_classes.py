@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from samreg import Config, Session, phantoms, registry
-from samreg.cli import build_parser, main
+from samreg.cli import main
+from samreg.cli_parser import build_parser
 from samreg.errors import UsageError
 from samreg.io.writing import write_image
 from samreg.ladder import EstimatorFailed
@@ -190,7 +191,7 @@ def test_an_estimator_sees_pairs_under_any_estimate_and_dense_features(folder, p
 def test_an_estimator_that_breaks_off_is_named(folder, pair, capsys):
     (folder / "broken.py").write_text("class Broken:\n    kind = 'rigid'\n    def estimate(self, p, s): return 1 / 0\n")
     config = own().with_values({"estimators": {"rigid": ["broken:Broken"]}})
-    with pytest.raises(EstimatorFailed, match="'broken:Broken' broke off"):
+    with pytest.raises(EstimatorFailed, match="'broken:Broken' failed"):
         Session(config).register(*pair)
     options = ["--transform", "rigid", "--estimators", "broken:Broken", "--encoder", "handcrafted", "--quiet"]
     assert main(["register", *map(str, pair), "-o", str(folder / "out"), *options]) == 1

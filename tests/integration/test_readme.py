@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import samreg
-from samreg import cli
+from samreg.cli_parser import build_parser
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -30,7 +30,7 @@ def commands() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("document", "line"), commands())
 def test_every_command_in_the_documents_is_one_that_samreg_takes(document: str, line: str):
-    args = cli.build_parser().parse_args(shlex.split(line)[1:])
+    args = build_parser().parse_args(shlex.split(line)[1:])
     assert callable(args.run)
 
 

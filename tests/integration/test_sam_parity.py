@@ -7,7 +7,7 @@ import pytest
 
 from samreg.config import ProposalConfig
 from samreg.geometry import Grid, Volume
-from samreg.promptable.slices import EncodedVolume
+from samreg.promptable_models.slices import EncodedVolume
 from samreg.proposals.everything import Decoding, everything
 from samreg.sam.model import SamFamilyModel
 from tests.oracle import run_beside_torchvision

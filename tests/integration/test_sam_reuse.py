@@ -12,7 +12,7 @@ import pytest
 from samreg import phantoms
 from samreg.config import Config, MatchingConfig, ProposalConfig
 from samreg.geometry import Volume
-from samreg.promptable.cache import PART
+from samreg.promptable_models.cache import PART
 from samreg.sam.model import SamFamilyModel
 from samreg.session import register
 from tests.tiny_sam import tiny_sam
@@ -75,7 +75,7 @@ def test_a_second_registration_reuses_a_shared_image(weights, phantom, encoded_s
 def test_processes_share_a_folder(tmp_path):
     """Each stores and loads the same and its own keys in a folder too small for all; none sees half an entry."""
     code = (
-        "import sys, torch\nfrom pathlib import Path\nfrom samreg.promptable.cache import SliceCache, key_of\n"
+        "import sys, torch\nfrom pathlib import Path\nfrom samreg.promptable_models.cache import SliceCache, key_of\n"
         "cache = SliceCache(sys.argv[1], limit_gb=2e-4)\n"
         "for n in range(60):\n"
         "    key, value = key_of(str(n % 7)), float(n % 7)\n"

@@ -12,6 +12,8 @@ import safetensors.torch
 import torch
 
 from samreg import cli
+from samreg.cli_options import config_from
+from samreg.cli_parser import build_parser
 from samreg.sam import checkpoints, fetching
 from samreg.sam.family import FAMILY
 from samreg.sam.loading import load_sam
@@ -250,11 +252,11 @@ def test_the_variant_takes_part_in_the_configuration(tmp_path, capsys):
     from samreg.availability import check_config
     from samreg.config import Config
 
-    parser = cli.build_parser()
+    parser = build_parser()
     args = parser.parse_args(
         ["register", "a", "b", "-o", "out", "--encoder", "sam", "--weights", "w", "--variant", "medsam"]
     )
-    config = cli.config_from(args)
+    config = config_from(args)
     assert config.variant == "medsam"
     assert config.hash != config.with_values({"variant": None}).hash
     for values in ({"variant": "medsam"}, {"encoder": "sam", "weights": str(tmp_path), "variant": "no-such"}):

@@ -261,7 +261,7 @@ def writable(folder: Path) -> Path:
 def check(done: subprocess.CompletedProcess[str], out: Path, platform: str) -> None:
     """It registered rigidly, as the settings of all these calls ask."""
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"called by {platform}" in done.stderr
+    assert f"The caller is {platform}." in done.stderr
     assert not any(word in done.stdout + done.stderr for word in (Patient.name, Patient.id, Patient.birth_date))
     result = contents(out / "result.json")
     assert (result["kind"], result["exit_code"]) == ("rigid", 0)

@@ -58,12 +58,12 @@ def test_every_combination_is_a_configuration():
 @pytest.mark.parametrize(
     ("vary", "said"),
     [
-        ({"matching.max_pears": (1,)}, "unknown configuration key 'matching.max_pears'"),
+        ({"matching.max_pears": (1,)}, "The configuration key 'matching.max_pears' is unknown"),
         ({"matching": (1,)}, "'matching' is 1"),
         ({"seed.x": (1,)}, "'seed'"),
         ({"matching.max_pairs": (1, "many")}, "'matching.max_pairs' is 'many'"),
         ({"transform": ("bspline",)}, "'transform' is 'bspline'"),
-        ({"method": ("hybrid", "best")}, "unknown method 'best'"),
+        ({"method": ("hybrid", "best")}, "The method 'best' is unknown"),
         ({"matching.similarity_threshold": (1, 1.0)}, "are the same configuration"),
     ],
 )
@@ -112,15 +112,15 @@ def test_pairs_are_read_beside_their_file(folder: Path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "have the columns"),
-        ("fixed,movin\na.nii,b.nii\n", "have the columns fixed, movin"),
-        ("fixed,fixed\na.nii,b.nii\n", "have the columns fixed, fixed"),
-        ("fixed,moving,fixed_label\na.nii,b.nii,la.nii\n", "have the columns .*fixed_label;"),
+        ("", "has the columns"),
+        ("fixed,movin\na.nii,b.nii\n", "has the columns fixed, movin"),
+        ("fixed,fixed\na.nii,b.nii\n", "has the columns fixed, fixed"),
+        ("fixed,moving,fixed_label\na.nii,b.nii,la.nii\n", r"has the columns .*fixed_label\."),
         ("fixed,moving\n", "holds no pairs"),
-        ("fixed,moving\na.nii,\n", "pair 1 .* no moving image"),
+        ("fixed,moving\na.nii,\n", "Pair 1 .* no moving image"),
         ("fixed,moving\na.nii,c.nii\n", "c.nii' does not exist"),
         ("fixed,moving\na.nii,b.nii,b.nii\n", "more fields"),
-        ("fixed,moving,fixed_labels\na.nii,b.nii,la.nii\n", "labels of one image alone"),
+        ("fixed,moving,fixed_labels\na.nii,b.nii,la.nii\n", "labels of only one image"),
         ("fixed,moving,name\na.nii,b.nii,x\nb.nii,a.nii,x\n", "names two pairs 'x'"),
         ("fixed,moving,pixel_spacing\na.nii,b.nii,0\n", "pixel spacing '0'"),
         ("fixed,moving,pixel_spacing\na.nii,b.nii,1 2 3\n", "pixel spacing '1 2 3'"),
@@ -135,7 +135,7 @@ def test_damaged_lists_of_pairs_are_refused(folder: Path, text: str, said: str):
 def row(pair: str, pairs: int, status: str = "PASS", **numbers: float) -> ablation.Row:
     config = Config().with_values({"matching": {"max_pairs": pairs}})
     name = {"pair": pair, "hash": config.hash, "version": "0", "status": status, "kind": "rigid", "reason": ""}
-    if status in ablation.BROKEN_OFF:
+    if status in ablation.WITHOUT_RESULT:
         name |= {"kind": "", "reason": "the image, it seems, is empty"}
     return {**dict.fromkeys(TEXTS, ""), **dict.fromkeys(NUMBERS, math.nan), **name, **numbers, **flat(config)}
 
@@ -163,7 +163,7 @@ def test_the_table_reads_back(tmp_path: Path):
 @pytest.mark.parametrize("text", ["", "pair,dice\np,0.5\n"])
 def test_another_table_is_not_read(tmp_path: Path, text: str):
     (tmp_path / "t.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(UsageError, match="no table of an ablation"):
+    with pytest.raises(UsageError, match="not a table that samreg wrote"):
         ablation.read_rows(tmp_path / "t.csv")
 
 

@@ -97,7 +97,7 @@ def test_a_new_object_is_copied_for_platforms_that_look_at_the_top_alone(pair, t
 @pytest.mark.usefixtures("rows", "no_pictures")
 def test_what_its_verifier_refuses_is_not_written(pair, tmp_path, instant, monkeypatch):
     monkeypatch.setattr(f"{HERE}.write_contours", lambda objects, path: path.write_text("something else"))
-    with pytest.raises(OutputInvalid, match="other contours"):
+    with pytest.raises(OutputInvalid, match="Other contours"):
         run(pair, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

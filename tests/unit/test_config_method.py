@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from app.orchestrators import called
-from samreg.cli import add_configuration, config_from
+from samreg.cli_options import add_configuration, config_from
 from samreg.config import Config, MatchingConfig, SeriesConfig, configured, preset_file, presets
 from samreg.errors import UsageError
 from samreg.registry import METHODS

@@ -341,7 +341,7 @@ def test_an_object_is_called_dcm_once_it_passed_its_check(images, tmp_path, monk
         monkeypatch.setattr(written_objects, verify.__name__, check(verify))
     transform, stage = deformable(images[0])
     result = result_of(*images, transform, kind="deformable", stages={"rigid": stage, "deformable": transform})
-    with pytest.raises(OutputInvalid, match="not what was meant"):
+    with pytest.raises(OutputInvalid, match="Not what was meant"):
         write_objects(result, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {f"{before}.dcm" for before in seen[:-1]}
 

@@ -81,7 +81,7 @@ def test_more_regions_than_segment_numbers_are_told_of(images, tmp_path, monkeyp
     result = result_of(*images, rigid(images[0]), kind="rigid", pairs=invented_pairs(*images, 4))
     written = write_objects(result, tmp_path)
     assert set(written.files) == {"reg"}
-    assert any("No SEG: 4 regions" in note and "3 at most" in note for note in written.notes)
+    assert any("No SEG is written, because 4 regions" in note and "3 at most" in note for note in written.notes)
 
 
 @pytest.mark.parametrize("axis", [1, 2])

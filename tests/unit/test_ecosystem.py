@@ -16,7 +16,7 @@ import torch
 from samreg.ecosystem import PACKAGES, image_as, read_object, transform_as
 from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Grid, Volume
-from samreg.images import as_labels, as_volumes
+from samreg.image_arguments import as_labels, as_volumes
 from samreg.io import read_image
 from samreg.transforms import Affine, DisplacementField, Rigid, about_centre, compose, read_transform
 from tests.dicom_series import rotation, small_volume
@@ -118,7 +118,7 @@ class TestImages:
 
     @pytest.mark.parametrize("image", [SimpleITK.AffineTransform(3), nibabel.MGHImage(np.zeros((4, 4, 4), "f4"), RAS)])
     def test_other_objects_of_a_package_are_refused(self, image):
-        with pytest.raises(UsageError, match=r"expected (a Nifti1Image|an Image)"):
+        with pytest.raises(UsageError, match=r"Expected (a Nifti1Image|an Image)"):
             read_object(image)
 
     def test_only_the_package_that_an_image_is_of_is_imported(self):
@@ -296,7 +296,7 @@ class TestTransforms:
         np.testing.assert_allclose(warped[0, 0].numpy()[inner], expected[inner], rtol=1e-3, atol=1e-3)
 
     def test_torchio_has_no_transforms(self):
-        with pytest.raises(UsageError, match=r"torchio.*expected one of nibabel, SimpleITK, itk, monai"):
+        with pytest.raises(UsageError, match=r"torchio.*Expected one of nibabel, SimpleITK, itk, monai"):
             transform_as(Affine.identity(), "torchio", oblique().grid)
 
 
@@ -336,7 +336,7 @@ class TestInputs:
             as_volumes(study / "fixed", image_as(exact(), "SimpleITK"))
 
     def test_a_refusal_says_which_image_it_is_of(self):
-        with pytest.raises(InputRefused, match="moving image") as caught:
+        with pytest.raises(InputRefused, match="Moving image") as caught:
             as_volumes(exact(), SimpleITK.Image((9, 9, 9, 2), SimpleITK.sitkFloat32))
         assert caught.value.role == "moving"
 

@@ -170,7 +170,7 @@ def test_without_the_weights_everything_mode_is_refused_before_anything_is_read(
 
 
 def test_a_variant_is_of_a_sam_model():
-    with pytest.raises(UsageError, match="for the embedded encoder"):
+    with pytest.raises(UsageError, match="for the encoder 'embedded'"):
         check_config(Config(weights=str(weights_file()), variant="medsam"))
 
 

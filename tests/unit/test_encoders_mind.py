@@ -128,7 +128,7 @@ def test_constant_image_has_finite_features():
 
 
 def test_encoders_are_chosen_by_name():
-    with pytest.raises(UsageError, match="unknown encoder 'no-such'") as error:
+    with pytest.raises(UsageError, match="The encoder 'no-such' is unknown") as error:
         create_encoder("no-such")
     assert all(name in error.value.expected for name in ENCODERS)
     with pytest.raises(UsageError, match="without weights"):

@@ -15,8 +15,8 @@ from samreg.config import ProposalConfig
 from samreg.encoders import create_encoder, pool
 from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume
-from samreg.promptable import Masks
-from samreg.promptable.slices import PromptableSlices, PromptedSlice
+from samreg.promptable_models import Masks
+from samreg.promptable_models.slices import PromptableSlices, PromptedSlice
 from samreg.proposals import create_proposer
 from samreg.rois import Roi, RoiSet
 from samreg.sam.loading import load_sam

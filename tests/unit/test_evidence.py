@@ -86,7 +86,7 @@ def test_within_the_noise_of_the_witnesses_mutual_information_decides(closeness)
     finer = replace(evidence(closeness=closeness, information=1.2), closeness=measure(closeness, 0.1))
     decision = decide(finer, evidence(), refines=True, second="information")
     assert decision.finer
-    assert "do not tell" in decision.reason
+    assert "do not decide" in decision.reason
     assert "mutual information rises" in decision.reason
 
 

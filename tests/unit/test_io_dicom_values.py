@@ -203,7 +203,7 @@ class TestValues:
 
     def test_bits_at_another_place_are_named(self, files, folder):
         edit(files[:2], HighBit=3)
-        assert "2 of 8 images with High Bit 3 and Bits Stored 16" in refusal(read_image, folder).got
+        assert "High Bit is 3 and Bits Stored is 16 in 2 of 8 images" in refusal(read_image, folder).got
 
     def test_a_little_padding_behind_the_pixels(self, files, folder):
         plain = read_image(folder).voxels

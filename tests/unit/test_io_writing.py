@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from samreg.counterparts import Located, Point
 from samreg.errors import UsageError
 from samreg.geometry import Grid
 from samreg.io.labels import read_labels
 from samreg.io.writing import WRITTEN_SUFFIXES, writable_grid, write_image, write_labels
 from samreg.outputs import write_files, write_located
-from samreg.prompted import Located, Point
 from samreg.rois import Roi, RoiPair, RoiPairs
 from tests.report_result import head_phantom, plausible_result
 from tests.written import assert_in_place, read_by_every_reader, tilted, told_by_place

@@ -112,7 +112,7 @@ def test_a_candidate_that_is_not_better_leaves_the_one_before_in_place(mm):
     assert outcomes(found) == ["taken", "refused"]
     (fallback,) = found.fallbacks
     assert fallback.startswith("affine → rigid: ")
-    assert found.decisions[-1].startswith("rigid, not affine: ")
+    assert found.decisions[-1].startswith("The rigid transform stays and the affine transform is refused: ")
 
 
 def test_of_several_of_one_kind_the_first_that_is_taken_ends_the_others():
@@ -126,7 +126,7 @@ def test_a_refused_one_of_a_kind_is_no_fall_back_where_the_next_is_taken():
     assert place(found.best.transform) == 9
     assert outcomes(found) == ["taken", "refused", "taken"]
     assert not found.fallbacks
-    assert any("not deformable" in decision for decision in found.decisions)
+    assert any("the deformable transform is refused" in decision for decision in found.decisions)
 
 
 def test_a_coarser_kind_is_not_asked_once_a_finer_one_was_reached():

@@ -41,7 +41,7 @@ def test_nothing_says_who_calls():
 def test_variables_name_the_folders(tmp_path, platform, source, target):
     given = {source: tmp_path, target: tmp_path / "out", "SAMREG_SETTINGS": '{"matching.max_pairs": 5}'}
     assert calls(given) == (Call(platform, tmp_path, tmp_path / "out", {"matching": {"max_pairs": 5}}),)
-    with pytest.raises(UsageError, match=f"{source} is set alone"):
+    with pytest.raises(UsageError, match=f"Only {source} is set"):
         calls({source: tmp_path})
 
 
@@ -404,5 +404,5 @@ def test_the_log_is_one_json_object_a_line_on_request(tmp_path, registered, caps
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     messages = [line["message"] for line in lines]
     assert any(__version__ in message for message in messages)
-    assert "called by options" in messages
+    assert "The caller is options." in messages
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)

@@ -39,7 +39,7 @@ def held(out: Path) -> dict[str, str]:
 def test_a_second_run_into_one_folder_is_refused_and_the_first_is_not_disturbed(out: Path):
     with OutputFolder(out) as first:
         write(first, "first", "dicom/reg.dcm")
-        with pytest.raises(UsageError, match="another run") as told:
+        with pytest.raises(UsageError, match="Another run") as told:
             OutputFolder(out)
         assert "another folder" in told.value.next_step
         first.commit()
@@ -55,7 +55,7 @@ def test_another_process_is_refused_too(out: Path):
     with OutputFolder(out):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode
-    assert "another run" in done.stderr
+    assert "Another run" in done.stderr
 
 
 def test_a_failed_run_lets_the_next_one_in(out: Path):
@@ -128,7 +128,7 @@ def test_staging_folders_of_runs_that_live_are_not_removed(tmp_path: Path):
         first.commit()
         with OutputFolder(out) as third:
             write(second, "second")
-            with pytest.raises(UsageError, match="another run"):
+            with pytest.raises(UsageError, match="Another run"):
                 second.commit()
             write(third, "third", "dicom/reg.dcm")
             third.commit()

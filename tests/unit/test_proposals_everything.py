@@ -14,9 +14,9 @@ from samreg.config import ProposalConfig
 from samreg.encoders import create_encoder
 from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume
-from samreg.promptable import Masks
-from samreg.promptable.cache import SliceCache
-from samreg.promptable.slices import EncodedVolume, PromptedSlice
+from samreg.promptable_models import Masks
+from samreg.promptable_models.cache import SliceCache
+from samreg.promptable_models.slices import EncodedVolume, PromptedSlice
 from samreg.proposals import create_proposer
 from samreg.proposals.everything import Candidates, Decoding, everything
 from samreg.rois import RoiSet

@@ -107,18 +107,18 @@ def test_given_labels_become_regions_whatever_their_size():
 def test_label_maps_that_cannot_serve_are_refused():
     volume, labels = labelled()
     body = np.ones(SHAPE, bool)
-    with pytest.raises(UsageError, match="without labels"):
+    with pytest.raises(UsageError, match="holds no labels"):
         create_proposer("labels", labels=np.zeros_like(labels)).propose(volume, body, ProposalConfig())
     with pytest.raises(UsageError, match="shape"):
         create_proposer("labels", labels=labels[:-1]).propose(volume, body, ProposalConfig())
 
 
 def test_proposers_say_what_they_lack():
-    with pytest.raises(UsageError, match="without a label map"):
+    with pytest.raises(UsageError, match="is used without label maps"):
         create_proposer("labels")
     with pytest.raises(UsageError, match="promptable encoder"):
         create_proposer("everything")
-    with pytest.raises(UsageError, match="unknown proposer 'no-such'"):
+    with pytest.raises(UsageError, match="The proposer 'no-such' is unknown"):
         create_proposer("no-such")
 
 

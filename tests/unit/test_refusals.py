@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from samreg.errors import InputRefused, OutputInvalid, UsageError
-from samreg.images import MIN_VOXELS
+from samreg.image_arguments import MIN_VOXELS
 from samreg.io.dicom_check import MIN_SLICES
 from samreg.io.dicom_folder import MAX_FILES
 from samreg.io.limits import MAX_VOXELS
@@ -73,11 +73,11 @@ def test_a_row_says_what_it_means_and_what_to_do(row):
 
 def test_an_error_takes_from_the_table_what_it_does_not_say_itself():
     row = REFUSALS["missing-slices"]
-    error = InputRefused("2 slices missing", reason="missing-slices")
-    assert error.sentence == f"2 slices missing; expected {row.expected}. {row.next_step}"
+    error = InputRefused("the stack lacks 2 slices", reason="missing-slices")
+    assert error.sentence == f"The stack lacks 2 slices. Expected {row.expected}. {row.next_step}"
     assert InputRefused("g", "one part", reason="concatenation").expected == "one part"
     assert InputRefused("g", next_step="Join them.", reason="concatenation").next_step == "Join them."
-    assert UsageError("no such preset").sentence == "no such preset."
+    assert UsageError("no such preset").sentence == f"No such preset. {REFUSALS['usage-error'].next_step}"
     assert OutputInvalid("other bytes").reason == "output-invalid"
 
 

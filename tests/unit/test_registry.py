@@ -34,7 +34,7 @@ def test_defaults_of_the_configuration_are_registered():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UsageError, match="unknown proposer 'no-such'") as error:
+    with pytest.raises(UsageError, match="The proposer 'no-such' is unknown") as error:
         find(PROPOSERS, "no-such", "proposer")
     assert all(name in error.value.expected for name in PROPOSERS)
     assert error.value.exit_code == 2

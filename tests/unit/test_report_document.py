@@ -14,7 +14,7 @@ from samreg import __version__
 from samreg.errors import InputRefused, OutputInvalid, UsageError, reading
 from samreg.io import read_image
 from samreg.report import refusal_json, report_json, schema, write_json
-from samreg.report.images import acquired
+from samreg.report.acquisition import acquired
 from tests.dicom_series import write_small
 from tests.report_result import head_phantom, plausible_result
 
@@ -143,7 +143,7 @@ def test_refusal_of_one_of_the_images_says_which():
     document = checked(refusal_json(caught.value))
     assert document["error"]["role"] == "moving"
     assert document["error"]["got"] == "the folder is empty"
-    assert document["reasons"][0].startswith("moving image: the folder is empty; expected")
+    assert document["reasons"][0].startswith("Moving image: the folder is empty. Expected")
     assert str(caught.value) == caught.value.sentence
 
 

@@ -47,7 +47,7 @@ def test_overlap_is_the_number_of_shared_voxels(a: np.ndarray, b: np.ndarray, of
 
 
 def test_an_empty_region_is_refused():
-    with pytest.raises(UsageError, match="empty region"):
+    with pytest.raises(UsageError, match="region is empty"):
         Roi.from_mask(np.zeros((3, 3, 3), bool))
 
 

@@ -106,7 +106,7 @@ def test_one_of_several_that_is_refused_does_not_stop_the_others(study, tmp_path
     assert exit_code(document) == 3
     assert names(tmp_path / "out") == {"registrations.json", "moving-1", "moving-2"}
     assert names(tmp_path / "out" / "moving-1") == {"report.json"}
-    assert "told in other words" in document["reasons"][0]
+    assert "Told in other words" in document["reasons"][0]
     assert "JANE" not in (tmp_path / "out" / "moving-1" / "report.json").read_text()
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from samreg.errors import UsageError
-from samreg.promptable.cache import SliceCache, key_of
+from samreg.promptable_models.cache import SliceCache, key_of
 from samreg.whole_files import whole_file
 from tests.faults import in_another_process
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from samreg.promptable import Masks
+from samreg.promptable_models import Masks
 from samreg.sam import decoder
 from samreg.sam.model import SamFamilyModel
 from tests.tiny_family import tiny_sam2, tiny_sam3
@@ -36,9 +36,7 @@ def models(request, tmp_path_factory) -> SimpleNamespace:
     ours = SamFamilyModel(folder)
     size = ours.image_size
     pixels = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    return SimpleNamespace(
-        theirs=theirs, ours=ours, pixels=pixels, image=ours.image_side(ours.encode_pixels(pixels)[0])
-    )
+    return SimpleNamespace(theirs=theirs, ours=ours, pixels=pixels, image=ours.prepare(ours.encode_pixels(pixels)[0]))
 
 
 def some_points(count: int, size: int) -> Tensor:

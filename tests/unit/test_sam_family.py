@@ -159,7 +159,7 @@ def test_what_the_user_says_comes_first(sam):
 
 
 def test_an_unknown_variant_is_refused(sam):
-    with pytest.raises(UsageError, match="unknown variant 'no-such'") as error:
+    with pytest.raises(UsageError, match="The variant 'no-such' is unknown") as error:
         load_sam(sam, "no-such")
     assert all(name in error.value.expected for name in FAMILY)
     assert variant("sam3").name == "sam3"

@@ -273,7 +273,7 @@ def test_an_error_of_one_item_ends_the_whole():
             raise UsageError("item 3", "another")
         return item
 
-    with _threads(2), pytest.raises(UsageError, match="item 3"):
+    with _threads(2), pytest.raises(UsageError, match="Item 3"):
         in_parallel(work, range(50))
     assert in_parallel(work, []) == []
 

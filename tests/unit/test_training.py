@@ -201,7 +201,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, content):
 def test_a_training_goes_on_with_its_own_recipe(tmp_path):
     Training(SHORT, size=TINY).save(tmp_path / "checkpoint.pt")
     Training(replace(SHORT, steps=9), size=TINY).resume(tmp_path / "checkpoint.pt")
-    with pytest.raises(UsageError, match="seed 1"):
+    with pytest.raises(UsageError, match="'seed' is 1"):
         Training(replace(SHORT, seed=1), size=TINY).resume(tmp_path / "checkpoint.pt")
 
 

@@ -169,7 +169,7 @@ def test_one_process_at_a_time_in_a_folder(tmp_path: Path):
 
     with alone_in(tmp_path):
         assert in_another_process(enter) == 99
-        with pytest.raises(UsageError, match="another run"):
+        with pytest.raises(UsageError, match="Another run"):
             enter()
     assert in_another_process(enter) == 0
 

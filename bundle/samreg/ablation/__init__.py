@@ -11,12 +11,12 @@ from samreg.ablation.cases import Case, read_cases
 from samreg.ablation.folder import RUNS, TABLE, AblationFolder
 from samreg.ablation.grid import Variant, parse, variants
 from samreg.ablation.runs import Plan, Row, planned, run
-from samreg.ablation.tables import BROKEN_OFF, csv_text, markdown, read_rows, summary
+from samreg.ablation.tables import WITHOUT_RESULT, csv_text, markdown, read_rows, summary
 
 __all__ = [
-    "BROKEN_OFF",
     "RUNS",
     "TABLE",
+    "WITHOUT_RESULT",
     "AblationFolder",
     "Case",
     "Plan",

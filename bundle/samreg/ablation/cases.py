@@ -45,7 +45,7 @@ class Case:
         check_inputs(*self.paths)
         for what in ("labels", "landmarks", "rois"):
             if (getattr(self, f"fixed_{what}") is None) != (getattr(self, f"moving_{what}") is None):
-                raise UsageError(f"pair '{self.name}' has {what} of one image alone", f"{what} of both, or of neither")
+                raise UsageError(f"pair '{self.name}' has {what} of only one image", f"{what} of both, or of neither")
 
     @property
     def paths(self) -> list[Path]:
@@ -81,11 +81,11 @@ def read_cases(path: Path | str) -> tuple[Case, ...]:
             reader.fieldnames = list(header)
             rows = [row for row in reader if any(row.values())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"pairs '{path}' cannot be read ({error})", "a CSV file") from error
+        raise UsageError(f"the list of pairs '{path}' cannot be read ({error})", "a CSV file") from error
     wrong = [name for name in header if name not in COLUMNS or header.count(name) > 1]
     if wrong or not {"fixed", "moving"} <= {*header}:
         raise UsageError(
-            f"pairs '{path}' have the columns {', '.join(header) or '(none)'}",
+            f"the list of pairs '{path}' has the columns {', '.join(header) or '(none)'}",
             f"fixed, moving, and any of {', '.join(c for c in COLUMNS if c not in ('fixed', 'moving'))}, each once",
         )
     if not rows:
@@ -102,9 +102,9 @@ def _case(row: Mapping[str, str], number: int, path: Path) -> Case:
     if row.get(""):
         raise UsageError(f"pair {number} of '{path}' has more fields than there are columns", "a field for each column")
     cells = {key: value.strip() for key, value in row.items() if key and value.strip()}
-    for side in ("fixed", "moving"):
-        if side not in cells:
-            raise UsageError(f"pair {number} of '{path}' has no {side} image", "a fixed and a moving image")
+    for role in ("fixed", "moving"):
+        if role not in cells:
+            raise UsageError(f"pair {number} of '{path}' has no {role} image", "a fixed and a moving image")
     name = cells.pop("name", str(number))
     spacing = _spacing(cells.pop("pixel_spacing", ""), number, path)
     return Case(name, **{key: path.parent / cell for key, cell in cells.items()}, pixel_spacing_mm=spacing)
@@ -125,7 +125,7 @@ def _spacing(text: str, number: int, path: Path) -> tuple[float, float] | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class GroundTruth:
     """What a transform of one pair is judged by, and nothing that the registration sees.
 
     Attributes:
@@ -140,7 +140,7 @@ class Evidence:
     landmarks: tuple[Points, Points] | None
 
     @staticmethod
-    def of(case: Case, inputs: Inputs) -> Evidence:
+    def of(case: Case, inputs: Inputs) -> GroundTruth:
         """Reads what the case names.
 
         Raises:
@@ -154,7 +154,7 @@ class Evidence:
             labels = _labels(case.fixed_labels, inputs.fixed), _labels(case.moving_labels, inputs.moving)
         if case.fixed_landmarks is not None and case.moving_landmarks is not None:
             landmarks = paired(PointTable.read(case.fixed_landmarks), PointTable.read(case.moving_landmarks))
-        return Evidence(inputs.fixed, body_mask(inputs.fixed), labels, landmarks)
+        return GroundTruth(inputs.fixed, body_mask(inputs.fixed), labels, landmarks)
 
     def measures(self, transform: Transform) -> dict[str, float]:
         """Mean Dice and HD95 (mm) of the labels, TRE (mm), folding (% of the body), SDlogJ; NaN where not given."""
@@ -182,7 +182,7 @@ class Evidence:
 def _labels(path: Path, image: Volume) -> Volume:
     """A label map on the grid it states itself; pictures and DICOM SEG lie on their image's."""
     from samreg.io import read_label_map, read_labels
-    from samreg.io.images import image_format
+    from samreg.io.formats import image_format
 
     if image_format(path) in ("picture", "DICOM"):
         return Volume(read_labels(path, image), image.grid)

@@ -28,7 +28,7 @@ class AblationFolder:
     def __init__(self, out: Path, inputs: Sequence[Path] = ()) -> None:
         self.out = out
         if out.exists() and not out.is_dir():
-            raise UsageError(f"output '{out}' is a file", "a folder")
+            raise UsageError(f"the output '{out}' is a file", "a folder")
         if out.is_dir():
             for name in (RUNS, SUMMARY, TABLE):
                 check_file(out / name, inputs)
@@ -52,7 +52,7 @@ class AblationFolder:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(
-                f"output folder '{self.out}' cannot be written ({error.strerror})", "a folder you may write to"
+                f"the output folder '{self.out}' cannot be written ({error.strerror})", "a folder you may write to"
             ) from error
         with alone_in(self.out):
             return self._run(plan, again=again, on_progress=on_progress)
@@ -77,7 +77,7 @@ class AblationFolder:
         return read_rows(self.out / RUNS) if (self.out / RUNS).is_file() else []
 
     def _finished(self) -> list[Row]:
-        """The rows kept, without those of runs that broke off (memory full, weights missing): they run again."""
+        """The rows kept, without those of runs that failed (memory full, weights missing): they run again."""
         return [row for row in self.kept if row["status"] != "ERROR"]
 
     def _write(self, name: str, text: str) -> None:

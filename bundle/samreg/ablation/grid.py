@@ -48,10 +48,10 @@ def parse(texts: Iterable[str]) -> dict[str, tuple[Value, ...]]:
         words = [word.strip() for word in values.split(",")]
         if not key or not all(words):
             raise UsageError(
-                f"'{text}' to vary", "a configuration key and its values, such as matching.max_pairs=1,3,5"
+                f"--vary has the value '{text}'", "a configuration key and its values, such as matching.max_pairs=1,3,5"
             )
         if key in vary:
-            raise UsageError(f"'{key}' is varied twice", "each key once", "Give all of its values together")
+            raise UsageError(f"'{key}' is varied twice", "each key once", "Give all of its values together.")
         vary[key] = tuple(value_of(word) for word in words)
     return vary
 

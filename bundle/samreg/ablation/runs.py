@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from samreg import __version__
-from samreg.ablation.cases import Case, Evidence, read_cases
+from samreg.ablation.cases import Case, GroundTruth, read_cases
 from samreg.ablation.grid import Value, Variant, flat, text_of, variants
 from samreg.availability import check_config
 from samreg.config import Config
@@ -78,7 +78,7 @@ def planned(
     for variant in found:
         if variant.config.proposals.proposer == "labels" and not labelled:
             raise UsageError(
-                f"proposer 'labels', but pair '{unlabelled}' has no label maps",
+                f"the proposer is 'labels' and pair '{unlabelled}' has no label maps",
                 "the columns fixed_rois and moving_rois",
             )
         check_config(variant.config, labelled=labelled)
@@ -102,7 +102,7 @@ def run(
     Returns:
         A row for each run: `TEXTS`, `NUMBERS` (NaN where unmeasured; `before_…` is the identity) and
         every configuration value by its key. `status` is PASS, REVIEW or FAIL, REFUSED for input that
-        is not safe to register, ERROR for a run that broke off; `reason` says why.
+        is not safe to register, ERROR for a run that failed; `reason` says why.
 
     Raises:
         UsageError: Before anything runs: a pair, a key or a value that cannot be followed.
@@ -153,7 +153,7 @@ class _Bench:
         self.case = case
         self.encoders = encoders
         self.inputs: Inputs | None = None
-        self.evidence: Evidence | None = None
+        self.truth: GroundTruth | None = None
         self.before: Row = {}
         self.unreadable: Row | None = None
 
@@ -179,13 +179,13 @@ class _Bench:
             pixel_spacing_mm=case.pixel_spacing_mm,
         )
         inputs = load(sources, config.with_values({"as_files": True}))  # tables alone are written
-        self.evidence = Evidence.of(case, inputs)
-        identity = self.evidence.measures(Affine.identity())
+        self.truth = GroundTruth.of(case, inputs)
+        identity = self.truth.measures(Affine.identity())
         self.before = {f"before_{name}": value for name, value in identity.items()}
         self.inputs = inputs
 
     def _register(self, config: Config) -> Row:
-        if self.inputs is None or self.evidence is None:
+        if self.inputs is None or self.truth is None:
             raise RuntimeError("registered before it was read")
         started = perf_counter()
         result = compute(self.inputs, Session(config, encoders=self.encoders))
@@ -196,18 +196,18 @@ class _Bench:
             "kind": result.kind,
             "roi_pairs": len(result.pairs),
             "seconds": seconds,
-            **self.evidence.measures(result.transform),
+            **self.truth.measures(result.transform),
         }
 
 
 def _caught(work: Callable[[], None]) -> Row | None:
-    """What a row says of work that broke off; None if it did not."""
+    """What a row says of work that failed; None if it did not."""
     try:
         work()
     except InputRefused as error:
         return {"status": "REFUSED", "reason": error.sentence}
     except Exception as error:  # a run that breaks off is a row of the table, not its end
-        logger.warning("a run broke off: %s", error)
-        logger.info("where it broke off", exc_info=True)
+        logger.warning("A run failed: %s", error)
+        logger.info("The run failed here:", exc_info=True)
         return {"status": "ERROR", "reason": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     return None

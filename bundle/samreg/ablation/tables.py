@@ -15,7 +15,7 @@ from samreg.ablation.grid import text_of, value_of
 from samreg.ablation.runs import NUMBERS, TEXTS, UNKNOWN, Row
 from samreg.errors import UsageError
 
-BROKEN_OFF = ("REFUSED", "ERROR")
+WITHOUT_RESULT = ("REFUSED", "ERROR")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,9 @@ def read_rows(path: Path) -> list[Row]:
                 raise ValueError("other columns")
             return [{key: _value(key, text) for key, text in row.items()} for row in reader]
     except (OSError, ValueError, csv.Error) as error:
-        raise UsageError(f"'{path}' is no table of an ablation ({error})", "one that samreg wrote, or none") from error
+        raise UsageError(
+            f"'{path}' is not a table that samreg wrote ({error})", "a table that samreg wrote, or no file"
+        ) from error
 
 
 def _value(key: str, text: str) -> Any:
@@ -102,7 +104,7 @@ def summary(rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
 
 def _identity(rows: Sequence[Row], keys: Sequence[str]) -> Row:
     # Where a pair could not be read in one of its runs, another one knows.
-    known = sorted(rows, key=lambda row: row["status"] not in BROKEN_OFF)
+    known = sorted(rows, key=lambda row: row["status"] not in WITHOUT_RESULT)
     pairs = {row["pair"]: {c.name: row.get(f"before_{c.name}", UNKNOWN) for c in COLUMNS} for row in known}
     counts = {"runs": len(pairs), **dict.fromkeys(("pass", "review", "fail", "refused", "error"), 0)}
     name = {**dict.fromkeys(keys, ""), "hash": "identity", **counts, "kinds": ""}
@@ -111,7 +113,7 @@ def _identity(rows: Sequence[Row], keys: Sequence[str]) -> Row:
 
 def _configuration(rows: Sequence[Row], keys: Sequence[str]) -> Row:
     status = [row["status"] for row in rows]
-    counts = {word.lower(): status.count(word) for word in ("PASS", "REVIEW", "FAIL", *BROKEN_OFF)}
+    counts = {word.lower(): status.count(word) for word in ("PASS", "REVIEW", "FAIL", *WITHOUT_RESULT)}
     kinds = [row["kind"] for row in rows if row["kind"]]
     reached = ", ".join(f"{kind} {kinds.count(kind)}" for kind in dict.fromkeys(sorted(kinds)))
     first = {key: rows[0][key] for key in keys}
@@ -140,8 +142,8 @@ def markdown(rows: Sequence[Row], keys: Sequence[str], base: Mapping[str, Any] |
     """
     lines = summary(rows, keys)
     columns = [c for c in COLUMNS if any(line[f"{c.name}_count"] for line in lines)]
-    broken = [row for row in rows if row["status"] in BROKEN_OFF]
-    head = [*keys, "configuration", *(c.title for c in columns), "reached", "PASS / REVIEW / FAIL", "broken off"]
+    broken = [row for row in rows if row["status"] in WITHOUT_RESULT]
+    head = [*keys, "configuration", *(c.title for c in columns), "reached", "PASS / REVIEW / FAIL", "no result"]
     best = {c.name: _best(lines[1:], c) for c in columns}
     body = []
     for n, line in enumerate(lines):
@@ -155,14 +157,14 @@ def markdown(rows: Sequence[Row], keys: Sequence[str], base: Mapping[str, Any] |
     parts = [
         "# Ablation",
         " · ".join(f"{name} {text_of(value)}" for name, value in facts.items()),
-        f"{pairs} pairs, {len(lines) - 1} configurations, {len(rows)} runs, of which {len(broken)} were refused or "
-        "broke off. Mean ± standard deviation over pairs; **bold** is best, among the configurations that could be "
-        "measured on most pairs.",
+        f"{pairs} pairs, {len(lines) - 1} configurations, {len(rows)} runs, of which {len(broken)} ended "
+        "without a result. The table shows the mean ± the standard deviation over pairs. The best value is **bold**, "
+        "among the configurations that could be measured on most pairs.",
         "\n".join(_table(head, body)),
     ]
     if broken:
         reasons = dict.fromkeys(f"- {row['pair']}, {row['hash']}: {row['status']}, {row['reason']}" for row in broken)
-        parts += ["Refused or broken off:", "\n".join(reasons)]
+        parts += ["Runs without a result:", "\n".join(reasons)]
     return "\n\n".join(parts) + "\n"
 
 

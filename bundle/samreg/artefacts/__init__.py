@@ -1,4 +1,4 @@
-"""The files that samreg leaves: one table, which the writers, the output folder, the operators and the reference read.
+"""The table of the files that samreg writes. Writers, output folder, operators and reference read it.
 
 A new file is a row in `table` and its writer. Nothing heavy is imported before a row is written.
 """

@@ -43,7 +43,7 @@ class Artefact:
         role: What it holds, one sentence for the reference.
         writer: "package.module:function", called with what the step hands over and the path to write. Images are
             handed a `samreg.outputs.Images`, objects a `samreg.dicom_out.objects.Objects`, the page a
-            `samreg.outputs.Page`, documents a mapping, and answers of `locate` a `samreg.prompted.Located`.
+            `samreg.outputs.Page`, documents a mapping, and answers of `locate` a `samreg.counterparts.Located`.
         verifier: The same, called with the path of what was written.
         when: Conditions, all of which must hold.
         grid: The image on whose grid it lies, if it is a NIfTI image.

@@ -30,30 +30,34 @@ OBJECTS = (
     Condition(
         "`as_files` is not set",
         lambda result: not result.config.as_files,
-        "No DICOM objects: registered as files (as_files).",
+        "No DICOM objects are written, because `as_files` is set.",
     ),
     Condition(
-        "both images are DICOM series", _from_two_series, "No DICOM objects: the input is not a pair of DICOM series."
+        "both images are DICOM series",
+        _from_two_series,
+        "No DICOM objects are written, because the input is not a pair of DICOM series.",
     ),
 )
-PAIRED = Condition("regions were paired", lambda result: len(result.pairs) > 0, "No SEG: no regions were paired.")
+PAIRED = Condition(
+    "regions were paired", lambda result: len(result.pairs) > 0, "No SEG is written, because no regions were paired."
+)
 # A registration object of a result that failed its gate would be used; an identity within one frame says nothing.
 REGISTRATIONS = (
     Condition(
         "the quality gate did not fail",
         lambda result: result.quality.status != "FAIL",
-        "No REG and no DREG: the registration failed its quality gate.",
+        "No REG and no DREG are written, because the registration failed its quality gate.",
     ),
     Condition(
         "the transform is not the identity within one frame of reference",
         lambda result: not (result.kind == "identity" and _same_frame(result)),
-        "No REG and no DREG: the images lie on each other in their common frame of reference.",
+        "No REG and no DREG are written, because the images are already aligned in their common frame of reference.",
     ),
 )
 TWO_FRAMES = Condition(
     "the frames of reference differ",
     lambda result: not _same_frame(result),
-    "No REG: both series have the same frame of reference, which a REG cannot relate to itself.",
+    "No REG is written, because both series have the same frame of reference and a REG relates different ones.",
 )
 NEEDS_A_GRID = Condition(
     "the transform is deformable or the frames of reference are the same",
@@ -84,7 +88,7 @@ OF_REGISTER = _table(
         "warped",
         "warped.nii.gz",
         "images",
-        "the moving image on the fixed grid, float32; beyond the moving image 0, for CT its least value",
+        "the moving image on the fixed grid, float32; voxels outside the moving image are 0, or for CT its least value",
         "samreg.outputs:write_warped",
         grid="fixed",
     ),

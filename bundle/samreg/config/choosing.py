@@ -53,7 +53,7 @@ def resolved(named: Mapping[str, str | None], *layers: Mapping[str, Any]) -> Con
     names = [(place, name) for place, name in named.items() if name is not None]
     if any(name != names[0][1] for _, name in names):
         said = ", ".join(f"{name!r} by {place}" for place, name in names)
-        raise UsageError(f"different methods: {said}", reason="contradictory-methods")
+        raise UsageError(f"different methods are given: {said}", reason="contradictory-methods")
     values: dict[str, Any] = {}
     for layer in layers:
         values = merged(values, layer)

@@ -28,9 +28,9 @@ def read_values(path: str | Path) -> Mapping[str, Any]:
     try:
         values = _read(Path(path))
     except _NOT_YAML as error:
-        raise UsageError(f"configuration {path} cannot be read ({_why(error)})", "a YAML or JSON file") from error
+        raise UsageError(f"the configuration '{path}' cannot be read ({_why(error)})", "a YAML or JSON file") from error
     if not isinstance(values, Mapping):
-        raise UsageError(f"configuration {path} holds a {type(values).__name__}", "keys and values")
+        raise UsageError(f"the configuration '{path}' holds a {type(values).__name__}", "keys and values")
     return values
 
 
@@ -53,7 +53,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
         for name in path:
             part = part.setdefault(name, {})
             if not isinstance(part, dict):
-                raise UsageError(f"unknown configuration key '{key}'", f"'{name}' as a value alone")
+                raise UsageError(f"the configuration key '{key}' is unknown", f"'{name}' as a single value")
         part[last] = value
     return out
 

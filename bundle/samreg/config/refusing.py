@@ -28,19 +28,21 @@ def refusal(error: ValidationError, kind: type[Settings]) -> UsageError:
     while len(path) > 1 and (section := kind.sections().get(str(path[0]))):
         kind, prefix = section, _dotted(prefix, path.pop(0))
     if not path:
-        return UsageError(f"a configuration of type {type(first['input']).__name__}", "keys and values")
+        return UsageError(f"the configuration is a {type(first['input']).__name__}", "keys and values")
     key = _dotted(prefix, path[0])
     if path[0] not in kind.model_fields:
-        return UsageError(f"unknown configuration key '{key}'", f"one of {', '.join(sorted(kind.model_fields))}")
+        return UsageError(f"the configuration key '{key}' is unknown", f"one of {', '.join(sorted(kind.model_fields))}")
     if first["type"] == "frozen_instance":
         return UsageError(
-            f"'{key}' is set on a configuration, which does not change",
+            f"'{key}' is set on a configuration that cannot be changed",
             "a new configuration",
             f"Make one: config.with_values({{'{path[0]}': …}}).",
         )
     value = first["input"]
     if isinstance(value, int) and abs(value) > GREATEST:
-        return UsageError(f"'{key}' is a whole number of {value.bit_length()} bits", "one of at most 63")
+        return UsageError(
+            f"'{key}' is a whole number of {value.bit_length()} bits", "a whole number of at most 63 bits"
+        )
     schema = kind.model_json_schema()["properties"][path[0]]
     if len(path) > 1:
         key, schema = f"{key}[{path[1]}]", schema["items"]

@@ -1,4 +1,4 @@
-"""DICOM out: Spatial Registration, Deformable Spatial Registration, Segmentation, and their checks."""
+"""DICOM objects: Spatial Registration, Deformable Spatial Registration, Segmentation, and their checks."""
 
 from samreg.dicom_out.objects import DicomObjects, write_objects
 from samreg.dicom_out.readback import read_deformable, read_registration, verify_registration, verify_segmentation

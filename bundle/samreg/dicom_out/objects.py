@@ -18,12 +18,13 @@ from samreg.dicom_out.common import Stamp, new_uid, save
 from samreg.dicom_out.dreg import TOLERANCE_MM, deformable_registration, sampled_field
 from samreg.dicom_out.readback import REGISTRATION_TOLERANCE_MM, verify_registration, verify_segmentation
 from samreg.dicom_out.reg import spatial_registration
-from samreg.dicom_out.seg import MAX_SEGMENTS, Side, numbered, segmentation
+from samreg.dicom_out.seg import MAX_SEGMENTS, numbered, segmentation
 from samreg.errors import UsageError
 from samreg.geometry import SourceSeries, Volume
 from samreg.io.dicom_headers import quiet
 from samreg.result import RegistrationResult
 from samreg.transforms import Affine, DisplacementField
+from samreg.types import Role
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class Objects:
         files: Written so far, by the key of their row.
         errors_mm: Largest distance between the object's and the result's mapped points, by key.
         notes: Sentences for the reader, each once.
-        identifiers: Of the segmentations written so far, by side.
+        identifiers: Of the segmentations written so far, by the role of their image.
     """
 
     result: RegistrationResult
@@ -108,7 +109,7 @@ class Objects:
     files: dict[str, Path] = field(default_factory=dict)
     errors_mm: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    identifiers: dict[Side, Dataset] = field(default_factory=dict)
+    identifiers: dict[Role, Dataset] = field(default_factory=dict)
 
     @cached_property
     def stamp(self) -> Stamp:
@@ -146,13 +147,15 @@ def write_moving_segmentation(objects: Objects, path: Path) -> None:
     _write_segmentation(objects, "moving", objects.result.moving, objects.moving, path)
 
 
-def _write_segmentation(objects: Objects, side: Side, volume: Volume, source: SourceSeries, path: Path) -> None:
+def _write_segmentation(objects: Objects, role: Role, volume: Volume, source: SourceSeries, path: Path) -> None:
     pairs = objects.result.pairs
     if len(pairs) > MAX_SEGMENTS:
-        raise _LeftOut(f"No SEG: {len(pairs)} regions were paired, and a SEG numbers {MAX_SEGMENTS} at most.")
-    ds = segmentation(pairs, side, volume, source, objects.stamp, objects.tracking_uids)
+        raise _LeftOut(
+            f"No SEG is written, because {len(pairs)} regions were paired and a SEG numbers {MAX_SEGMENTS} at most."
+        )
+    ds = segmentation(pairs, role, volume, source, objects.stamp, objects.tracking_uids)
     save(ds, path)
-    objects.identifiers[side] = _identifiers(ds)
+    objects.identifiers[role] = _identifiers(ds)
 
 
 def verify_fixed_segmentation(objects: Objects, path: Path) -> None:
@@ -207,7 +210,7 @@ def write_deformable(objects: Objects, path: Path) -> None:
     sampled, error = objects.sampled
     spacing = float(sampled.grid.spacing_mm[0])
     if error > MAX_GRID_ERROR_MM:
-        raise _LeftOut(f"No DREG: a grid of {spacing:g} mm misses the transform by {error:.2f} mm.")
+        raise _LeftOut(f"No DREG is written, because a grid of {spacing:g} mm misses the transform by {error:.2f} mm.")
     if result.kind != "deformable":
         objects.note(f"DREG holds the {result.kind} transform, in place of a REG.")
     if error > TOLERANCE_MM:  # the grid is as fine as fits
@@ -247,7 +250,7 @@ def _identifiers(ds: Dataset) -> Dataset:
     return out
 
 
-def _source(volume: Volume, side: str) -> SourceSeries:
+def _source(volume: Volume, role: str) -> SourceSeries:
     if volume.source is None:
-        raise UsageError(f"the {side} image does not come from a DICOM series", reason="no-dicom-source")
+        raise UsageError(f"the {role} image does not come from a DICOM series", reason="no-dicom-source")
     return volume.source

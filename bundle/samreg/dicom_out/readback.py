@@ -12,13 +12,13 @@ from pydicom.errors import InvalidDicomError
 
 from samreg.dicom_out.common import DEFORMABLE_REGISTRATION, SEGMENTATION, SPATIAL_REGISTRATION
 from samreg.dicom_out.dreg import probe_points
-from samreg.dicom_out.seg import Side, frame_list, numbered
+from samreg.dicom_out.seg import frame_list, numbered
 from samreg.dicom_out.validate import errors_of
 from samreg.errors import InputRefused, OutputInvalid
 from samreg.geometry import Grid, Volume
 from samreg.rois import RoiPairs
 from samreg.transforms import Affine, DisplacementField, Transform, compose
-from samreg.types import Matrix4
+from samreg.types import Matrix4, Role
 
 REGISTRATION_TOLERANCE_MM = 0.01
 
@@ -84,7 +84,7 @@ def read_segments(source: str | Path | Dataset, grid: Grid) -> Iterator[tuple[in
     bits = np.frombuffer(ds.PixelData, np.uint8)
     frames = frame_list(ds, grid)
     if bits.size * 8 < len(frames) * rows * columns:
-        raise OutputInvalid(f"{bits.size} bytes of pixels", f"{len(frames)} frames of {rows} x {columns} bits")
+        raise OutputInvalid(f"the pixels have {bits.size} bytes", f"{len(frames)} frames of {rows} x {columns} bits")
     for index, (number, k) in enumerate(frames):
         first, last = index * rows * columns, (index + 1) * rows * columns
         run = np.unpackbits(bits[first // 8 : -(-last // 8)], bitorder="little")
@@ -116,26 +116,26 @@ def verify_registration(
     error = float(np.linalg.norm(read.map_points(points) - transform.map_points(points), axis=-1).max())
     if not error <= tolerance_mm:
         raise OutputInvalid(
-            f"{Path(path).name} read back misses the transform by {error:.3g} mm",
+            f"'{Path(path).name}' read back misses the transform by {error:.3g} mm",
             f"at most {tolerance_mm:.3g} mm",
             reason="dicom-not-reproducing",
         )
     return error
 
 
-def verify_segmentation(path: str | Path, pairs: RoiPairs, side: Side, fixed: Volume, moving: Volume) -> None:
-    """Check that a written SEG is sound and, read back, holds exactly the regions of one side, where they lie.
+def verify_segmentation(path: str | Path, pairs: RoiPairs, role: Role, fixed: Volume, moving: Volume) -> None:
+    """Check that a written SEG is sound and, read back, holds exactly the regions of one image, where they lie.
 
     Raises:
         OutputInvalid: A rule is broken, or a mask differs, is missing or is one too many.
     """
     name = Path(path).name
     ds = _sound(Path(path), fixed, moving)
-    grid = fixed.grid if side == "fixed" else moving.grid
+    grid = fixed.grid if role == "fixed" else moving.grid
     boxes = {}
     missing = set()
     for number, pair in numbered(pairs).items():
-        roi = getattr(pair, side)
+        roi = getattr(pair, role)
         boxes[number] = roi
         missing |= {(number, roi.start[2] + int(k)) for k in np.flatnonzero(roi.box.any((0, 1)))}
     current, box = 0, np.zeros((0, 0, 0), bool)
@@ -159,13 +159,13 @@ def _sound(path: Path, fixed: Volume, moving: Volume) -> Dataset:
     ds = dcmread(path)
     broken = errors_of(ds, fixed, moving)
     if broken:
-        raise OutputInvalid(f"{path.name}: {'; '.join(broken)}", reason="dicom-invalid")
+        raise OutputInvalid(f"'{path.name}' is not valid: {'; '.join(broken)}", reason="dicom-invalid")
     return ds
 
 
 def _differs(name: str, number: int, k: int) -> OutputInvalid:
     return OutputInvalid(
-        f"{name} read back differs from region {number} in slice {k}", "the same mask", reason="dicom-not-reproducing"
+        f"'{name}' read back differs from region {number} in slice {k}", "the same mask", reason="dicom-not-reproducing"
     )
 
 
@@ -177,9 +177,9 @@ def _read(source: str | Path | Dataset, sop_class_uid: str, what: str) -> Datase
         try:
             ds = dcmread(source)
         except (OSError, InvalidDicomError) as error:
-            raise InputRefused(f"{name} cannot be read ({error})", what, reason="unreadable-dicom") from error
+            raise InputRefused(f"'{name}' cannot be read ({error})", what, reason="unreadable-dicom") from error
     if ds.get("SOPClassUID") != sop_class_uid:
-        raise InputRefused(f"{name} is of SOP class {ds.get('SOPClassUID')}", what, reason="unsupported-sop-class")
+        raise InputRefused(f"'{name}' is of SOP class {ds.get('SOPClassUID')}", what, reason="unsupported-sop-class")
     return ds
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydicom import dcmread
@@ -24,11 +24,11 @@ from samreg.dicom_out.common import (
 from samreg.errors import OutputInvalid
 from samreg.geometry import Grid, SourceSeries, Volume
 from samreg.rois import Roi, RoiPair, RoiPairs
+from samreg.types import Role
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
 
-Side = Literal["fixed", "moving"]
 
 MAX_SEGMENTS = 65535  # a segment number has 16 bits
 
@@ -59,9 +59,9 @@ _NEEDED = (
 
 
 def segmentation(
-    pairs: RoiPairs, side: Side, volume: Volume, source: SourceSeries, stamp: Stamp, tracking_uids: Mapping[int, str]
+    pairs: RoiPairs, role: Role, volume: Volume, source: SourceSeries, stamp: Stamp, tracking_uids: Mapping[int, str]
 ) -> Segmentation:
-    """The regions of one side, one BINARY segment for each pair in order of the pairs' ids.
+    """The regions of one image, one BINARY segment for each pair in order of the pairs' ids.
 
     Segments are numbered from 1 without gaps, as the standard asks: the number is the pair's id
     wherever the ids are. A region of a given label map names its label there, which may need more than the 16 bits
@@ -71,8 +71,8 @@ def segmentation(
     pixels are filled in afterwards: a stack of all masks would take gigabytes.
 
     Args:
-        side: Whose regions; those of the other side get the same numbers, colours and tracking UIDs.
-        volume: The image of this side; the pairs lie on its grid.
+        role: Whose regions; those of the other image get the same numbers, colours and tracking UIDs.
+        volume: The image; the pairs lie on its grid.
         source: Its series, whose patient and study the object belongs to.
         tracking_uids: UID of each pair by its id.
 
@@ -83,11 +83,11 @@ def segmentation(
 
     if volume.grid.is_sheared:
         raise OutputInvalid(
-            f"a grid whose axes are not perpendicular (by {volume.grid.shear_mm:.2f} mm)",
+            f"the axes of the grid are not perpendicular (by {volume.grid.shear_mm:.2f} mm)",
             "perpendicular axes, as every DICOM image has",
             reason="segmentation-misplaced",
         )
-    rois = {n: getattr(pair, side) for n, pair in numbered(pairs).items()}
+    rois = {n: getattr(pair, role) for n, pair in numbered(pairs).items()}
     headers = _one_pixel_headers(source)
     planes = slice_indices([p for h in headers for p in _positions(h)], volume.grid)
     occupied = np.zeros((volume.grid.shape[2], 1, 1, len(rois)), np.uint8)
@@ -98,9 +98,9 @@ def segmentation(
         source_images=headers,
         pixel_array=occupied[planes],
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=_descriptions(pairs, side, stamp, tracking_uids),
+        segment_descriptions=_descriptions(pairs, role, stamp, tracking_uids),
         series_instance_uid=new_uid(),
-        series_number=9003 if side == "fixed" else 9004,
+        series_number=9003 if role == "fixed" else 9004,
         sop_instance_uid=new_uid(),
         instance_number=1,
         manufacturer=MANUFACTURER,
@@ -109,12 +109,12 @@ def segmentation(
         device_serial_number=stamp.device_serial_number,
         content_description=stamp.content_description,
         content_label=stamp.content_label("SEG"),
-        series_description=f"Paired regions, {side} image (unverified)",
+        series_description=f"Paired regions, {role} image (unverified)",
     )
     copy_patient_and_study(source.header, seg)
     add_equipment_and_dates(seg, stamp)
     copy_body_part(source.header, seg)
-    seg.SegmentsOverlap = "YES" if pairs.label_map(side)[1] else "NO"
+    seg.SegmentsOverlap = "YES" if pairs.label_map(role)[1] else "NO"
     columns, rows, _ = volume.grid.shape
     seg.Rows, seg.Columns = rows, columns
     seg.PixelData = _packed(frame_list(seg, volume.grid), rois, (rows, columns))
@@ -157,7 +157,7 @@ def slice_indices(positions_lps: Sequence[Sequence[float]], grid: Grid) -> list[
     off = np.linalg.norm(grid.lps(np.stack([0 * k, 0 * k, k], -1)) - positions, axis=-1).max()
     if off > MAX_OFFSET_MM:
         raise OutputInvalid(
-            f"a slice {off:.3g} mm away from the slices of the image",
+            f"a slice lies {off:.3g} mm away from the slices of the image",
             "the image's slices where its series has them",
             reason="segmentation-misplaced",
         )
@@ -187,7 +187,7 @@ def _masks(frames: Sequence[tuple[int, int]], rois: Mapping[int, Roi], shape: tu
 
 
 def _descriptions(
-    pairs: RoiPairs, side: Side, stamp: Stamp, tracking_uids: Mapping[int, str]
+    pairs: RoiPairs, role: Role, stamp: Stamp, tracking_uids: Mapping[int, str]
 ) -> list[SegmentDescription]:
     import highdicom as hd
 
@@ -200,7 +200,7 @@ def _descriptions(
     return [
         hd.seg.SegmentDescription(
             segment_number=number,
-            segment_label=f"ROI {pair.id}" + (f", label {label}" if (label := getattr(pair, side).label) else ""),
+            segment_label=f"ROI {pair.id}" + (f", label {label}" if (label := getattr(pair, role).label) else ""),
             segmented_property_category=codes.SCT.Tissue,
             segmented_property_type=codes.SCT.Tissue,
             algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,

@@ -209,11 +209,11 @@ def _values(item: Dataset) -> np.ndarray:
     )
 
 
-def _frame(item: Dataset, volume: Volume | None, keyword: str, side: str) -> Iterator[Finding]:
+def _frame(item: Dataset, volume: Volume | None, keyword: str, role: str) -> Iterator[Finding]:
     if not item.get(keyword):
         yield _error("frames", f"{keyword} is missing")
     elif volume is not None and item.get(keyword) != volume.frame_of_reference_uid:
-        yield _error("frames", f"{keyword} is not that of the {side} image")
+        yield _error("frames", f"{keyword} is not that of the {role} image")
     elif not is_uid(str(item.get(keyword))):
         yield _error("bad-uid", f"{keyword} is no UID")
 
@@ -246,14 +246,14 @@ def _references(ds: Dataset, fixed: Volume | None, moving: Volume | None) -> Ite
         if sources and not any(pointed <= instances for instances in sources):
             yield _error("no-references", "instances pointed to are not all of one of the two series")
         return
-    for volume, side in ((fixed, "fixed"), (moving, "moving")):
+    for volume, role in ((fixed, "fixed"), (moving, "moving")):
         if volume is None or volume.source is None:
             continue
         home = (volume.source.study_uid, volume.source.series_uid)
         wrong = sum(listed.get(uid) != home for _, uid in dict.fromkeys(volume.source.instances))
         if wrong:
             yield _error(
-                "no-references", f"{wrong} instances of the {side} series are not listed under its study and series"
+                "no-references", f"{wrong} instances of the {role} series are not listed under its study and series"
             )
 
 

@@ -31,9 +31,9 @@ def read_object(image: Any, *, stored: bool = False) -> Volume:
     package = package_of(image)
     if package is None:
         raise UsageError(
-            f"an image of type {type(image).__module__}.{type(image).__name__}",
+            f"the image is of type {type(image).__module__}.{type(image).__name__}",
             f"a path, a samreg Volume, or an image of {_listed()}",
-            "An array alone does not say where its voxels lie: make a Volume of it with its Grid",
+            "An array does not say where its voxels lie. Make a Volume of it with its Grid.",
         )
     return package.load().read(image, stored=stored)
 
@@ -67,10 +67,10 @@ def image_as(volume: Volume, package: str) -> Any:
     row = find_package(package)
     if grid_for(package, volume.grid) is not volume.grid:
         raise UsageError(
-            f"an image for {package} whose axes are not perpendicular (they misplace voxels by up to "
+            f"the axes of the image for {package} are not perpendicular (voxels would be misplaced by up to "
             f"{volume.grid.shear_mm:.2f} mm)",
             "perpendicular axes",
-            "Resample the image to `samreg.ecosystem.grid_for` first",
+            "Resample the image to `samreg.ecosystem.grid_for` first.",
         )
     return row.load().make_image(volume)
 
@@ -95,7 +95,7 @@ def transform_as(transform: Transform, package: str, grid: Grid) -> Any:
     row = find_package(package)
     if not row.transforms:
         able = ", ".join(name for name, other in PACKAGES.items() if other.transforms)
-        raise UsageError(f"a transform for {package}, which has no class for one", f"one of {able}")
+        raise UsageError(f"the package '{package}' has no class for a transform", f"one of {able}")
     return row.load().make_transform(transform, grid)
 
 

@@ -19,7 +19,7 @@ def read(image: Any, *, stored: bool) -> Volume:
     import itk
 
     if not (isinstance(image, itk.DataObject) and hasattr(image, "GetLargestPossibleRegion")):
-        raise UsageError(f"a {type(image).__name__} of itk", "an itk.Image")
+        raise UsageError(f"the image is of the itk type {type(image).__name__}", "an itk.Image")
     image.Update()  # of the filter that it may be the output of
     region = image.GetLargestPossibleRegion()
     shape = three_sizes([int(n) for n in region.GetSize()])

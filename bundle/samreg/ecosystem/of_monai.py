@@ -23,9 +23,9 @@ def read(image: Any, *, stored: bool) -> Volume:
     from monai.data import MetaTensor
 
     if not isinstance(image, MetaTensor):
-        raise UsageError(f"a {type(image).__name__} of monai", "a MetaTensor")
+        raise UsageError(f"the image is of the monai type {type(image).__name__}", "a MetaTensor")
     if image.is_batch:
-        raise UsageError("a batch of MetaTensors", "one image [1, i, j, k]", "Take one image of the batch")
+        raise UsageError("the MetaTensor is a batch", "one image [1, i, j, k]", "Take one image of the batch.")
     space = str(image.meta.get("space", "RAS"))
     if space not in LPS_FROM:
         raise InputRefused(

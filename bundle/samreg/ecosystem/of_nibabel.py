@@ -24,9 +24,9 @@ def read(image: Any, *, stored: bool) -> Volume:
 
     if not isinstance(image, nibabel.Nifti1Pair):
         raise UsageError(
-            f"a {type(image).__name__} of nibabel",
+            f"the image is of the nibabel type {type(image).__name__}",
             "a Nifti1Image, Nifti2Image or Nifti1Pair",
-            "Convert it with `nibabel.Nifti1Image.from_image`",
+            "Convert it with `nibabel.Nifti1Image.from_image`.",
         )
     # A copy whose header says what nibabel would write, as where the affine was changed in place.
     current = type(image)(image.dataobj, image.affine, image.header)

@@ -23,7 +23,7 @@ def read(image: Any, *, stored: bool) -> Volume:
     import SimpleITK
 
     if not isinstance(image, SimpleITK.Image):
-        raise UsageError(f"a {type(image).__name__} of SimpleITK", "an Image")
+        raise UsageError(f"the image is of the SimpleITK type {type(image).__name__}", "an Image")
     shape = three_sizes(image.GetSize())
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise not_greyscale(f"vectors of {image.GetNumberOfComponentsPerPixel()} values")

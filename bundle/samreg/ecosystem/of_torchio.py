@@ -18,7 +18,9 @@ def read(image: Any, *, stored: bool) -> Volume:
 
     if not isinstance(image, torchio.Image):
         raise UsageError(
-            f"a {type(image).__name__} of torchio", "a ScalarImage or a LabelMap", "Take the image out of its Subject"
+            f"the image is of the torchio type {type(image).__name__}",
+            "a ScalarImage or a LabelMap",
+            "Take the image out of its Subject.",
         )
     affine = LPS_FROM_RAS @ np.asarray(image.affine, np.float64)
     return tensor_volume(tensor_values(image.data), affine, "TorchIO image", stored=stored)

@@ -39,7 +39,7 @@ class Package:
         """
         if find_spec(self.name) is None:
             raise UsageError(
-                f"an object of {self.name} is asked for, and {self.name} is not installed",
+                f"an object of {self.name} is asked for and {self.name} is not installed",
                 "an installed package",
                 f"Install it with: pip install {self.distribution}",
             )
@@ -95,7 +95,7 @@ def find_package(name: str) -> Package:
         'itk'
     """
     if name not in PACKAGES:
-        raise UsageError(f"unknown package '{name}'", f"one of {', '.join(PACKAGES)}")
+        raise UsageError(f"the package '{name}' is unknown", f"one of {', '.join(PACKAGES)}")
     return PACKAGES[name]
 
 

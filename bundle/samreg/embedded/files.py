@@ -53,15 +53,17 @@ def load_network(path: str | Path) -> tuple[EmbeddedNetwork, dict[str, Any], str
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             if header.get("format") != FORMAT:
-                raise UsageError(f"{path.name} of format {header.get('format')!r}", f"{expected}, {FORMAT!r}", other)
+                raise UsageError(
+                    f"'{path.name}' is of format {header.get('format')!r}", f"{expected}, {FORMAT!r}", other
+                )
             network = EmbeddedNetwork(Size(**{k: _tuple(v) for k, v in json.loads(header["size"]).items()}))
             about = dict(json.loads(header["about"]))
             network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
             digest = sha256(path.read_bytes()).hexdigest()
     except (OSError, SafetensorError, LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{path} cannot be read ({type(error).__name__})", expected, other) from error
+        raise UsageError(f"'{path}' cannot be read ({type(error).__name__})", expected, other) from error
     if not all(parameter.isfinite().all() for parameter in network.parameters()):
-        raise UsageError(f"{path.name} with values that are not finite", expected)
+        raise UsageError(f"'{path.name}' has values that are not finite", expected)
     return network.eval().requires_grad_(False), about, digest
 
 

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from samreg.embedded import network as net
 from samreg.embedded.files import load_network
 from samreg.embedded.prompts import box_prompts, point_prompts
-from samreg.promptable import Encoded, Masks
+from samreg.promptable_models import EncodedSlice, Masks
 from samreg.shipped import weights_file
 from samreg.types import Fit
 
@@ -57,7 +57,7 @@ class EmbeddedModel:
         return self.device.type == "cpu"
 
     @property
-    def how(self) -> str:
+    def settings_key(self) -> str:
         """Weights and precision."""
         return f"{self.name} {self.weights_hash} {self.precision}"
 
@@ -72,7 +72,7 @@ class EmbeddedModel:
         return min(greatest, max(least, -(-pixels // _STEP) * _STEP))
 
     @torch.no_grad()
-    def encode(self, grey: Tensor) -> list[Encoded]:
+    def encode(self, grey: Tensor) -> list[EncodedSlice]:
         """See `PromptableModel`."""
         height, width = grey.shape[2:]
         side = self.side_for(max(height, width))
@@ -80,26 +80,26 @@ class EmbeddedModel:
         with self._arithmetic():
             out = self.network.encode(image)
         return [
-            Encoded(embedding, (features, context, pixels))
+            EncodedSlice(embedding, (features, context, pixels))
             for embedding, features, context, pixels in zip(*out, strict=True)
         ]
 
-    def image_side(self, encoded: Encoded) -> net.Encoded:
+    def prepare(self, encoded: EncodedSlice) -> net.FeatureMaps:
         """See `PromptableModel`."""
         features, context, pixels = encoded.fine
-        return net.Encoded(encoded.embedding[None], features[None], context[None], pixels[None])
+        return net.FeatureMaps(encoded.embedding[None], features[None], context[None], pixels[None])
 
-    def masks_at_points(self, image: net.Encoded, points: Tensor, *, min_iou: float = float("-inf")) -> Masks:
+    def masks_at_points(self, image: net.FeatureMaps, points: Tensor, *, min_iou: float = float("-inf")) -> Masks:
         """See `PromptableModel`."""
         return self._masks(image, point_prompts(self._places(points, image)), min_iou)
 
-    def masks_in_boxes(self, image: net.Encoded, boxes: Tensor, *, min_iou: float = float("-inf")) -> Masks:
+    def masks_in_boxes(self, image: net.FeatureMaps, boxes: Tensor, *, min_iou: float = float("-inf")) -> Masks:
         """See `PromptableModel`."""
         low, high = self._places(boxes, image).view(1, -1, 2, 2).unbind(2)
         return self._masks(image, box_prompts(torch.minimum(low, high), torch.maximum(low, high)), min_iou)
 
     @torch.no_grad()
-    def _masks(self, image: net.Encoded, prompts: net.Prompts, min_iou: float) -> Masks:
+    def _masks(self, image: net.FeatureMaps, prompts: net.Prompts, min_iou: float) -> Masks:
         with self._arithmetic():
             queries = self.network.decode(image, prompts)
             prompt, mask = (queries.iou[0] >= min_iou).nonzero(as_tuple=True)
@@ -108,7 +108,7 @@ class EmbeddedModel:
             logits = torch.cat([net.mask_logits(image.pixels, net.Queries(*part))[0, :, 0] for part in parts])
         return Masks(logits, queries.iou[0, prompt, mask], prompt)
 
-    def _places(self, pixels: Tensor, image: net.Encoded) -> Tensor:
+    def _places(self, pixels: Tensor, image: net.FeatureMaps) -> Tensor:
         """[1, ...] pixels from the input's edge as places of -1..1."""
         side = image.pixels.shape[-1] * net.MASK_STRIDE
         return pixels.to(self.device, self._dtype)[None] * (2 / side) - 1

@@ -49,7 +49,7 @@ class Size:
     embedding: int = 64
 
 
-class Encoded(NamedTuple):
+class FeatureMaps(NamedTuple):
     """Images, ready for prompts.
 
     Attributes:
@@ -128,7 +128,7 @@ class EmbeddedNetwork(nn.Module):
         )
         self.decoder = QueryDecoder(size)
 
-    def encode(self, images: Tensor) -> Encoded:
+    def encode(self, images: Tensor) -> FeatureMaps:
         """Encodes images [b, 1, y, x] of 0..1, with sides that are multiples of 16."""
         at2 = self.stage2(self.stem(images * 2 - 1))
         at4 = self.stage4(at2)
@@ -142,14 +142,14 @@ class EmbeddedNetwork(nn.Module):
             tokens = layer(tokens)
         at16 = self.join16(self.norm16(tokens).transpose(1, 2).reshape(batch, channels, height, width))
         features = self.join4(at4, self.join8(at8, at16))
-        return Encoded(
+        return FeatureMaps(
             normalize(_unreduced(self.matching(features)), dim=1),
             features,
             self.decoder.context(at16, places),
             self.pixels(self.join2(at2, features)),
         )
 
-    def decode(self, encoded: Encoded, prompts: Prompts) -> Queries:
+    def decode(self, encoded: FeatureMaps, prompts: Prompts) -> Queries:
         """Queries of prompts, to be multiplied with the pixels by `mask_logits`."""
         return self.decoder(encoded, prompts)
 
@@ -207,7 +207,7 @@ class QueryDecoder(nn.Module):
         """[b, cells, c] tokens of images from features [b, c, y, x] at cells of these places."""
         return self.norm_context(self.of_image(at16).flatten(2).transpose(1, 2) + self.position(places)[None])
 
-    def forward(self, encoded: Encoded, prompts: Prompts) -> Queries:
+    def forward(self, encoded: FeatureMaps, prompts: Prompts) -> Queries:
         batch, count = prompts.kinds.shape[:2]
         counts = prompts.kinds != NO_PROMPT
         fine = _read(encoded.pixels, prompts.places)

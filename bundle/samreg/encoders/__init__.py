@@ -14,7 +14,7 @@ from samreg.encoders.base import Encoder, Features
 from samreg.encoders.mind import mind_ssc
 from samreg.encoders.pooling import pool
 from samreg.errors import UsageError
-from samreg.promptable.cache import SliceCache
+from samreg.promptable_models.cache import SliceCache
 from samreg.registry import build, find_encoder, is_own, load
 from samreg.shipped import weights_file
 

@@ -37,7 +37,7 @@ class Features:
 
     def __post_init__(self) -> None:
         if self.channels.ndim != 4 or tuple(self.channels.shape[1:]) != self.grid.shape:
-            raise UsageError(f"features of shape {tuple(self.channels.shape)}", f"[c, *{self.grid.shape}]")
+            raise UsageError(f"the features have the shape {tuple(self.channels.shape)}", f"[c, *{self.grid.shape}]")
 
 
 @dataclass(frozen=True)

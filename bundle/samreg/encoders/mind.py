@@ -48,10 +48,12 @@ def mind_ssc(image: Tensor, *, radius: int = 1, dilation: int | Sequence[int] = 
     steps = _steps(shape, dilation)
     radii = [radius if n > 1 else 0 for n in shape]
     if radius < 0 or min(steps) < 0:
-        raise UsageError(f"MIND-SSC with radius {radius} and dilation {dilation}", "numbers that are not negative")
+        raise UsageError(
+            f"MIND-SSC has the radius {radius} and the dilation {dilation}", "numbers that are not negative"
+        )
     active = [axis for axis in range(3) if steps[axis]]
     if len(active) < 2:
-        raise UsageError(f"MIND-SSC of an image of shape {tuple(shape)}", "two axes of more than one voxel")
+        raise UsageError(f"the image for MIND-SSC has the shape {tuple(shape)}", "two axes of more than one voxel")
 
     margins = [step + r for step, r in zip(steps, radii, strict=True)]
     padded = pad(_standardised(image)[None], [m for m in reversed(margins) for _ in range(2)], mode="replicate")[0, 0]
@@ -76,7 +78,7 @@ def even_dilation(grid: Grid) -> list[int]:
 def _checked_shape(image: Tensor) -> tuple[int, int, int]:
     if image.ndim != 4 or image.shape[0] != 1 or not image.is_floating_point():
         raise UsageError(
-            f"an image of shape {tuple(image.shape)} and type {image.dtype}", "floating point [1, i, j, k]"
+            f"the image has the shape {tuple(image.shape)} and the type {image.dtype}", "floating point [1, i, j, k]"
         )
     _, i, j, k = image.shape
     return i, j, k
@@ -85,7 +87,7 @@ def _checked_shape(image: Tensor) -> tuple[int, int, int]:
 def _steps(shape: Sequence[int], dilation: int | Sequence[int]) -> list[int]:
     steps = [dilation] * 3 if isinstance(dilation, int) else [int(d) for d in dilation]
     if len(steps) != 3:
-        raise UsageError(f"dilation {dilation}", "one number, or one for each of three axes")
+        raise UsageError(f"the dilation is {dilation}", "one number, or one for each of three axes")
     return [step if n > 1 else 0 for step, n in zip(steps, shape, strict=True)]
 
 

@@ -12,9 +12,9 @@ from samreg.embedded.model import EmbeddedModel
 from samreg.encoders.base import UNCALIBRATED, Calibration, Confidence, Encoder, Features, OnProgress, Reads
 from samreg.errors import UsageError
 from samreg.geometry import Volume
-from samreg.promptable import PromptableModel
-from samreg.promptable.cache import SliceCache
-from samreg.promptable.slices import PromptableSlices
+from samreg.promptable_models import PromptableModel
+from samreg.promptable_models.cache import SliceCache
+from samreg.promptable_models.slices import PromptableSlices
 
 # Of weights whose file does not name it itself.
 SYNTHETIC_PAIRS = "synthetic image pairs, with the embedded model"
@@ -33,7 +33,7 @@ def calibration_of(about: Mapping[str, Any]) -> Calibration:
         confidences = {name: Confidence(**found[name]) for name in ("free", "aligned")}
         return Calibration(**{"fitted_on": SYNTHETIC_PAIRS, **found, **confidences})
     except (LookupError, TypeError) as error:
-        raise UsageError(f"a damaged calibration in the weights ({error})", "the embedded model's file") from error
+        raise UsageError(f"the calibration in the weights is damaged ({error})", "the embedded model's file") from error
 
 
 class ModelEncoder(Encoder):

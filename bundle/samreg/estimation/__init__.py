@@ -1,1 +1,1 @@
-"""Transforms from region pairs and dense similarity."""
+"""Estimators of transforms, from pairs of regions and from dense similarity."""

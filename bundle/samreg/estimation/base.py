@@ -10,7 +10,7 @@ from samreg.config import EstimationConfig
 from samreg.encoders.base import Features
 from samreg.estimation.image_pair import ImagePair
 from samreg.geometry import Volume
-from samreg.matching import Matched, Side
+from samreg.matching import Matched, SegmentedImage
 from samreg.rois import RoiPairs
 from samreg.transforms import Affine, Transform
 
@@ -45,8 +45,8 @@ class Problem:
     """
 
     images: ImagePair
-    fixed: Side
-    moving: Side
+    fixed: SegmentedImage
+    moving: SegmentedImage
     settings: EstimationConfig
     matched: Callable[[Affine | None], Matched]
     encoded: Callable[[Volume], Features]
@@ -83,7 +83,7 @@ class Problem:
 
     def weighed(self, pairs: RoiPairs) -> RoiPairs:
         """The pairs with the confidences that a fit shall weigh them by."""
-        return pairs if self.calibrated and self.settings.weight_by_confidence else pairs.equally_sure()
+        return pairs if self.calibrated and self.settings.weight_by_confidence else pairs.with_equal_confidence()
 
     def features(self, volume: Volume) -> Features:
         """Dense features of an image, on their own grid."""

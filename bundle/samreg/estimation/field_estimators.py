@@ -34,10 +34,10 @@ class _Field:
         """See `Estimator`."""
         images = problem.images
         if self.detail != 1.0 and not images.fixed.grid.is_2d:
-            return Abstention("it is for single pictures", by_design=True)
+            return Abstention("it is only for single pictures", by_design=True)
         pairs = problem.weighed(problem.pairs_under(start).fitted)
         if not self.dense and not len(pairs):
-            return Abstention("no pair to fit")
+            return Abstention("there is no pair to fit to")
         asked = problem.settings
         settings = asked.with_values(
             {

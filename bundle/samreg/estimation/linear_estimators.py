@@ -49,7 +49,7 @@ class DenseRigid:
             fitted_to=frozenset({"information"}),
             rivals=fit.rivals,
             mirrored=None if images.fixed.grid.is_2d else mirror_ratio(images, fit.moving_from_fixed),
-            notes=("two alignments score alike: the one that moves the body less is taken",) * alike,
+            notes=("Two alignments have the same score. The one that moves the body less is taken.",) * alike,
         )
 
 
@@ -100,7 +100,7 @@ class AffineFromPairs:
         """See `Estimator`."""
         pairs = problem.weighed(problem.pairs_under(start).fitted)
         if len(pairs) < LEAST_PAIRS:
-            return Abstention(f"{len(pairs)} pairs to fit, at least {LEAST_PAIRS} are needed")
+            return Abstention(f"there are {len(pairs)} pairs to fit to, and at least {LEAST_PAIRS} are needed")
         linear = linear_part(start) or Affine.identity()
         matrix = _fitted(problem, linear.moving_from_fixed, pairs, "affine")
         return Candidate(Affine(settled(matrix)), f"{len(pairs)} pairs", fitted=pairs)
@@ -125,7 +125,7 @@ def _consensus(problem: Problem, pairs: RoiPairs) -> Matrix4 | None:
     found = ransac_rigid(*points, pairs.confidences, problem.tolerance_mm, seed=problem.seed)
     if found is None:
         return None
-    logger.info("%d of %d unaligned pairs agree on one rigid transform", int(found[1].sum()), len(pairs))
+    logger.info("%d of %d pairs matched by appearance agree on one rigid transform.", int(found[1].sum()), len(pairs))
     return in_plane(found[0], problem.images.fixed, problem.images.moving)
 
 

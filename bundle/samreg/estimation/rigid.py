@@ -65,7 +65,7 @@ def edge_starts(pair: ImagePair, best: int = 4) -> list[Start]:
     moving_body = mask_on(pair.moving_body.voxels > 0, pair.moving_body.grid, moving.grid)
     rotations = tilts(PICTURE_TILTS_DEG if pair.fixed.grid.is_2d else TILTS_DEG, pair.fixed.grid)
     found = global_search(fixed, moving, fixed_body, moving_body, rotations, spacing_mm=spacing, best=best)
-    logger.info("global search: edge correlation %s", [round(value, 3) for value, _ in found])
+    logger.info("The global search reached these correlations of edges: %s.", [round(value, 3) for value, _ in found])
     return [Start("edges", matrix) for _, matrix in found]
 
 
@@ -141,7 +141,7 @@ def _mapped(volume: Volume, matrix: Matrix4) -> Volume:
 def fit_linear(pair: ImagePair, start: Matrix4, kind: LinearKind, origin: str) -> LinearFit:
     """A matrix refined at the finest level."""
     matrix, value = refine(start, pair.fine, kind, pair.fixed.grid)
-    logger.info("%s fit from %s: mutual information %.4f", kind, origin, value)
+    logger.info("The %s fit from %s reached a mutual information of %.4f nat.", kind, origin, value)
     return LinearFit(matrix, value, origin)
 
 

@@ -38,9 +38,9 @@ class Grid:
         affine = np.array(self.affine, dtype=np.float64)
         shape = tuple(int(n) for n in self.shape)
         if len(shape) != 3 or min(shape) < 1:
-            raise UsageError(f"grid shape {shape}", "three dimensions of at least one voxel")
+            raise UsageError(f"the shape of the grid is {shape}", "three dimensions of at least one voxel")
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or _flat(affine[:3, :3]):
-            raise UsageError(f"grid affine {affine.tolist()}", "an invertible 4x4 matrix")
+            raise UsageError(f"the affine of the grid is {affine.tolist()}", "an invertible 4x4 matrix")
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
         object.__setattr__(self, "shape", shape)

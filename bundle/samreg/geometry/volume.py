@@ -71,7 +71,7 @@ class Volume:
 
     def __post_init__(self) -> None:
         if self.voxels.shape != self.grid.shape:
-            raise UsageError(f"voxels of shape {self.voxels.shape}", f"the grid's shape {self.grid.shape}")
+            raise UsageError(f"the voxels have the shape {self.voxels.shape}", f"the grid's shape {self.grid.shape}")
 
     @property
     def content_hash(self) -> str:

@@ -182,8 +182,8 @@ def _refuse_without(frames: Sequence[Frame], has: Callable[[Frame], object], rea
     lacking = sum(not has(f) for f in frames)
     if lacking:
         raise InputRefused(
-            f"{lacking} of {count(len(frames), 'image')} without a valid {what}",
-            "one in each image",
+            f"a valid {what} is missing in {lacking} of {count(len(frames), 'image')}",
+            "a valid one in each image",
             CONVERT,
             reason=reason,
         )
@@ -194,7 +194,7 @@ def _refuse_odd_bits(frames: Sequence[Frame]) -> None:
     if odd:
         high, stored = number(odd[0], "HighBit"), number(odd[0], "BitsStored")
         raise InputRefused(
-            f"{len(odd)} of {count(len(frames), 'image')} with High Bit {high:g} and Bits Stored {stored:g}",
+            f"High Bit is {high:g} and Bits Stored is {stored:g} in {len(odd)} of {count(len(frames), 'image')}",
             "a High Bit one less than Bits Stored",
             reason="contradictory-pixels",
         )
@@ -339,7 +339,7 @@ def _check_spacing(frames: Sequence[Frame], normal: np.ndarray) -> float:
 
 def _missing(n: int, spacing: float) -> InputRefused:
     return InputRefused(
-        f"{count(n, 'slice')} missing from a stack with {spacing:.3g} mm between slices", reason="missing-slices"
+        f"the stack with {spacing:.3g} mm between slices lacks {count(n, 'slice')}", reason="missing-slices"
     )
 
 

@@ -119,7 +119,7 @@ def _stored_values(frame: Frame, k: int, stack: Stack) -> np.ndarray:
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of a decoder written in Rust; it is no Exception
             raise
-        raise _undecodable(k, stack, "the decoder broke off") from error
+        raise _undecodable(k, stack, "the decoder failed") from error
     values = values if values.ndim == 3 else values[None]
     frames = len(stack.frames) if stack.is_multiframe else 1
     if values.shape != (frames, stack.grid.shape[1], stack.grid.shape[0]):

@@ -46,7 +46,7 @@ def check_one_contrast(frames: Sequence[Frame]) -> None:
     for keyword in ("DiffusionBValue", "EchoNumbers"):
         values = {f.variants.get(keyword, "") for f in frames} - {""}
         if len(values) > 1:
-            raise mixed("mixed-contrast", f"{len(values)} values of {VARIANTS[keyword]}", "one")
+            raise mixed("mixed-contrast", f"{len(values)} values of {VARIANTS[keyword]}", "one value")
     kinds = {kind for f in frames for kind in (_complex_kind(f),) if kind}
     if len(kinds) > 1:
         raise mixed("mixed-contrast", f"{' and '.join(sorted(kinds))} images", "one kind")

@@ -60,7 +60,7 @@ def frameless(headers: tuple[Dataset, ...]) -> InputRefused | None:
     if not lacking:
         return None
     return InputRefused(
-        f"{lacking} of {_images(len(headers))} without a frame of reference (FrameOfReferenceUID)",
+        f"the frame of reference (FrameOfReferenceUID) is missing in {lacking} of {_images(len(headers))}",
         reason="no-frame-of-reference",
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 from samreg.errors import InputRefused
 from samreg.geometry import Grid, Volume
 from samreg.io.dicom_headers import DAMAGE, quiet, read_header, text
-from samreg.io.images import image_format, read_image, read_stored
+from samreg.io.formats import image_format, read_image, read_stored
 from samreg.types import Labels
 
 if TYPE_CHECKING:

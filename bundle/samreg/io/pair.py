@@ -14,8 +14,8 @@ from samreg.errors import InputRefused, UsageError, reading
 from samreg.geometry import Volume
 from samreg.io.dicom_folder import Series
 from samreg.io.dicom_headers import quiet, text
+from samreg.io.formats import Source, describe, find_source, image_format, read_image
 from samreg.io.identifiers import invalid, repeated
-from samreg.io.images import Source, describe, find_source, image_format, read_image
 from samreg.io.patient import patient_objection
 from samreg.refusals.series import AS_FILES
 
@@ -65,7 +65,9 @@ def read_pair(
     note = _patient_note(a, b, allow_different_patients)
     pictures = [image_format(s) == "picture" for s in (a, b)]
     if pixel_spacing_mm is not None and not any(pictures):
-        raise UsageError("a pixel spacing", "a picture among the two images", "Leave it out.")
+        raise UsageError(
+            "a pixel spacing is given and neither image is a picture", "a picture among the two images", "Leave it out."
+        )
     volumes = []
     for role, s, is_picture in zip(ROLES, (a, b), pictures, strict=True):
         with reading(role):

@@ -172,7 +172,7 @@ def _spacing(image: Image, given: Sequence[float] | None) -> tuple[tuple[float, 
     if given is not None:
         values = np.asarray(given, np.float64)
         if values.shape != (2,) or not np.isfinite(values).all() or (values <= 0).any():
-            raise UsageError(f"pixel spacing {given!r}", "two positive numbers in mm, along x and along y")
+            raise UsageError(f"the pixel spacing is {given!r}", "two positive numbers in mm, along x and along y")
         return (float(values[0]), float(values[1])), {"pixel_spacing": "as given"}
     stated, where = _stated_mm(image)
     if stated is None:

@@ -81,7 +81,7 @@ def find_roles(folder: Path | str, rules: SeriesConfig | None = None, *, as_file
     parts = role_folders(folder, within=rules.within, rules_decide=SeriesRule() not in (rules.fixed, rules.moving))
     if parts:
         a, b = (find_series(part, within=rules.within, root=folder, as_files=as_files) for part in parts)
-        return _Choice((folder, folder), a, b, rules).roles("Roles by the sub-folders fixed and moving.")
+        return _Choice((folder, folder), a, b, rules).roles("The sub-folders fixed and moving name the two series.")
     found = find_series(folder, within=rules.within, as_files=as_files)
     return _Choice((folder, folder), found, found, rules).roles()
 
@@ -179,7 +179,9 @@ class _Choice:
         for series in [choose_series(pool, rule.series_uid)] if rule.series_uid else pool.series:
             named = series.series_uid == rule.series_uid
             misfit = (
-                _misfit(series, rule, self.roots[role]) if series.is_candidate or named else "no images of a volume"
+                _misfit(series, rule, self.roots[role])
+                if series.is_candidate or named
+                else "it holds no images of a volume"
             )
             if misfit:
                 self.why[role, series.series_uid] = misfit
@@ -213,7 +215,7 @@ class _Choice:
             raise _no_time(chosen)
         for series in some:
             if series is not chosen[0]:
-                self.why[role, series.series_uid] = f"not the {rule.acquired} ({name})"
+                self.why[role, series.series_uid] = f"it is not the {rule.acquired} ({name})"
         return chosen
 
     def _only(self, role: str, some: list[Series]) -> Series:
@@ -266,7 +268,7 @@ def _misfit(series: Series, rule: SeriesRule, root: Path) -> str:
             return f"its {name} does not match '{pattern}'"
     places = {place(path, root) for path in series.files} if rule.folder is not None else set()
     if not all(fnmatch.fnmatch(where, rule.folder or "") for where in places):
-        return f"not in the folder '{rule.folder}'"
+        return f"it is not in the folder '{rule.folder}'"
     return ""
 
 
@@ -281,12 +283,12 @@ def _conditions(rule: SeriesRule) -> str:
 def _sentence(rules: SeriesConfig) -> str:
     fixed, moving = (_named_alone(rule) and bool(rule.series_uid) for rule in (rules.fixed, rules.moving))
     if fixed and moving:
-        return "Roles by the given series UIDs."
+        return "The series UIDs that were given name the fixed and the moving series."
     if fixed and rules.moving == SeriesRule():
-        return "Roles by the given series UID of the fixed series; the moving one is the only other."
+        return "The series UID that was given names the fixed series. The moving series is the only other one."
     if moving and rules.fixed == SeriesRule():
-        return "Roles by the given series UID of the moving series; the fixed one is the only other."
-    return "Roles by the rules of the configuration."
+        return "The series UID that was given names the moving series. The fixed series is the only other one."
+    return "The rules of the configuration name the fixed and the moving series."
 
 
 def _named_alone(rule: SeriesRule) -> bool:
@@ -313,7 +315,7 @@ def _by_time(a: Series, b: Series) -> tuple[Series, Series, str]:
     if first == second:
         raise _no_time((a, b))
     fixed, moving = (a, b) if first > second else (b, a)
-    return fixed, moving, f"Roles by time: the series acquired later ({name}) is fixed."
+    return fixed, moving, f"The series acquired later ({name}) is the fixed one."
 
 
 def _comparable(some: Sequence[Series]) -> tuple[str, list[datetime]]:

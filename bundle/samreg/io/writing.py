@@ -28,7 +28,9 @@ def check_image_name(path: Path) -> None:
         UsageError: The suffix is not one of `WRITTEN_SUFFIXES`.
     """
     if not path.name.lower().endswith(WRITTEN_SUFFIXES):
-        raise UsageError(f"output image '{path.name}'", f"a name ending in one of {', '.join(WRITTEN_SUFFIXES)}")
+        raise UsageError(
+            f"the name of the output image is '{path.name}'", f"a name ending in one of {', '.join(WRITTEN_SUFFIXES)}"
+        )
 
 
 def writable_grid(grid: Grid, path: Path) -> Grid:
@@ -55,9 +57,10 @@ def write_image(voxels: np.ndarray, grid: Grid, path: Path) -> None:
     check_image_name(path)
     if writable_grid(grid, path) is not grid:
         raise UsageError(
-            f"axes that are not perpendicular for '{path.name}' (they misplace voxels by up to {grid.shear_mm:.2f} mm)",
+            f"the axes of '{path.name}' are not perpendicular (voxels would be misplaced by up to "
+            f"{grid.shear_mm:.2f} mm)",
             "perpendicular axes in a NIfTI file",
-            "Resample the image to `writable_grid`, or write NRRD or MetaImage",
+            "Resample the image to `writable_grid`, or write NRRD or MetaImage.",
         )
     if _is_nifti(path):
         _write_nifti(voxels, grid, path)

@@ -1,7 +1,7 @@
 """Pairs of regions: similarity, combinations, selection, linking."""
 
 from samreg.matching.agreement import overlap
-from samreg.matching.base import Matched, Matcher, Side
+from samreg.matching.base import Matched, Matcher, SegmentedImage
 from samreg.matching.combinations import Combinations, calibrated, weigh
 from samreg.matching.holding_out import with_held_out
 from samreg.matching.linking import link_slices
@@ -12,7 +12,7 @@ __all__ = [
     "Combinations",
     "Matched",
     "Matcher",
-    "Side",
+    "SegmentedImage",
     "calibrated",
     "link_slices",
     "match",

@@ -16,7 +16,7 @@ from samreg.types import Mask
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class SegmentedImage:
     """One image of a registration, with what was found in it.
 
     Attributes:
@@ -62,8 +62,8 @@ class Matcher(Protocol):
 
     def match(
         self,
-        fixed: Side,
-        moving: Side,
+        fixed: SegmentedImage,
+        moving: SegmentedImage,
         encoder: Encoder,
         config: MatchingConfig,
         aligned: Affine | None = None,

@@ -6,7 +6,7 @@ from samreg.config import MatchingConfig
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
 from samreg.errors import UsageError
-from samreg.matching.base import Side
+from samreg.matching.base import SegmentedImage
 from samreg.matching.combinations import calibrated, weigh
 from samreg.matching.selection import match, match_labels
 from samreg.matching.similarity import similarity
@@ -23,8 +23,8 @@ class Prototypes:
 
     def match(
         self,
-        fixed: Side,
-        moving: Side,
+        fixed: SegmentedImage,
+        moving: SegmentedImage,
         encoder: Encoder,
         config: MatchingConfig,
         aligned: Affine | None = None,
@@ -33,7 +33,7 @@ class Prototypes:
     ) -> RoiPairs:
         """At most K pairs as `config` counts them; by appearance up to 150 or K, whichever is more."""
         if fixed.prototypes is None or moving.prototypes is None:
-            raise UsageError("regions without prototypes", "regions that an encoder has read")
+            raise UsageError("the regions have no prototypes", "regions that an encoder has described")
         prototypes = moving.prototypes
         config = calibrated(config, encoder.calibration)
         if by_appearance:
@@ -65,8 +65,8 @@ class GivenLabels:
 
     def match(
         self,
-        fixed: Side,
-        moving: Side,
+        fixed: SegmentedImage,
+        moving: SegmentedImage,
         encoder: Encoder,
         config: MatchingConfig,
         aligned: Affine | None = None,

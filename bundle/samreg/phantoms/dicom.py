@@ -75,7 +75,7 @@ def write_dicom_series(
     _check_perpendicular(volume.grid)
     kind = modality or volume.modality or "MR"
     if kind not in ("CT", "MR"):
-        raise UsageError(f"modality '{kind}'", "CT or MR")
+        raise UsageError(f"the modality is '{kind}'", "CT or MR")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     base = _series_header(kind, patient or Patient(), acquired or datetime(2024, 3, 5, 9, 30), volume.grid)
@@ -189,7 +189,7 @@ def _stored_values(voxels: np.ndarray, kind: str) -> tuple[np.ndarray, float, fl
 
 def _check_perpendicular(grid: Grid) -> None:
     if np.abs(grid.direction.T @ grid.direction - np.eye(3)).max() > 1e-4:
-        raise UsageError("a grid whose axes are not perpendicular", "slices stacked along their normal")
+        raise UsageError("the axes of the grid are not perpendicular", "slices stacked along their normal")
 
 
 def _ds(value: float) -> str:

@@ -92,7 +92,7 @@ def grid(name: GridName, size: int = 96) -> Grid:
             return _centred((size, size * 7 // 8, 1), (pixel, pixel, 1.0))
         case "ct":
             return _centred((512, 512, 150), (0.78, 0.78, 2.0))
-    raise UsageError(f"grid '{name}'", "the name of a grid", "See `samreg.phantoms.grid`.")
+    raise UsageError(f"no grid has the name '{name}'", "the name of a grid", "See `samreg.phantoms.grid`.")
 
 
 def pair(
@@ -211,7 +211,7 @@ def _truth(
     peak_mm: float,
 ) -> Transform:
     if kind not in ("identity", "rigid", "affine", "deformable"):
-        raise UsageError(f"phantom kind '{kind}'", "identity, rigid, affine or deformable")
+        raise UsageError(f"the kind of the phantom is '{kind}'", "identity, rigid, affine or deformable")
     if kind == "identity":
         return Rigid(np.eye(4))
     gentle = kind == "deformable"

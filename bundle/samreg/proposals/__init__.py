@@ -28,12 +28,14 @@ def create_proposer(name: str, encoder: Encoder | None = None, *, labels: Labels
     entry = find(PROPOSERS, name, "proposer")
     if name == "labels":
         if labels is None:
-            raise UsageError("proposer 'labels' without a label map", "one for each image")
+            raise UsageError("the proposer 'labels' is used without label maps", "a label map for each image")
         proposer: Proposer = build(entry, labels)
     elif entry.promptable:
         slices = getattr(encoder, "slices", None)
         if slices is None:
-            raise UsageError(f"proposer '{name}' without a promptable encoder", "encoder 'embedded' or 'sam'")
+            raise UsageError(
+                f"the proposer '{name}' is used without a promptable encoder", "the encoder 'embedded' or 'sam'"
+            )
         proposer = build(entry, slices)
     else:
         proposer = build(entry)

@@ -16,8 +16,8 @@ from samreg.config import ProposalConfig
 from samreg.device import out_of_memory
 from samreg.errors import UsageError
 from samreg.geometry import Volume
-from samreg.promptable.cache import key_of
-from samreg.promptable.slices import EncodedVolume, PromptableSlices, PromptedSlice
+from samreg.promptable_models.cache import key_of
+from samreg.promptable_models.slices import EncodedVolume, PromptableSlices, PromptedSlice
 from samreg.proposals.base import OnProgress
 from samreg.proposals.filters import size_limits, within_limits, without_overlap
 from samreg.rois import Roi, RoiSet
@@ -161,7 +161,10 @@ class Decoding:
 
     def __init__(self, config: ProposalConfig) -> None:
         if config.pred_iou is None or config.stability is None:
-            raise UsageError("everything mode without a least IoU and stability", "both")
+            raise UsageError(
+                "the thresholds of everything mode are not set",
+                "a threshold for the predicted IoU and one for the stability",
+            )
         self._pred_iou, self._least_stability = config.pred_iou, config.stability
         self._at_once = config.points_per_batch
         self.notes: list[str] = []

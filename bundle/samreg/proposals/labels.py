@@ -30,7 +30,7 @@ class GivenLabels:
         """
         rois = RoiSet.from_labels(self.labels, volume.grid)
         if not rois.rois:
-            raise UsageError("a label map without labels", reason="empty-labels")
+            raise UsageError("the label map holds no labels", reason="empty-labels")
         if on_progress:
             on_progress(1.0)
         return rois

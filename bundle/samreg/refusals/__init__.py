@@ -1,4 +1,4 @@
-"""The one table of refusals: every reason for which samreg does not go on, and what to do then.
+"""The table of refusals: every reason for which samreg stops, and what to do then.
 
 An error names its reason and says what it got with numbers and names; what was expected and the next step are those of
 the table, unless the error knows more particular ones. `docs/refusals.md` is written from the same table.

@@ -9,7 +9,7 @@ NO_ORIENTATION = "Write the file again with a tool that keeps orientation and sp
 FILES = Group(
     "Files and folders",
     (
-        Refusal("no-such-path", "a path where nothing is", "a file or a folder", "Check the path."),
+        Refusal("no-such-path", "a path that does not exist", "a file or a folder", "Check the path."),
         Refusal(
             "no-permission",
             "a file or folder that the user of the process may not read",
@@ -31,7 +31,7 @@ FILES = Group(
         ),
         Refusal(
             "unreadable-archive",
-            "an archive that cannot be unpacked (the application alone)",
+            "an archive that cannot be unpacked (only the application)",
             "whole ZIP archives without a password",
             "Send it again.",
         ),
@@ -115,14 +115,13 @@ PAIR = Group(
             "different-patients",
             "two series that differ in patient ID, its issuer, name, birth date or sex",
             "two series of one patient",
-            "Check that the right series were given; to register them all the same, say so with "
-            "--allow-different-patients.",
+            "Check that the right series were given; to register them nevertheless, give --allow-different-patients.",
         ),
         Refusal(
             "no-patient-id",
             "two series of which neither has a patient ID",
             "the same patient ID in both",
-            "Fill in the patient ID; to register them all the same, say so with --allow-different-patients.",
+            "Fill in the patient ID; to register them nevertheless, give --allow-different-patients.",
         ),
         Refusal(
             "same-series",

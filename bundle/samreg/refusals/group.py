@@ -11,8 +11,8 @@ class Refusal:
 
     Attributes:
         reason: Stable identifier for machines ("missing-slices").
-        got: What was found, in general words, as a clause; an error says it with its numbers and names.
-        expected: What would have been accepted, as a clause; empty: each error says it for itself.
+        got: What was found, in general words, as a noun; an error says it as a clause, with its numbers and names.
+        expected: What would have been accepted, as a noun; empty: each error says it for itself.
         next_step: What the user can do, as a sentence; empty: each error says it for itself.
     """
 

@@ -12,7 +12,7 @@ AS_COMPOSITE = (
 TRANSFORMS = Group(
     "Transforms",
     (
-        Refusal("transform-missing", "a path where no transform file is", "an existing file", "Check the path."),
+        Refusal("transform-missing", "a transform file that does not exist", "an existing file", "Check the path."),
         Refusal(
             "transform-unreadable",
             "a transform file that is cut or damaged, or that ITK did not write",
@@ -21,7 +21,7 @@ TRANSFORMS = Group(
         ),
         Refusal(
             "transform-unsupported",
-            "a transform without a counterpart here: of another suffix, 2D, a B-spline or velocity field, mirrored, "
+            "a transform that samreg does not support: of another suffix, 2D, a B-spline or velocity field, mirrored, "
             "not in mm",
             "3D matrices that do not mirror, and displacement fields, LPS mm",
             "Write it as one of the transform files that the reference lists.",
@@ -41,7 +41,7 @@ TRANSFORMS = Group(
         Refusal(
             "registration-items",
             "a registration object that relates several moving series, or none",
-            "exactly one, by one matrix or one grid",
+            "exactly one moving series, related by one matrix or one grid",
             "Export one moving series at a time.",
         ),
         Refusal(
@@ -64,7 +64,7 @@ LANDMARKS = Group(
         ),
         Refusal(
             "landmark-names",
-            "names of landmarks that are missing, repeated, or in one file alone",
+            "names of landmarks that are missing, repeated, or in only one file",
             "the same names in both files, each once",
             "Correct the names, or leave their column out to match by order.",
         ),
@@ -172,21 +172,21 @@ WEIGHTS = Group(
         ),
         Refusal(
             "own-class",
-            "a class of the caller's own (module:Class) in a call of the container, which runs its own code alone",
+            "a class of the caller's own (module:Class) in a call of the container, which runs only its own code",
             "a name that `samreg info` lists",
             "Use the command or Python for classes of your own.",
         ),
         Refusal(
             "unknown-variant",
-            "a name that no variant of the SAM family has",
-            "one of its rows",
+            "a name that no known SAM model has",
+            "the name of a known SAM model",
             "Choose one that `samreg weights list` shows.",
         ),
         Refusal(
             "weights-missing",
             "an encoder without its weights, or weights that do not exist",
-            "a file or folder",
-            "Check the path; `samreg weights fetch` gets published ones.",
+            "the file or folder of the weights",
+            "Check the path. `samreg weights fetch` downloads published weights.",
         ),
         Refusal(
             "weights-unreadable",
@@ -231,7 +231,12 @@ WEIGHTS = Group(
 RUN = Group(
     "The run and its outputs",
     (
-        Refusal("usage-error", "arguments or a configuration that cannot be followed"),
+        Refusal(
+            "usage-error",
+            "arguments or a configuration that cannot be followed",
+            "",
+            "Correct the argument or the configuration.",
+        ),
         Refusal(
             "wrong-options",
             "options that the application does not have",
@@ -252,9 +257,9 @@ RUN = Group(
         ),
         Refusal(
             "estimator-failed",
-            "an estimator that broke off, or answered what is no candidate",
+            "an estimator that failed, or that returned neither a candidate nor an abstention",
             "a candidate or an abstention",
-            "Leave it out of the estimators, or mend it.",
+            "Leave it out of the list of estimators, or correct it.",
         ),
         Refusal(
             "no-dicom-source",
@@ -280,11 +285,16 @@ RUN = Group(
             "the same transform and the same masks",
             "Please report this.",
         ),
-        Refusal("output-invalid", "a written file that read back differs from the result"),
         Refusal(
-            "no-report", "operators that ended without a report (the application alone)", "one report", "See the log."
+            "output-invalid",
+            "a written file that read back differs from the result",
+            "",
+            "Please report this.",
+        ),
+        Refusal(
+            "no-report", "operators that ended without a report (only the application)", "one report", "See the log."
         ),
         Refusal("stopped", "a process that was stopped from outside (SIGTERM)", "", "Start it again."),
-        Refusal("unexpected", "a failure that nobody foresaw", "", "See the log."),
+        Refusal("unexpected", "an unexpected failure", "", "See the log."),
     ),
 )

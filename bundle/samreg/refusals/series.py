@@ -6,7 +6,7 @@ from samreg.refusals.group import Group, Refusal
 
 EXPORT_AGAIN = "Export the whole original series again."
 CONVERT = "Export the whole original series again, or convert it with a tool that you trust and give NIfTI."
-SPLIT = "Split the series, or give the one with the volume alone."
+SPLIT = "Split the series, or give a series with only the volume."
 AS_FILES = "or register without DICOM objects (samreg register --as-files)"
 RENEW = f"Anonymise again with new UIDs, {AS_FILES}."
 
@@ -21,7 +21,7 @@ CHOICE = Group(
         ),
         Refusal(
             "several-series",
-            "a folder with several series where one is asked for, or with more than two and nothing to choose by",
+            "a folder with several series where one is expected, or with more than two and no rule to choose them by",
             "one series, or a fixed and a moving one",
             "Choose with --fixed-series UID and --moving-series UID.",
         ),
@@ -51,20 +51,20 @@ CHOICE = Group(
         ),
         Refusal(
             "role-folders",
-            "folders named fixed or moving that do not tell which series is what",
+            "folders named fixed or moving that do not tell which series is fixed and which is moving",
             "one folder named fixed and one named moving, or none of these names",
-            "Name the two folders so, rename the others, or say which series is what with --fixed-series UID and "
+            "Name the two folders so, rename the others, or choose with --fixed-series UID and "
             "--moving-series UID or with rules for both (series.fixed and series.moving in the configuration).",
         ),
         Refusal(
             "no-files",
-            "a series that the selector of an application chose, without files (operators alone)",
-            "images that were read from files which are still there",
+            "a series that the selector of an application chose, without files (only operators)",
+            "images that were read from files that still exist",
             "Load it with DICOMDataLoaderOperator from a folder that stays until the end.",
         ),
         Refusal(
             "no-common-folder",
-            "selected series that have no folder in common (operators alone)",
+            "selected series that have no folder in common (only operators)",
             "both below one input folder",
             "Copy them below one folder.",
         ),
@@ -76,14 +76,14 @@ SERIES = Group(
     (
         Refusal(
             "unsupported-sop-class",
-            "objects of another kind than the one that is asked for (Secondary Capture, RTSTRUCT, ultrasound …)",
+            "objects of another kind than the expected one (Secondary Capture, RTSTRUCT, ultrasound …)",
             "CT, MR or PET images, classic or enhanced; as label map a DICOM SEG",
             "Give an object of the expected kind.",
         ),
         Refusal(
             "localizer",
             "localizer images in the series",
-            "slices of one volume only",
+            "the slices of one volume",
             "Remove the localizers, or give another series.",
         ),
         Refusal(
@@ -125,7 +125,7 @@ SERIES = Group(
             "a position and an orientation of each image (ImagePositionPatient, ImageOrientationPatient)",
             CONVERT,
         ),
-        Refusal("no-matrix", "images without a valid matrix (Rows, Columns)", "one in each image", CONVERT),
+        Refusal("no-matrix", "images without a valid matrix (Rows, Columns)", "a valid one in each image", CONVERT),
         Refusal(
             "bad-orientation",
             "an image orientation that is not two perpendicular unit vectors",
@@ -183,20 +183,20 @@ VALUES = Group(
     (
         Refusal(
             "bad-rescale",
-            "a rescale that is half there, is not a number, has slope 0, or is a table (Modality LUT)",
+            "a rescale that is incomplete, is not a number, has slope 0, or is a table (Modality LUT)",
             "a linear rescale in each image, or none",
             CONVERT,
         ),
         Refusal(
             "mixed-rescale",
-            "a rescale of values in some images alone, or values in several units",
+            "a rescale of values in only some images, or values in several units",
             "a Rescale Slope and Intercept in each image, or in none, and one unit of values",
             EXPORT_AGAIN,
         ),
         Refusal(
             "mixed-contrast",
             "images of several b-values, echoes or parts of a complex image (magnitude, phase) in one volume",
-            "one of each",
+            "images of one b-value, one echo and one part",
             SPLIT,
         ),
         Refusal(
@@ -226,20 +226,20 @@ IDENTIFIERS = Group(
         ),
         Refusal(
             "bad-uid",
-            "identifiers that are words, or longer than a UID may be",
+            "identifiers that are not UIDs",
             "digits and dots, at most 64 characters (PS3.5 9.1), so that DICOM objects can refer to it",
             RENEW,
         ),
         Refusal(
             "duplicate-uid",
             "images that share a SOPInstanceUID",
-            "one of its own in each image, so that DICOM objects can refer to it",
+            "an own SOPInstanceUID in each image, so that DICOM objects can refer to it",
             RENEW,
         ),
         Refusal(
             "no-frame-of-reference",
             "images without a frame of reference (FrameOfReferenceUID)",
-            "one in each image, so that DICOM objects can refer to it",
+            "a frame of reference in each image, so that DICOM objects can refer to it",
             f"Export the whole original series again, {AS_FILES}.",
         ),
         Refusal(

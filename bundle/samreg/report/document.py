@@ -15,7 +15,7 @@ import numpy as np
 
 from samreg import __version__
 from samreg.errors import SamregError, UsageError
-from samreg.report.images import image_json, with_notes
+from samreg.report.acquisition import image_json, with_notes
 from samreg.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -117,7 +117,10 @@ def refusal_json(error: SamregError, **context: Any) -> dict[str, Any]:
     decided = {"status", "schema_version", "notice", "error", "exit_code", "reasons"}
     unknown = sorted(set(context) - (set(document) - decided))
     if unknown:
-        raise UsageError(f"context {', '.join(unknown)}", f"one of {', '.join(sorted(set(document) - decided))}")
+        raise UsageError(
+            f"the context has the unknown keys {', '.join(unknown)}",
+            f"one of {', '.join(sorted(set(document) - decided))}",
+        )
     context["versions"] = document["versions"] | dict(context.get("versions", {}))
     refusal = {
         "status": "REFUSED",
@@ -198,4 +201,4 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(v) for v in value]
-    raise UsageError(f"a {type(value).__name__} in the report", "numbers, text, lists and mappings")
+    raise UsageError(f"the report would hold a {type(value).__name__}", "numbers, text, lists and mappings")

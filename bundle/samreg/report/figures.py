@@ -143,11 +143,11 @@ def draw_pairs(result: RegistrationResult) -> list[PairRow]:
         if n < MAX_THUMBNAILS:
             side_mm = 1.7 * max(_width_mm(pairs, pair), 12 * plane.pixel_mm)
             for s, (volume, view, at) in enumerate(((fixed, plane, fixed_at[n]), (moving, turned, moving_at[n]))):
-                side = "fixed" if s == 0 else "moving"
-                near = busiest(view.around(at, side_mm, THUMBNAIL_PIXELS), volume.grid, [getattr(pair, side)], [1.0])
+                role = "fixed" if s == 0 else "moving"
+                near = busiest(view.around(at, side_mm, THUMBNAIL_PIXELS), volume.grid, [getattr(pair, role)], [1.0])
                 shade = windows[s](cut(volume.voxels, volume.grid, near.grid))
-                drawn = outlines(near, volume.grid, [pair], side)
-                close[s] = picture(near, pictures.grey(shade), f"Pair {pair.id} in the {side} image", drawn)
+                drawn = outlines(near, volume.grid, [pair], role)
+                close[s] = picture(near, pictures.grey(shade), f"Pair {pair.id} in the {role} image", drawn)
         rows.append(PairRow(pair, colour_of(pair.id), _size(pairs, pair), before[n], after[n], close[0], close[1]))
     return rows
 

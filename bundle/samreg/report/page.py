@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 HEADLINES = {
-    "PASS": "Every quality check that could be judged on this input was met.",
-    "REVIEW": "The result needs a closer look before anyone relies on it.",
-    "FAIL": "The result does not meet the quality asked for. Do not use it.",
+    "PASS": "Every quality check that could be judged on this input is met.",
+    "REVIEW": "A qualified person must review the result before it is used.",
+    "FAIL": "The result does not meet the required quality. Do not use it.",
 }
 METRIC_NAMES = {
     "ncc": "Normalised correlation",
@@ -64,7 +64,7 @@ def write_report(result: RegistrationResult, warped: np.ndarray, path: Path, *, 
     """
     if warped.shape != result.fixed.grid.shape:
         raise UsageError(
-            f"a warped image of shape {warped.shape}", f"the fixed image's shape {result.fixed.grid.shape}"
+            f"the warped image has the shape {warped.shape}", f"the fixed image's shape {result.fixed.grid.shape}"
         )
     style, script = _text("style.css"), _text("script.js")
     html = _template().render(
@@ -88,12 +88,12 @@ def _headline(report: Mapping[str, Any]) -> str:
     unmet = sum(c["verdict"] == "not met" for c in report["criteria"])
     if report["status"] == "PASS" and unmet:
         checks = "one of the checks" if unmet == 1 else f"{unmet} of the checks"
-        return f"The result passes as a whole, with {checks} under Quality not met."
+        return f"The result passes, although {checks} in the section Quality {'is' if unmet == 1 else 'are'} not met."
     return HEADLINES[report["status"]]
 
 
 def _facts(result: RegistrationResult, report: Mapping[str, Any]) -> list[Fact]:
-    asked = "" if report["kind"] == report["asked"] else f"{report['asked']} was asked for"
+    asked = "" if report["kind"] == report["asked"] else f"{report['asked']} was requested"
     facts = [Fact("Transform", KIND_NAMES[report["kind"]], asked), *_motion(result)]
     pairs = report["pairs"]
     facts.append(Fact("Region pairs", str(pairs["total"]), f"{pairs['held_out']} held out of the fit"))
@@ -102,7 +102,7 @@ def _facts(result: RegistrationResult, report: Mapping[str, Any]) -> list[Fact]:
         facts.append(Fact("Correlation", f"{after:.2f}", f"{before:.2f} before"))
     met = sum(c["verdict"] == "met" for c in report["criteria"])
     unjudged = sum(c["verdict"] == "not judged" for c in report["criteria"])
-    note = "checks that were judged" + (f"; {unjudged} could not be" if unjudged else "")
+    note = "checks that could be judged" + (f"; {unjudged} could not be" if unjudged else "")
     facts.append(Fact("Checks met", f"{met} of {len(report['criteria']) - unjudged}", note))
     return facts
 

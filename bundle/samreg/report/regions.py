@@ -40,11 +40,11 @@ def colour_of(number: int) -> str:
     return f"#{round(r * 255):02x}{round(g * 255):02x}{round(b * 255):02x}"
 
 
-def outlines(view: View, grid: Grid, pairs: Sequence[RoiPair], side: str) -> list[Outline]:
-    """The regions of one side ("fixed" or "moving") that a view cuts, large ones first."""
+def outlines(view: View, grid: Grid, pairs: Sequence[RoiPair], role: str) -> list[Outline]:
+    """The regions of one image (role "fixed" or "moving") that a view cuts, large ones first."""
     found = []
-    for pair in sorted(pairs, key=lambda p: -getattr(p, side).count):
-        drawn = _outline(view, grid, getattr(pair, side))
+    for pair in sorted(pairs, key=lambda p: -getattr(p, role).count):
+        drawn = _outline(view, grid, getattr(pair, role))
         if drawn:
             path, x, y = drawn
             found.append(Outline(pair.id, path, colour_of(pair.id), pair.held_out, x, y))

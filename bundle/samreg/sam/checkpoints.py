@@ -75,7 +75,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def refused(path: Path, what: str) -> UsageError:
     """The one error about weights; it names the file or folder without its path."""
-    return UsageError(f"weights '{path.name}' {what}", reason="weights-unreadable")
+    return UsageError(f"the weights '{path.name}' {what}", reason="weights-unreadable")
 
 
 def _shards(folder: Path) -> list[Path]:

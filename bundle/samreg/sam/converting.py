@@ -32,7 +32,7 @@ def convert(source: Path, out: Path, variant: str | None = None) -> Loaded:
         OutputInvalid: What was written does not read back as it was.
     """
     if out.exists():
-        raise UsageError(f"'{out}' exists", "a folder that does not", "Give another one, or remove it.")
+        raise UsageError(f"'{out}' exists", "a folder that does not exist", "Give another one, or remove it.")
     loaded = load_sam(source, variant)
     with ExitStack() as done:
         try:
@@ -40,7 +40,7 @@ def convert(source: Path, out: Path, variant: str | None = None) -> Loaded:
             part = done.enter_context(whole_folder(out))
         except OSError as error:
             raise UsageError(
-                f"folder '{out}' cannot be written ({error.strerror})", "a place you may write to"
+                f"the folder '{out}' cannot be written ({error.strerror})", "a place you may write to"
             ) from error
         _write(loaded, part)
         again = load_sam(part)

@@ -1,7 +1,7 @@
 """The mask decoder of the SAM family, for many prompts of one slice.
 
 The published decoder repeats the image's side of every attention for each prompt. Here that work is
-done once a slice (`ImageSide`), and projections of all cells of the image are moved to the few tokens:
+done once a slice (`PreparedSlice`), and projections of all cells of the image are moved to the few tokens:
 for a query q, q·(W x) = (Wᵀ q)·x in every cell x, and a weighted mean of W x is W times that of x.
 The result is the published one up to rounding. Masks are made only where the predicted IoU is worth it.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, gelu, layer_norm
 
-from samreg.promptable import Encoded, Masks
+from samreg.promptable_models import EncodedSlice, Masks
 
 gelu_ = torch.ops.aten.gelu_  # in place, which torch.nn.functional does not have
 
@@ -23,7 +23,7 @@ AT_ONCE_ON_CPU = 2  # prompts; what belongs to them then stays in the processor'
 
 
 @dataclass(frozen=True, eq=False)
-class ImageSide:
+class PreparedSlice:
     """What all prompts of a slice share; n cells, c channels, h heads of d channels.
 
     Attributes:
@@ -32,7 +32,7 @@ class ImageSide:
         keys, values, queries: [h, d, n], [h, n, d], [h, d, n] of the first layer.
         key_positions: [h, d, n] of each later attention from tokens, the final one last.
         query_positions: [h, d, n] of each later attention from cells.
-        fine: `Encoded.fine` in the order of the upscaled cells: [n, 4, c / 4], [n, 16, c / 8].
+        fine: `EncodedSlice.fine` in the order of the upscaled cells: [n, 4, c / 4], [n, 16, c / 8].
     """
 
     shape: tuple[int, int]
@@ -69,13 +69,13 @@ class Decoder:
         self._own_tokens = sum(len(tokens) for tokens in self._own())
 
     @torch.no_grad()
-    def image_side(self, encoded: Encoded) -> ImageSide:
+    def prepare(self, encoded: EncodedSlice) -> PreparedSlice:
         """The part of the work that does not depend on prompts."""
         position = self._model.get_image_wide_positional_embeddings()[0].flatten(1).T
         cells = encoded.embedding.to(position).flatten(1).T + self._model.prompt_encoder.no_mask_embed.weight
         later = self._to_image[1:] + [self._final]
         height, width = encoded.embedding.shape[1:]
-        return ImageSide(
+        return PreparedSlice(
             (height, width),
             cells,
             keys=_by_head(self._to_image[0].key(cells + position), self._to_image[0].heads),
@@ -87,7 +87,7 @@ class Decoder:
         )
 
     @torch.no_grad()
-    def masks(self, image: ImageSide, prompts: Tensor, *, min_iou: float = float("-inf")) -> Masks:
+    def masks(self, image: PreparedSlice, prompts: Tensor, *, min_iou: float = float("-inf")) -> Masks:
         """Masks of prompts.
 
         Args:
@@ -106,7 +106,7 @@ class Decoder:
             torch.cat([part.prompt + number * step for number, part in enumerate(parts)]),
         )
 
-    def _masks(self, image: ImageSide, prompts: Tensor, min_iou: float) -> Masks:
+    def _masks(self, image: PreparedSlice, prompts: Tensor, min_iou: float) -> Masks:
         parts = self._parts
         queries, cells = self._transformed(image, self._tokens(prompts))
         first = self._object_tokens
@@ -142,7 +142,7 @@ class Decoder:
             own.append(parts.hq_token.weight)
         return own
 
-    def _transformed(self, image: ImageSide, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def _transformed(self, image: PreparedSlice, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The decoder's own tokens [p, t, c] and cells [p, n, c] after the two-way transformer."""
         queries, cells = tokens, image.cells.expand(len(tokens), -1, -1)
         for number, layer in enumerate(self._layers):
@@ -166,14 +166,14 @@ class Decoder:
         queries = queries + self._final.of_cells(queries + tokens, cells, image.key_positions[-1])
         return self._parts.transformer.layer_norm_final_attn(queries), cells
 
-    def _upscaled(self, image: ImageSide, cells: Tensor) -> Tensor:
+    def _upscaled(self, image: PreparedSlice, cells: Tensor) -> Tensor:
         """[p, n, 16, c / 8]: each cell's 4 x 4 finer ones."""
         half, fine = self._upscale
         at_half, at_fine = image.fine if self._object_tokens else (None, None)
         cells = gelu_(_normalised(self._parts.upscale_layer_norm, _added(half(cells), at_half)))
         return gelu_(_added(fine(cells).flatten(2, 3), at_fine))
 
-    def _refinement(self, image: ImageSide, fine: Tensor, token: Tensor) -> Tensor:
+    def _refinement(self, image: PreparedSlice, fine: Tensor, token: Tensor) -> Tensor:
         """HQ-SAM's correction of the masks, logits [p, y, x]."""
         parts = self._parts
         hidden = parts.mask_conv1(_from_blocks(fine.permute(0, 3, 1, 2), image.shape))

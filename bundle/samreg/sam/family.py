@@ -89,7 +89,7 @@ def variant(name: str) -> Variant:
         'stretch'
     """
     if name not in FAMILY:
-        raise UsageError(f"unknown variant '{name}'", f"one of {', '.join(FAMILY)}", reason="unknown-variant")
+        raise UsageError(f"the variant '{name}' is unknown", f"one of {', '.join(FAMILY)}", reason="unknown-variant")
     return FAMILY[name]
 
 
@@ -133,7 +133,7 @@ FAMILY = _table(
         "medsam", "MedSAM, ViT-B", "sam", (768, 12), fit="stretch", normalisation="unit",
         file="medsam_vit_b.pth", base_url="https://zenodo.org/records/10689643/files/",
         hub="wanglab/medsam-vit-base",
-        note="Trained on boxes alone: points, and so everything mode, lie outside its training.",
+        note="It was trained only on boxes. Points, and therefore everything mode, lie outside its training.",
     ),
     Variant(
         "sam-med2d", "SAM-Med2D, ViT-B, without its adapters", "sam", (768, 12), 256, "stretch",

@@ -56,7 +56,7 @@ def fetch(variant: Variant, folder: Path, *, url: str | None = None, on_progress
     """
     if variant.page and url is None:
         raise UsageError(
-            f"weights of {variant.name} cannot be fetched",
+            f"the weights of {variant.name} cannot be fetched",
             next_step=f"Get them from {variant.page}, and give the file or folder with --weights.",
             reason="weights-by-hand",
         )
@@ -64,7 +64,7 @@ def fetch(variant: Variant, folder: Path, *, url: str | None = None, on_progress
     if not variant.file and url is None:
         address += "/resolve/main"
     if _scheme(address) not in _SCHEMES:
-        raise UsageError(f"address '{address}'", "one that starts with https:// or file://")
+        raise UsageError(f"the address is '{address}'", "an address that starts with https:// or file://")
     target = folder / (variant.file or variant.hub.rpartition("/")[2])
     if target.exists():
         raise UsageError(f"'{target}' is there already", "a new file", "Use it, or remove it and fetch again.")
@@ -74,7 +74,7 @@ def fetch(variant: Variant, folder: Path, *, url: str | None = None, on_progress
             part = done.enter_context(whole_file(target) if variant.file else whole_folder(target))
         except OSError as error:
             raise UsageError(
-                f"folder '{folder}' cannot be written ({error.strerror})", "a folder you may write to"
+                f"the folder '{folder}' cannot be written ({error.strerror})", "a folder you may write to"
             ) from error
         digest = _download_all(address, variant, part, on_progress or (lambda name, share: None))
         expected = variant.sha256 if variant.file else variant.hub_sha256
@@ -101,7 +101,7 @@ def _download(address: str, file: Path, report: OnProgress) -> str:
         with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as answer, file.open("wb") as out:
             if _scheme(answer.geturl()) not in _SCHEMES:
                 raise SamregError(
-                    f"{address} leads to an address without encryption", "https", reason="download-failed"
+                    f"the address {address} leads to one without encryption", "https", reason="download-failed"
                 )
             size = int(answer.headers.get("Content-Length") or 0)
             while block := answer.read(_BLOCK):
@@ -124,13 +124,13 @@ def _scheme(address: str) -> str:
 
 
 def _failed(address: str, why: str) -> SamregError:
-    return SamregError(f"download of {address} failed ({why})", reason="download-failed")
+    return SamregError(f"the download of {address} failed ({why})", reason="download-failed")
 
 
 def _changed(variant: Variant, digest: str, expected: str) -> InputRefused:
     return InputRefused(
-        f"what came for {variant.name} has the SHA-256 {digest}",
+        f"the download for {variant.name} has the SHA-256 {digest}",
         f"{expected}, which was published",
-        "It was deleted. Fetch from another address, or ask its authors.",
+        "The file was deleted. Fetch from another address, or ask its authors.",
         reason="weights-changed",
     )

@@ -119,5 +119,5 @@ def _check_parts(folder: Path, values: Any) -> None:
 def _check_timm(folder: Path) -> None:
     if importlib.util.find_spec("timm") is None:
         raise UsageError(
-            f"weights '{folder.name}' need the package timm, which is not installed", reason="timm-missing"
+            f"the weights '{folder.name}' need the package timm, which is not installed", reason="timm-missing"
         )

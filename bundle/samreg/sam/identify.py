@@ -82,16 +82,16 @@ def confirmed(
     guess, others = candidates[0], [c.name for c in candidates[1:] if c.preprocessing != candidates[0].preprocessing]
     if others:
         log.warning(
-            "weights '%s' are taken for %s by their architecture; %s has the same and reads other pixels. "
-            "Say which with --variant.",
+            "The weights '%s' are taken for %s by their architecture. %s has the same architecture and reads other "
+            "pixels. Name the right one with --variant.",
             path.name, guess.name, " or ".join(others),
         )  # fmt: skip
     else:
-        log.info("weights '%s' are taken for %s by their architecture", path.name, guess.name)
+        log.info("The weights '%s' are taken for %s by their architecture.", path.name, guess.name)
     return guess
 
 
 def _contradicted(path: Path, row: Variant, what: str) -> UsageError:
     return UsageError(
-        f"weights '{path.name}' are {what}, not {row.name}", f"weights of {row.name}", reason="variant-contradicted"
+        f"the weights '{path.name}' are {what}, not {row.name}", f"weights of {row.name}", reason="variant-contradicted"
     )

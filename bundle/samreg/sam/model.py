@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import gelu, pad
 
 from samreg.errors import UsageError
-from samreg.promptable import Encoded, Masks
+from samreg.promptable_models import EncodedSlice, Masks
 from samreg.sam.attention import attend_in_parts
-from samreg.sam.decoder import Decoder, ImageSide
+from samreg.sam.decoder import Decoder, PreparedSlice
 from samreg.sam.loading import load_sam
 from samreg.types import Fit
 
@@ -46,7 +46,7 @@ class SamFamilyModel:
         precision: str = "auto",
     ) -> None:
         if precision == "float64":
-            raise UsageError("precision 'float64' for the sam encoder", "auto, float32 or bfloat16")
+            raise UsageError("the precision of the encoder 'sam' is 'float64'", "auto, float32 or bfloat16")
         loaded = load_sam(weights, variant)
         self.variant, self.weights_hash = loaded.variant, loaded.weights_hash
         self.device = torch.device(device)
@@ -73,7 +73,7 @@ class SamFamilyModel:
         return False
 
     @property
-    def how(self) -> str:
+    def settings_key(self) -> str:
         """Weights, architecture, preprocessing and precision."""
         variant = self.variant
         return f"{self.weights_hash} {variant.architecture} {variant.preprocessing} {self.precision}"
@@ -103,7 +103,7 @@ class SamFamilyModel:
         return LEAST_QUALITY
 
     @torch.no_grad()
-    def encode(self, grey: Tensor) -> list[Encoded]:
+    def encode(self, grey: Tensor) -> list[EncodedSlice]:
         """Embeddings of slices.
 
         Args:
@@ -112,7 +112,7 @@ class SamFamilyModel:
         return self.encode_pixels(self._pixels(grey.to(self.device)))
 
     @torch.no_grad()
-    def encode_pixels(self, pixels: Tensor) -> list[Encoded]:
+    def encode_pixels(self, pixels: Tensor) -> list[EncodedSlice]:
         """Embeddings of slices as the model reads them.
 
         Args:
@@ -121,22 +121,22 @@ class SamFamilyModel:
         with self._arithmetic():
             out = self.model.get_image_embeddings(pixels.to(self.device))
             if isinstance(out, Tensor):  # SAM
-                return [Encoded(embedding) for embedding in out]
+                return [EncodedSlice(embedding) for embedding in out]
             if isinstance(out, list):  # SAM 2 and its kin: fine to coarse
                 fine, half, embedding = out
-                return [Encoded(e, (h, f)) for e, h, f in zip(embedding, half, fine, strict=True)]
+                return [EncodedSlice(e, (h, f)) for e, h, f in zip(embedding, half, fine, strict=True)]
             embedding, early = out  # HQ-SAM
             fine = self._hq_features(embedding, early[0])
-            return [Encoded(e, (f,)) for e, f in zip(embedding, fine, strict=True)]
+            return [EncodedSlice(e, (f,)) for e, f in zip(embedding, fine, strict=True)]
 
     @torch.no_grad()
-    def image_side(self, encoded: Encoded) -> ImageSide:
+    def prepare(self, encoded: EncodedSlice) -> PreparedSlice:
         """What all prompts of a slice share, to be given to `masks`."""
         with self._arithmetic():
-            return self.decoder.image_side(encoded)
+            return self.decoder.prepare(encoded)
 
     @torch.no_grad()
-    def masks_at_points(self, image: ImageSide, points: Tensor, *, min_iou: float = float("-inf")) -> Masks:
+    def masks_at_points(self, image: PreparedSlice, points: Tensor, *, min_iou: float = float("-inf")) -> Masks:
         """Masks of single foreground points.
 
         Args:
@@ -148,7 +148,7 @@ class SamFamilyModel:
         return self._masks(image, (points, labels, None, None), min_iou)
 
     @torch.no_grad()
-    def masks_in_boxes(self, image: ImageSide, boxes: Tensor, *, min_iou: float = float("-inf")) -> Masks:
+    def masks_in_boxes(self, image: PreparedSlice, boxes: Tensor, *, min_iou: float = float("-inf")) -> Masks:
         """Masks of boxes.
 
         Args:
@@ -165,7 +165,7 @@ class SamFamilyModel:
         (height, width), size = grey.shape[2:], self.image_size
         return pad((grey - mean) / deviation, (0, size - width, 0, size - height))
 
-    def _masks(self, image: ImageSide, prompt: tuple[Tensor | None, ...], min_iou: float) -> Masks:
+    def _masks(self, image: PreparedSlice, prompt: tuple[Tensor | None, ...], min_iou: float) -> Masks:
         with self._arithmetic():
             sparse, _ = self.model.prompt_encoder(*prompt)
             return self.decoder.masks(image, sparse[0], min_iou=min_iou)

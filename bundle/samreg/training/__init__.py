@@ -1,4 +1,4 @@
-"""Training of the embedded model on synthesis, and the gates that it must pass.
+"""Training of the embedded model on synthetic images, and the gates that it must pass.
 
 `loop` and all it imports need torch, numpy and safetensors alone; `gates` needs the whole library.
 """

@@ -70,12 +70,14 @@ def evaluate(
         UsageError: Too few pairs, or weights that cannot be used.
     """
     if pairs < LEAST_PAIRS:
-        raise UsageError(f"{pairs} pairs of images", f"at least {LEAST_PAIRS}")
+        raise UsageError(f"the number of pairs of images is {pairs}", f"at least {LEAST_PAIRS}")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     if calibrate_seed is not None:
         if calibrate_seed in seeds:
-            raise UsageError(f"calibration with seed {calibrate_seed}, which evaluates too", "a seed of its own")
+            raise UsageError(
+                f"the seed {calibrate_seed} is used for calibration and for evaluation", "a seed of its own"
+            )
         network, about, _ = load_network(weights or weights_file())
         about["calibration"] = asdict(calibrate(weights, calibrate_seed, pairs))
         weights = out / "embedded.safetensors"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from samreg.device import find_device
 from samreg.embedded.files import save_network
-from samreg.embedded.network import EmbeddedNetwork, Encoded, Queries, Size, mask_logits
+from samreg.embedded.network import EmbeddedNetwork, FeatureMaps, Queries, Size, mask_logits
 from samreg.errors import UsageError
 from samreg.training.losses import matching, segmentation
 from samreg.training.muon import Muon
@@ -78,9 +78,9 @@ class Recipe:
         for name in ("steps", "minutes", "prompts", "pixels"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise UsageError(f"{name} {value}", "more than 0")
+                raise UsageError(f"'{name}' is {value}", "more than 0")
         if self.precision not in PRECISIONS:
-            raise UsageError(f"precision {self.precision!r}", " or ".join(PRECISIONS))
+            raise UsageError(f"the precision is {self.precision!r}", " or ".join(PRECISIONS))
 
 
 class Training:
@@ -161,13 +161,13 @@ class Training:
         """Of the network alone: losses, differences of large sums, would be lost in bfloat16."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
-    def _answers(self, encoded: Encoded, tasks: Tasks) -> tuple[Queries, Tensor]:
+    def _answers(self, encoded: FeatureMaps, tasks: Tasks) -> tuple[Queries, Tensor]:
         """Queries of the prompts, and the logits of their masks."""
         with self._precision():
             queries = self.network.decode(encoded, tasks.prompts)
             return queries, mask_logits(encoded.pixels, queries)
 
-    def _correction(self, draw: Draw, encoded: Encoded, logits: Tensor, reached: Tensor, tasks: Tasks) -> Tensor:
+    def _correction(self, draw: Draw, encoded: FeatureMaps, logits: Tensor, reached: Tensor, tasks: Tasks) -> Tensor:
         """Loss of the masks after one more click where the best was wrong."""
         best = reached.argmax(2)[..., None, None, None].expand(-1, -1, 1, *logits.shape[3:])
         again = corrected(draw, tasks, logits.detach().gather(2, best)[:, :, 0] > 0)
@@ -235,14 +235,14 @@ class Training:
             UnpicklingError,
         ) as error:
             raise UsageError(
-                f"{path} is damaged or of another network",
+                f"'{path}' is damaged or of another network",
                 "a checkpoint of this one",
                 "Give another folder to start anew.",
             ) from error
         for name, value in asdict(self.recipe).items():
             if name not in ("steps", "minutes") and kept.get(name) != value:
                 raise UsageError(
-                    f"{name} {value} to go on from {path}",
+                    f"'{name}' is {value} in a training that goes on from '{path}'",
                     f"{kept.get(name)}, as it began",
                     "Give another folder to start anew.",
                 )
@@ -289,7 +289,7 @@ def train(out: str | Path, recipe: Recipe | None = None, device: str = "cpu", sa
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file", "a folder")
+        raise UsageError(f"'{out}' is a file", "a folder")
     out.mkdir(parents=True, exist_ok=True)
     training = Training(recipe or Recipe(), find_device(device))
     checkpoint = out / "checkpoint.pt"

@@ -30,9 +30,9 @@ class DisplacementField(Transform):
     def __init__(self, grid: Grid, vectors: Vectors) -> None:
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         if vectors.shape != (*grid.shape, 3):
-            raise UsageError(f"vectors of shape {vectors.shape}", f"{(*grid.shape, 3)}")
+            raise UsageError(f"the vectors have the shape {vectors.shape}", f"{(*grid.shape, 3)}")
         if not np.isfinite(vectors).all():
-            raise UsageError("a displacement that is not finite", "finite millimetres everywhere")
+            raise UsageError("a displacement is not finite", "finite millimetres everywhere")
         self.grid = grid
         self.vectors = vectors
 
@@ -70,7 +70,7 @@ class DisplacementField(Transform):
             before = distance
         if distance.max() > 0.5 * float(self.grid.spacing_mm.min()):
             raise UsageError(
-                f"a displacement field whose inverse does not settle ({float(distance.max()):.2f} mm are missing)",
+                f"the inverse of the displacement field does not converge ({float(distance.max()):.2f} mm are missing)",
                 "an invertible field without folds",
             )
         return DisplacementField(grid, (guess - target).numpy())
@@ -96,7 +96,7 @@ class VelocityField(Transform):
     def _integrated(self) -> np.ndarray:
         v = torch.as_tensor(self.velocity)
         if v.shape != (*self.grid.shape, 3):
-            raise UsageError(f"velocities of shape {tuple(v.shape)}", f"{(*self.grid.shape, 3)}")
+            raise UsageError(f"the velocities have the shape {tuple(v.shape)}", f"{(*self.grid.shape, 3)}")
         return integrate_velocity(v.movedim(-1, 0), self.grid, self.steps).movedim(0, -1).numpy()
 
     def map_tensor(self, points: Tensor) -> Tensor:

@@ -51,11 +51,13 @@ def write_transform(transform: Transform, path: str | Path, *, grid: Grid | None
     path = Path(path)
     if _suffix(path) in NIFTI_SUFFIXES:
         if grid is None:
-            raise UsageError(f"no grid for {path.name}", "the grid on which the displacement is sampled")
+            raise UsageError(f"no grid is given for '{path.name}'", "the grid on which the displacement is sampled")
         write_displacement_nifti(transform, grid, path)
         return
     if _suffix(path) not in (".h5", ".tfm"):
-        raise UsageError(f"transform file '{path.name}'", "a name that ends in .h5, .tfm, .nii or .nii.gz")
+        raise UsageError(
+            f"the name of the transform file is '{path.name}'", "a name that ends in .h5, .tfm, .nii or .nii.gz"
+        )
     import SimpleITK
 
     if grid is not None:
@@ -81,7 +83,7 @@ def write_displacement_nifti(transform: Transform, grid: Grid, path: str | Path)
     """
     path = Path(path)
     if _suffix(path) not in NIFTI_SUFFIXES:
-        raise UsageError(f"displacement file '{path.name}'", "a name that ends in .nii or .nii.gz")
+        raise UsageError(f"the name of the displacement file is '{path.name}'", "a name that ends in .nii or .nii.gz")
     import nibabel
 
     image = displacement_nifti(transform, grid)
@@ -101,7 +103,9 @@ def displacement_nifti(transform: Transform, grid: Grid) -> nibabel.Nifti1Image:
     import nibabel
 
     if grid.is_sheared or np.abs(grid.direction.T @ grid.direction - np.eye(3)).max() > 1e-4:
-        raise UsageError("a grid whose axes are not perpendicular", "perpendicular axes for a NIfTI displacement field")
+        raise UsageError(
+            "the axes of the grid are not perpendicular", "perpendicular axes for a NIfTI displacement field"
+        )
     image = nibabel.Nifti1Image(transform.displacement(grid)[:, :, :, None], LPS_FROM_RAS @ grid.affine)
     image.set_qform(image.affine, code=1)
     image.set_sform(image.affine, code=1)
@@ -136,12 +140,15 @@ def read_transform(path: str | Path) -> Transform:
             reason="transform-unsupported",
         )
     if not path.is_file():
-        raise InputRefused(f"no transform file {path}", reason="transform-missing")
+        raise InputRefused(f"the transform file '{path}' does not exist", reason="transform-missing")
     try:
         return _read_nifti(path) if suffix in NIFTI_SUFFIXES else read_itk(path)
     except UsageError as error:  # e.g. a matrix that mirrors, a vector that is not finite
         raise InputRefused(
-            f"{path.name} holds {error.got}", error.expected, error.next_step, reason="transform-unsupported"
+            f"'{path.name}' cannot be applied: {error.got}",
+            error.expected,
+            error.next_step,
+            reason="transform-unsupported",
         ) from error
 
 
@@ -157,32 +164,35 @@ def _read_nifti(path: Path) -> DisplacementField:
         raise _damaged(path, error) from error
     if len(shape) != 5 or shape[3:] != (1, 3) or intent not in (LPS_INTENT, RAS_INTENT):
         raise InputRefused(
-            f"{path.name} holds an array of shape {tuple(shape)} with intent {intent}",
+            f"'{path.name}' holds an array of shape {tuple(shape)} with intent {intent}",
             f"a displacement field: shape (i, j, k, 1, 3) with intent {RAS_INTENT} or {LPS_INTENT}",
             "The warps of FSL need conversion to an ITK displacement field.",
             reason="transform-unsupported",
         )
     if name.startswith("NREG"):
         raise InputRefused(
-            f"{path.name} is a deformation field of NiftyReg (absolute RAS positions)",
+            f"'{path.name}' is a deformation field of NiftyReg (absolute RAS positions)",
             "displacements in LPS mm",
             "Convert it with `reg_transform -disp`, and mind its RAS axes.",
             reason="transform-unsupported",
         )
     if units not in ("mm", "unknown"):
         raise InputRefused(
-            f"{path.name} is in {units}", "millimetres", "Write the field again in mm.", reason="transform-unsupported"
+            f"'{path.name}' is in {units}",
+            "millimetres",
+            "Write the field again in mm.",
+            reason="transform-unsupported",
         )
     if codes == (0, 0):
         raise InputRefused(
-            f"{path.name} states no orientation (sform and qform code 0)",
+            f"'{path.name}' states no orientation (sform and qform code 0)",
             "an sform or a qform",
             "Write the field again with the tool that made it (ITK, ANTs).",
             reason="transform-unsupported",
         )
     if not codes[0] and lacking_spacing(stated_spacings(image, path), shape[:3]):
         raise InputRefused(
-            f"{path.name} states no spacing (pixdim), by which its qform places vectors",
+            f"'{path.name}' states no spacing (pixdim), by which its qform places vectors",
             "a length above 0 along each axis",
             "Write the field again with the tool that made it (ITK, ANTs).",
             reason="transform-unsupported",
@@ -199,7 +209,7 @@ def _read_nifti(path: Path) -> DisplacementField:
 def _damaged(path: Path, error: Exception) -> InputRefused:
     why = f": {error}" if isinstance(error, DamagedDataError) else ""
     return InputRefused(
-        f"{path.name} cannot be read{why}", "a whole NIfTI displacement field", reason="transform-unreadable"
+        f"'{path.name}' cannot be read{why}", "a whole NIfTI displacement field", reason="transform-unreadable"
     )
 
 
@@ -225,7 +235,7 @@ def leaves(transform: Transform) -> tuple[Affine | DisplacementField, ...]:
     for part in found:
         if not isinstance(part, Affine | DisplacementField):
             raise UsageError(
-                f"a transform of type {type(part).__name__}", "matrices, fields and composites of them", "Give a grid."
+                f"the transform is a {type(part).__name__}", "matrices, fields and composites of them", "Give a grid."
             )
     return tuple(found)  # type: ignore[arg-type]
 
@@ -267,7 +277,7 @@ def _renamed_when_whole(path: Path) -> Iterator[Path]:
         UsageError: The folder is absent or cannot be written, or its disk is full.
     """
     if not path.parent.is_dir():
-        raise UsageError(f"no folder {path.parent}", "an existing folder to write into")
+        raise UsageError(f"the folder '{path.parent}' does not exist", "an existing folder to write into")
     try:
         with whole_file(path) as part:
             yield part
@@ -275,5 +285,5 @@ def _renamed_when_whole(path: Path) -> Iterator[Path]:
                 read_transform(part)  # of a disk that is full, ITK says nothing but for HDF5
     except (OSError, RuntimeError, InputRefused) as error:
         raise UsageError(
-            f"{path} cannot be written ({error})", "a folder that can be written, and space on its disk"
+            f"'{path}' cannot be written ({error})", "a folder that can be written, and space on its disk"
         ) from error

@@ -93,7 +93,9 @@ def matlab_blocks(path: Path) -> Iterator[Block]:
         raise unreadable(path, f"holds a {vectors[-1][0]} without fixed parameters")
     for (kind, parameters), (_, fixed) in zip(vectors[::2], vectors[1::2], strict=True):
         if class_of(kind) == COMPOSITE:
-            raise unsupported(path, f"a {kind}, whose parts it does not name", "one as .h5 or .tfm", "Write it as .h5.")
+            raise unsupported(
+                path, f"a {kind}, whose parts it does not name", "a composite as .h5 or .tfm", "Write it as .h5."
+            )
         yield Block(kind, parameters, fixed)
 
 

@@ -96,14 +96,14 @@ def parts_of(path: Path, kinds: Sequence[str]) -> range:
     if not composite and len(kinds) > 1:
         # One transform for each volume of a series (fMRIPrep), parts of a chain (ANTs), or a B-spline and what is
         # added to it (ITK 3): only who wrote the list knows.
-        raise InputRefused(f"{path.name} holds a list of {len(kinds)} transforms", reason="transform-list")
+        raise InputRefused(f"'{path.name}' holds a list of {len(kinds)} transforms", reason="transform-list")
     return parts
 
 
 def _refuse_kind(path: Path, kind: str) -> None:
     found = KIND.fullmatch(kind)
     if found and found[2] == found[3] != "3":
-        raise unsupported(path, f"a {found[2]}D transform ({kind})", "a 3D one", PICTURE)
+        raise unsupported(path, f"a {found[2]}D transform ({kind})", "a 3D transform", PICTURE)
     name = class_of(kind)
     if name == COMPOSITE:
         raise unsupported(path, "a composite inside another transform", "one level of parts", AS_COMPOSITE)
@@ -180,9 +180,9 @@ def field_from(image: SimpleITK.Image) -> DisplacementField:
 def unreadable(path: Path, got: str, next_step: str = WRITE_AGAIN) -> InputRefused:
     """The refusal of a file that is not whole, or not ITK's."""
     expected = "a whole file written by ITK, SimpleITK, ANTs or 3D Slicer"
-    return InputRefused(f"{path.name} {got}", expected, next_step, reason="transform-unreadable")
+    return InputRefused(f"'{path.name}' {got}", expected, next_step, reason="transform-unreadable")
 
 
 def unsupported(path: Path, got: str, expected: str, next_step: str = "") -> InputRefused:
     """The refusal of a file that is whole, but has no counterpart here."""
-    return InputRefused(f"{path.name} holds {got}", expected, next_step, reason="transform-unsupported")
+    return InputRefused(f"'{path.name}' holds {got}", expected, next_step, reason="transform-unsupported")

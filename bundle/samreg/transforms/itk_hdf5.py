@@ -58,7 +58,10 @@ def read_hdf5(path: Path) -> Transform:
     parts = parts_of(path, kinds)
     if len(kinds) == 1 and class_of(kinds[0]) in NOT_HANDED_OUT:
         raise unsupported(
-            path, f"a {kinds[0]} that is part of no composite", "one in a composite", "Save it as .tfm or .mat instead."
+            path,
+            f"a {kinds[0]} that is part of no composite",
+            "a transform within a composite",
+            "Save it as .tfm or .mat instead.",
         )
     try:
         transform = SimpleITK.ReadTransform(str(path))

@@ -26,10 +26,10 @@ class Affine(Transform):
     def __init__(self, moving_from_fixed: Matrix4) -> None:
         matrix = np.array(moving_from_fixed, np.float64)
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.array_equal(matrix[3], (0, 0, 0, 1)):
-            raise UsageError(f"matrix {matrix.tolist()}", "a finite 4x4 matrix with last row 0 0 0 1")
+            raise UsageError(f"the matrix is {matrix.tolist()}", "a finite 4x4 matrix with last row 0 0 0 1")
         if np.linalg.det(matrix[:3, :3]) <= 0:
             raise UsageError(
-                f"a matrix with determinant {np.linalg.det(matrix[:3, :3]):.3g}",
+                f"the matrix has the determinant {np.linalg.det(matrix[:3, :3]):.3g}",
                 "a positive determinant (anatomy is never mirrored)",
                 "Correct the image whose left and right are swapped, or whose axes are left-handed.",
             )
@@ -65,9 +65,9 @@ class Rigid(Affine):
         super().__init__(moving_from_fixed)
         if not self.is_rigid:
             raise UsageError(
-                "a matrix that is not a rotation",
+                "the matrix is not a rotation",
                 "orthonormal columns",
-                "Use Affine, or make it one with `Rigid.nearest`",
+                "Use Affine, or make it one with `Rigid.nearest`.",
             )
 
     @classmethod

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from samreg.geometry import Grid, Volume
-from samreg.promptable.base import Encoded, Masks, PromptableModel
-from samreg.promptable.cache import SliceCache, key_of
+from samreg.promptable_models.base import EncodedSlice, Masks, PromptableModel
+from samreg.promptable_models.cache import SliceCache, key_of
 from samreg.threads import OnProgress, in_parallel
 
 Result = TypeVar("Result")
@@ -78,7 +78,7 @@ class EncodedVolume:
             self.size_xy = max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
         self._ahead = _AHEAD_ON_GPU if model.device.type == "cuda" else 1
         self._embeddings: dict[int, Tensor] = {}
-        self._whole: OrderedDict[int, Encoded] = OrderedDict()
+        self._whole: OrderedDict[int, EncodedSlice] = OrderedDict()
 
     @property
     def pixels_per_voxel(self) -> np.ndarray:
@@ -118,16 +118,16 @@ class EncodedVolume:
     def prompted(self, k: int) -> PromptedSlice:
         """Slice k, ready for prompts."""
         encoded = self._whole.get(k) or self._encode_from(k)
-        return PromptedSlice(self._model, self._model.image_side(encoded), self._volume.grid, self.size_xy)
+        return PromptedSlice(self._model, self._model.prepare(encoded), self._volume.grid, self.size_xy)
 
     def key(self, k: int) -> str:
         """Hash of all that decides what the model makes of slice k."""
-        return key_of(self._model.how, self._grey(k).cpu().numpy())
+        return key_of(self._model.settings_key, self._grey(k).cpu().numpy())
 
-    def _encode_from(self, k: int) -> Encoded:
+    def _encode_from(self, k: int) -> EncodedSlice:
         """Slice k from the cache, or encoded, and on a GPU the next ones with it."""
         if self._cache is not None and (kept := self._cache.load(self.key(k))) is not None:
-            return self._keep(k, Encoded.from_tensors(kept, self._model.device))
+            return self._keep(k, EncodedSlice.from_tensors(kept, self._model.device))
         wanted = [n for n in range(k, self._volume.grid.shape[2]) if n == k or n not in self._embeddings]
         first, *others = self._first_of(wanted)
         for n, encoded in zip(wanted, (first, *others), strict=False):
@@ -136,7 +136,7 @@ class EncodedVolume:
                 self._cache.store(self.key(n), encoded.as_tensors())
         return first
 
-    def _first_of(self, wanted: list[int]) -> list[Encoded]:
+    def _first_of(self, wanted: list[int]) -> list[EncodedSlice]:
         """The first of these slices, as many as are encoded together; fewer from now on if memory is full."""
         while True:
             grey = torch.stack([self._grey(n) for n in wanted[: self._ahead]])
@@ -146,9 +146,11 @@ class EncodedVolume:
                 if len(grey) == 1:
                     raise
             self._ahead = len(grey) // 2
-            logger.warning("%d slices at once did not fit in memory, went on with %d", len(grey), self._ahead)
+            logger.warning(
+                "%d slices at once do not fit into memory. The run continues with %d.", len(grey), self._ahead
+            )
 
-    def _keep(self, k: int, encoded: Encoded) -> Encoded:
+    def _keep(self, k: int, encoded: EncodedSlice) -> EncodedSlice:
         self._embeddings[k] = encoded.embedding.half()
         self._whole[k] = encoded
         while len(self._whole) > _WHOLE_KEPT:

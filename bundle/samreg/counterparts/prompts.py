@@ -36,7 +36,7 @@ class Point:
             InputRefused: The point is outside (`point-outside`).
         """
         if not grid.contains(self.lps_mm[None])[0]:
-            raise InputRefused(f"point {self.lps_mm.tolist()} lies outside the fixed image", reason="point-outside")
+            raise InputRefused(f"the point {self.lps_mm.tolist()} lies outside the fixed image", reason="point-outside")
         return grid.index(self.lps_mm[None])[0]
 
     def voxel(self, grid: Grid) -> np.ndarray:
@@ -78,9 +78,11 @@ class Box:
         low, high = corners.min(0), corners.max(0)
         last = np.asarray(grid.shape) - 0.5
         if not ((high >= -0.5) & (low <= last)).all():
-            raise InputRefused(f"box {self.corners_lps_mm.tolist()} lies outside the fixed image", reason="box-outside")
+            raise InputRefused(
+                f"the box {self.corners_lps_mm.tolist()} lies outside the fixed image", reason="box-outside"
+            )
         if (high - low)[:2].min() < 1:
-            raise InputRefused(f"box {self.corners_lps_mm.tolist()} is thinner than a voxel", reason="box-flat")
+            raise InputRefused(f"the box {self.corners_lps_mm.tolist()} is thinner than a voxel", reason="box-flat")
         return np.maximum(low, -0.5), np.minimum(high, last)
 
     def roi(self, grid: Grid) -> Roi:
@@ -116,7 +118,7 @@ class GivenRoi:
 
     def __post_init__(self) -> None:
         if not np.any(self.mask):
-            raise UsageError("an empty region", "a mask with at least one voxel")
+            raise UsageError("the region is empty", "a mask with at least one voxel")
 
     @staticmethod
     def from_labels(labels: Labels, label: int | None = None) -> GivenRoi:
@@ -130,7 +132,7 @@ class GivenRoi:
         if label is None and len(known) != 1:
             raise UsageError(f"the label map holds {held}", reason="label")
         if label is not None and label not in known:
-            raise UsageError(f"label {label} is not in the label map", held, "Choose one of these", reason="label")
+            raise UsageError(f"the label map does not hold label {label}", held, "Choose one of these.", reason="label")
         chosen = known[0] if label is None else label
         return GivenRoi(labels == chosen, chosen)
 
@@ -141,7 +143,7 @@ class GivenRoi:
             UsageError: The mask does not have the grid's shape.
         """
         if self.mask.shape != grid.shape:
-            raise UsageError(f"a region of shape {self.mask.shape}", f"the fixed image's shape {grid.shape}")
+            raise UsageError(f"the region has the shape {self.mask.shape}", f"the fixed image's shape {grid.shape}")
         return Roi.from_mask(self.mask, label=self.label)
 
     def as_dict(self) -> dict[str, Any]:
@@ -155,5 +157,5 @@ Prompt = Point | Box | GivenRoi
 def _numbers(values: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
     out = np.asarray(values, np.float64)
     if out.size != np.prod(shape):
-        raise UsageError(f"{what} of {out.size} numbers", f"{int(np.prod(shape))} numbers, LPS mm")
+        raise UsageError(f"{what} has {out.size} numbers", f"{int(np.prod(shape))} numbers, LPS mm")
     return out.reshape(shape)

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from samreg.counterparts.prompts import Prompt
 from samreg.geometry import Grid
-from samreg.prompted.prompts import Prompt
 from samreg.rois import Roi, RoiSet
 
 COUNTERPART, RUNNER_UP = 1, 2  # labels in the map of the moving image
@@ -25,8 +25,8 @@ class Located:
         fixed_grid, moving_grid: Where they lie: the grids of the two images.
         runner_up: The best region of the moving image beside the counterpart, or None.
         similarity: Of the two regions' prototypes, 0..1; None where no prototypes were compared.
-        confidence: 0..1; what it is made of is said by the way taken (`samreg.prompted.counterpart`,
-            `samreg.locate`).
+        confidence: 0..1; what it is made of depends on the way taken (see `samreg.counterparts.by_prompts` and
+            `samreg.counterparts.by_registration`).
         by: The way taken: prompts in both images, or a registration of them.
         details: What that way knows besides, for `locate.json`.
         notes: Sentences for the reader.

@@ -1,4 +1,4 @@
-"""The two images of a registration, read and looked at before any work."""
+"""The images and label maps that a caller gives, as volumes, and their first checks."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def as_labels(labels: Image | np.ndarray | None, image: Volume) -> Labels | None
 
 def _read_file(path: str | Path) -> Volume:
     from samreg import io
-    from samreg.io.images import image_format
+    from samreg.io.formats import image_format
 
     if image_format(path) == "DICOM":
         raise UsageError(
-            "a DICOM series as a path and an image in memory, of which no patient is known",
+            "one image is the path of a DICOM series and the other one is in memory, so that its patient is not known",
             "both as paths, so that the patients can be compared, or both in memory",
-            "Read the series with `samreg.io.read_image` if you know that both are of one patient",
+            "Read the series with `samreg.io.read_image` if you know that both are of one patient.",
         )
     return io.read_image(path)
 
@@ -92,7 +92,7 @@ def check_images(fixed: Volume, moving: Volume) -> None:
         InputRefused: `mixed-dimensions`, `too-small` or `constant-image`.
     """
     if fixed.grid.is_2d != moving.grid.is_2d:
-        raise InputRefused("a single picture and a volume", reason="mixed-dimensions")
+        raise InputRefused("one image is a single picture and the other one is a volume", reason="mixed-dimensions")
     for role, image in (("fixed", fixed), ("moving", moving)):
         if sum(n >= MIN_VOXELS for n in image.grid.shape) < 2:
             raise InputRefused(

@@ -49,7 +49,9 @@ class SliceCache:
             writable = False
         if not writable:
             raise UsageError(
-                f"cache '{self.folder.name}' cannot be written to", "a folder of your own", "Give another --cache."
+                f"the cache '{self.folder.name}' cannot be written to",
+                "a folder that only you may write to",
+                "Give another --cache.",
             )
 
     def load(self, key: str) -> dict[str, Tensor] | None:
@@ -63,7 +65,9 @@ class SliceCache:
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError) as error:
-            logger.warning("cache entry %s cannot be read (%s), it is made anew", key[:12], type(error).__name__)
+            logger.warning(
+                "The cache entry %s cannot be read (%s). It is computed again.", key[:12], type(error).__name__
+            )
             _remove(path)
             return None
         with suppress(OSError):  # of another owner
@@ -80,7 +84,9 @@ class SliceCache:
                 save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, part)
             self._make_room()
         except (OSError, SafetensorError) as error:
-            logger.warning("cache entry %s cannot be kept: %s", key[:12], getattr(error, "strerror", None) or error)
+            logger.warning(
+                "The cache entry %s cannot be written: %s.", key[:12], getattr(error, "strerror", None) or error
+            )
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"

@@ -13,7 +13,7 @@ from samreg.encoders.pooling import pool
 from samreg.geometry import Volume
 from samreg.matching.similarity import similarity
 from samreg.preprocess import body_mask, mask_on, working_volume
-from samreg.promptable.slices import PromptableSlices
+from samreg.promptable_models.slices import PromptableSlices
 from samreg.proposals.everything import Candidates
 from samreg.rois import Roi, RoiSet
 

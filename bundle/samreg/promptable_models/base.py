@@ -13,7 +13,7 @@ from samreg.types import Fit
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
+class EncodedSlice:
     """One slice as the encoder leaves it.
 
     Attributes:
@@ -30,10 +30,10 @@ class Encoded:
         return {"embedding": self.embedding, **{f"fine{n}": tensor for n, tensor in enumerate(self.fine)}}
 
     @staticmethod
-    def from_tensors(tensors: Mapping[str, Tensor], device: torch.device) -> Encoded:
+    def from_tensors(tensors: Mapping[str, Tensor], device: torch.device) -> EncodedSlice:
         """What `as_tensors` gave, on a device."""
         fine = [tensors[f"fine{n}"].to(device) for n in range(len(tensors) - 1)]
-        return Encoded(tensors["embedding"].to(device), tuple(fine))
+        return EncodedSlice(tensors["embedding"].to(device), tuple(fine))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class PromptableModel(Protocol):
         ...
 
     @property
-    def how(self) -> str:
+    def settings_key(self) -> str:
         """Everything beside the slice that decides what the model makes of it, as a key."""
         ...
 
@@ -97,7 +97,7 @@ class PromptableModel(Protocol):
         """Predicted IoU and stability that a mask of everything mode should reach."""
         ...
 
-    def encode(self, grey: Tensor) -> list[Encoded]:
+    def encode(self, grey: Tensor) -> list[EncodedSlice]:
         """Slices made embeddings.
 
         Args:
@@ -105,7 +105,7 @@ class PromptableModel(Protocol):
         """
         ...
 
-    def image_side(self, encoded: Encoded) -> Any:
+    def prepare(self, encoded: EncodedSlice) -> Any:
         """What all prompts of a slice share, to be given to the methods below."""
         ...
 
@@ -113,7 +113,7 @@ class PromptableModel(Protocol):
         """Masks of single foreground points.
 
         Args:
-            image: Of `image_side`.
+            image: Of `prepare`.
             points: float64 [p, 2] x and y in pixels of the model's input, from its edge.
             min_iou: A mask of which less is predicted is not made.
         """
@@ -123,7 +123,7 @@ class PromptableModel(Protocol):
         """Masks of boxes.
 
         Args:
-            image: Of `image_side`.
+            image: Of `prepare`.
             boxes: float64 [p, 4] x0, y0, x1, y1 in pixels of the model's input, from its edge.
             min_iou: A mask of which less is predicted is not made.
         """

@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from samreg.config import Config
+from samreg.counterparts.follow import follow
+from samreg.counterparts.located import Located
+from samreg.counterparts.prompted_image import PromptedImage, Region
+from samreg.counterparts.prompts import GivenRoi, Point, Prompt
 from samreg.encoders.base import PHANTOM_CALIBRATION, Calibration
 from samreg.errors import InputRefused
 from samreg.geometry import Volume
 from samreg.matching import calibrated
 from samreg.matching.linking import union
-from samreg.promptable.slices import PromptableSlices
-from samreg.prompted.follow import follow
-from samreg.prompted.image import PromptedImage, Region
-from samreg.prompted.located import Located
-from samreg.prompted.prompts import GivenRoi, Point, Prompt
+from samreg.promptable_models.slices import PromptableSlices
 from samreg.rois import Roi
 
 OnProgress = Callable[[float], None]  # called with the share done, 0..1
@@ -172,7 +172,7 @@ def _region_at(image: PromptedImage, prompt: Prompt) -> tuple[Roi, Region]:
     if isinstance(prompt, Point):
         voxel, at = prompt.voxel(grid), prompt.ijk(grid)[:2]
         if not image.in_body(prompt.lps_mm):
-            raise _nothing(f"point {prompt.lps_mm.tolist()} lies on the background", "a point inside the body")
+            raise _nothing(f"the point {prompt.lps_mm.tolist()} lies on the background", "a point inside the body")
         found = [r for r in image.at_points(int(voxel[2]), at[None]) if r.roi.contains(voxel)]
     else:
         low, high = prompt.ijk(grid)

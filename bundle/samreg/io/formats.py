@@ -74,7 +74,9 @@ def find_source(source: Source, series_uid: str | None = None, *, as_files: bool
             source if isinstance(source, Series) else choose_series(find_series(source, as_files=as_files), series_uid)
         )
     if series_uid:
-        raise UsageError("a series UID for an image that is not DICOM", "a DICOM folder", "Leave the series UID out.")
+        raise UsageError(
+            "a series UID is given for an image that is not DICOM", "a DICOM folder", "Leave the series UID out."
+        )
     return Path(source)  # type: ignore[arg-type]
 
 
@@ -133,7 +135,7 @@ def read_stored(path: Path | str, *, pixel_spacing_mm: Sequence[float] | None = 
     """
     kind = image_format(path)
     if kind == "DICOM":
-        raise UsageError("a DICOM source", "an image file", "Read it with `read_image`")
+        raise UsageError("the image is DICOM", "an image file", "Read it with `read_image`.")
     _check_spacing(pixel_spacing_mm, kind)
     if kind == "picture":
         return read_picture(Path(path), pixel_spacing_mm, stored=True)
@@ -148,9 +150,9 @@ def _check_spacing(pixel_spacing_mm: Sequence[float] | None, kind: Format) -> No
     """
     if pixel_spacing_mm is not None and kind != "picture":
         raise UsageError(
-            f"a pixel spacing for an image of format {kind}",
+            f"a pixel spacing is given for an image of format {kind}",
             "a picture (PNG, JPEG, TIFF)",
-            "Leave it out: this format states its own.",
+            "Leave it out, since this format states its own.",
         )
 
 

@@ -10,12 +10,12 @@ import pytest
 
 from samreg import phantoms
 from samreg.config import Config
+from samreg.counterparts.by_prompts import Candidate, confidence
+from samreg.counterparts.prompted_image import Region
 from samreg.encoders import create_encoder
 from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Grid, Volume
 from samreg.locate import Box, GivenRoi, Located, Point, locate
-from samreg.prompted.image import Region
-from samreg.prompted.search import Candidate, confidence
 from samreg.rois import Roi
 from samreg.sam.model import SamFamilyModel
 from tests.tiny_sam import tiny_sam

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from samreg.prompted.image import PromptedImage, Region
+from samreg.counterparts.prompted_image import PromptedImage, Region
 
 MAX_GROWTH = 2.0  # largest ratio of their areas
 
