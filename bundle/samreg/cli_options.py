@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from samreg import registry
 from samreg.config import Config, TransformChoice, nested, presets, read_values, resolved
-from samreg.registry import ENCODERS, ESTIMATORS, MATCHERS, METHODS, PROPOSERS, Entry, is_own
+from samreg.registry import Entry, is_own
 from samreg.sam.family import FAMILY
 
 MODELS = f"{', '.join(FAMILY)}; `samreg weights list` describes them"
@@ -62,29 +63,31 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
     """The options that decide the result; `config_from` reads them."""
     p.add_argument(
         "--method",
-        choices=tuple(METHODS),
+        choices=tuple(registry.METHODS),
         help="registration method. The preset of this name gives every value that neither --config nor another option "
-        "sets (default hybrid). " + " ".join(f"{entry.name}: {entry.summary}." for entry in METHODS.values()),
+        "sets (default hybrid). " + " ".join(f"{entry.name}: {entry.summary}." for entry in registry.METHODS.values()),
     )
     p.add_argument(
         "--transform",
         choices=get_args(TransformChoice),
         help="finest transform to estimate; a coarser one is kept where a finer one is not better (default deformable)",
     )
-    _add_choice(p, "--encoder", ENCODERS, "model or descriptor whose features regions are matched by", "embedded")
+    _add_choice(
+        p, "--encoder", registry.ENCODERS, "model or descriptor whose features regions are matched by", "embedded"
+    )
     _add_choice(
         p,
         "--proposer",
-        PROPOSERS,
+        registry.PROPOSERS,
         "how regions are segmented",
         "everything with an encoder that answers prompts, else superpixels",
     )
-    _add_choice(p, "--matcher", MATCHERS, "how regions are paired", "prototypes")
+    _add_choice(p, "--matcher", registry.MATCHERS, "how regions are paired", "prototypes")
     p.add_argument(
         "--estimators",
-        type=lambda text: tuple(_known(name, ESTIMATORS) for name in text.split(",")),
+        type=lambda text: tuple(_known(name, registry.ESTIMATORS) for name in text.split(",")),
         metavar="NAME,...",
-        help=f"estimators to try for the transform, in this order: {', '.join(ESTIMATORS)}, or a "
+        help=f"estimators to try for the transform, in this order: {', '.join(registry.ESTIMATORS)}, or a "
         "class of your own as module:Class (default: those of the method)",
     )
     p.add_argument(

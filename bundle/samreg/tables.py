@@ -64,7 +64,9 @@ class PointTable:
             if any(row[width:]) or (header is None and len(row) != width):
                 raise UsageError(
                     f"row {n} of '{path}' has {len(row)} fields",
-                    f"{width}, {meaning}, where there is no header" if header is None else f"{width}, as above",
+                    f"{width} fields, {meaning}, in a file without a header"
+                    if header is None
+                    else f"{width} fields, as in the header",
                     f"Name the columns in a first row, such as name,{','.join(axes)}" if header is None else "",
                 )
         points = _numbers(rows, columns, path, 1 if header is None else 2, meaning)
@@ -157,7 +159,8 @@ def _numbers(rows: list[tuple[str, ...]], columns: tuple[int, ...], path: Path, 
         points[n] = [float(cell) for cell in cells]
         if np.abs(points[n]).max() > MAX_COORDINATE_MM:
             raise UsageError(
-                f"row {n + first} of '{path}' is '{','.join(row)}'", f"mm, none beyond {MAX_COORDINATE_MM:.0f}"
+                f"row {n + first} of '{path}' is '{','.join(row)}'",
+                f"coordinates in mm, none beyond {MAX_COORDINATE_MM:.0f}",
             )
     return points
 

@@ -130,7 +130,7 @@ def test_refused_and_broken_runs_are_rows(pairs: Path, tmp_path: Path, instant):
     assert ablate(pairs, tmp_path / "out", "--vary", f"{KEY}=1,3,5") == 0
     rows = ablation.read_rows(tmp_path / "out" / "ablation.csv")
     assert [r["status"] for r in rows] == ["REFUSED", "ERROR", *["PASS"] * 4]
-    assert "nothing is seen" in rows[0]["reason"]
+    assert "Nothing is seen" in rows[0]["reason"]
     assert "out of memory" in rows[1]["reason"]
     assert all(np.isnan(r["dice"]) and r["before_dice"] > 0 for r in rows[:2])
     assert "6 runs, of which 2 ended without a result" in files(tmp_path / "out")["ablation.md"]
@@ -167,7 +167,10 @@ def test_a_pair_that_cannot_be_read_is_told_in_each_of_its_rows(pairs: Path, tmp
         (["--vary", "encoder=handcrafted,none"], "'encoder'"),
         (["--vary", "encoder=handcrafted,sam"], "without weights"),
         (["--vary", "proposals.proposer=superpixels,labels"], "columns fixed_rois and moving_rois"),
-        (["--encoder", "handcrafted", "--vary", "weights=none,no-such"], "weights for the handcrafted encoder"),
+        (
+            ["--encoder", "handcrafted", "--vary", "weights=none,no-such"],
+            "Weights are given for the encoder 'handcrafted'",
+        ),
         (["--vary", f"{KEY}"], "key and its values"),
     ],
 )
@@ -236,7 +239,7 @@ def test_a_folder_that_must_not_be_used_is_refused(pairs: Path, tmp_path: Path, 
     (tmp_path / "file").touch()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "ablation.csv").write_text("a,b\n1,2\n")
-    for name, said in (("file", "is a file"), ("other", "no table of an ablation")):
+    for name, said in (("file", "is a file"), ("other", "is not a table that samreg wrote")):
         assert ablate(pairs, tmp_path / name, "--vary", f"{KEY}=1") == 2
         assert said in capsys.readouterr().err
     pairs = pairs.rename(pairs.parent / "summary.csv")

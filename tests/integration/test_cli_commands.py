@@ -110,7 +110,7 @@ def test_apply_onto_a_sheared_reference_is_in_place(
     # Nearest neighbour takes the value from up to a voxel's corner away.
     assert_in_place(out, covered=grid, within=0.01 if interpolation == "linear" else 3**0.5)
     kept = ".nii" not in suffix
-    assert ("upright grid" in capsys.readouterr().err) == (not kept)
+    assert ("perpendicular grid" in capsys.readouterr().err) == (not kept)
     for name, (values, affine) in read_by_every_reader(out).items():
         assert Grid(values.shape, affine).same_as(grid, 0.01) == kept, name
 
@@ -166,14 +166,14 @@ def test_apply_points_keeps_the_layout(tmp_path: Path, shift: Path, given: str, 
     [
         ("x,y\n1,2\n", "columns named x, y and z"),
         ("x,y,z,x\n1,2,3,4\n", "one column x"),
-        ("1,2,3\n4,five,6\n", "row 2"),
-        ("1,2,3\n4,5\n", "row 2 of .* has 2 fields"),
-        ("1,10,20,30\n", "row 1 of .* has 4 fields"),
-        ("tip,10,20,30\n", "row 1 of .* has 4 fields"),
-        ("x,y,z\n1,5,2,5,3,5\n", "row 2 of .* has 6 fields"),
-        ("1,2,nan\n", "row 1 .* three finite numbers"),
-        ("x,y,z\n1,inf,2\n", "row 2 .* three finite numbers"),
-        ("1,2,-100001\n", "row 1 .* none beyond 100000"),
+        ("1,2,3\n4,five,6\n", "Row 2"),
+        ("1,2,3\n4,5\n", "Row 2 of .* has 2 fields"),
+        ("1,10,20,30\n", "Row 1 of .* has 4 fields"),
+        ("tip,10,20,30\n", "Row 1 of .* has 4 fields"),
+        ("x,y,z\n1,5,2,5,3,5\n", "Row 2 of .* has 6 fields"),
+        ("1,2,nan\n", "Row 1 .* three finite numbers"),
+        ("x,y,z\n1,inf,2\n", "Row 2 .* three finite numbers"),
+        ("1,2,-100001\n", "Row 1 .* none beyond 100000"),
         ("", "no points"),
         ("x,y,z\n", "no points"),
     ],
@@ -250,7 +250,7 @@ def test_landmarks_are_paired_by_name_and_else_by_order(tmp_path: Path, shift: P
 
 @pytest.mark.parametrize(
     ("names", "said"),
-    [("ac", "'b' is in one file alone"), ("aa", "'a' stands twice"), (" a", "has no name"), ("a", "'b' is in one")],
+    [("ac", "'b' is in only one file"), ("aa", "'a' stands twice"), (" a", "has no name"), ("a", "'b' is in only one")],
 )
 def test_landmark_names_that_do_not_pair_are_refused(tmp_path: Path, shift: Path, names: str, said: str, capsys):
     moving = "name,x,y,z\n" + "".join(f"{name},0,0,0\n" for name in names)
@@ -296,7 +296,7 @@ def test_landmarks_in_pixels_are_scored_beside_the_identity(tmp_path: Path, caps
         ("x,y\n30,4\n", (), 3, "outside the image's 20 x 30 pixels"),
         ("x,z\n1,4\n", (), 2, "columns named x and y (pixels)"),
         ("1,2,3\n", (), 2, "has 3 fields"),
-        ("x,y\n1,4\n", ("--landmarks-in", "mm"), 2, "images without landmarks in pixels"),
+        ("x,y\n1,4\n", ("--landmarks-in", "mm"), 2, "Images are given without landmarks in pixels"),
     ],
 )
 def test_wrong_landmarks_in_pixels_are_refused(tmp_path: Path, moving, options, code, said, capsys):
@@ -501,9 +501,14 @@ def test_a_configuration_that_is_no_yaml_is_one_sentence(tmp_path: Path, text: s
 
 
 def test_options_win_over_the_file_and_the_file_over_the_preset(tmp_path: Path):
-    (tmp_path / "c.yaml").write_text("seed: 7\ntransform: affine\nestimation: {dense: true}\n")
+    (tmp_path / "c.yaml").write_text("seed: 7\ntransform: affine\nestimation: {weight_by_confidence: true}\n")
     config = configured(method="samreg", file=tmp_path / "c.yaml", transform="rigid", seed=None)
-    assert (config.method, config.seed, config.transform, config.estimation.dense) == ("samreg", 7, "rigid", True)
+    assert (config.method, config.seed, config.transform, config.estimation.weight_by_confidence) == (
+        "samreg",
+        7,
+        "rigid",
+        True,
+    )
 
 
 def test_methods_and_presets_are_the_same_thing():

@@ -176,7 +176,10 @@ def test_a_refusal_says_which_of_the_two_images_it_is(study: Path, tmp_path: Pat
     assert register(tmp_path / "study", tmp_path / "out", "--dry-run") == 3
     assert json.loads(capsys.readouterr().out)["refused"]["role"] == role
     assert register(tmp_path / "study", tmp_path / "out") == 3
-    assert f"samreg: {role} image: 1 slice missing" in capsys.readouterr().err
+    assert (
+        f"samreg: {role.capitalize()} image: the stack with 9 mm between slices lacks 1 slice."
+        in capsys.readouterr().err
+    )
     error = report_in(tmp_path / "out")["error"]
     assert (error["role"], error["reason"]) == (role, "missing-slices")
 
@@ -249,7 +252,7 @@ def test_a_terminated_process_leaves_nothing_but_a_sentence(study: Path, tmp_pat
         register(study, tmp_path / "out", "--quiet")
     assert end.value.code == 143
     assert list(tmp_path.iterdir()) == []
-    assert capsys.readouterr().err == "samreg: stopped from outside (SIGTERM). Start it again.\n"
+    assert capsys.readouterr().err == "samreg: The process was stopped from outside (SIGTERM). Start it again.\n"
 
 
 def test_a_mount_point_is_filled_in_place(study: Path, tmp_path: Path, instant, monkeypatch):
@@ -292,7 +295,7 @@ REFUSED_ARGUMENTS = [
     (["--encoder", "sam"], "without weights"),
     (["--encoder", "sam", "--weights", "no-such.pth"], "'no-such.pth' do not exist"),
     (["--encoder", "sam", "--weights", ""], "do not exist"),
-    (["--encoder", "handcrafted", "--weights", "."], "weights are given for the encoder 'handcrafted'"),
+    (["--encoder", "handcrafted", "--weights", "."], "Weights are given for the encoder 'handcrafted'"),
     (["--device", "cuda:99"], "device 'cuda:99' is not there"),
     (["--pixel-spacing", "1", "1"], "no image is a picture"),
     (
@@ -332,14 +335,14 @@ def test_a_dry_run_refuses_the_arguments_that_the_run_refuses(
 def test_loosened_quality_limits_are_named_in_the_report(study: Path, tmp_path: Path, instant):
     (tmp_path / "lax.yaml").write_text("quality: {min_pairs: 0, max_error_mm: 50, min_dice: 0.9}\n")
     assert register(study, tmp_path / "out", "--quiet", "--config", str(tmp_path / "lax.yaml")) == 0
-    (warning,) = (text for text in report_in(tmp_path / "out")["warnings"] if "loosened" in text)
+    (warning,) = (text for text in report_in(tmp_path / "out")["warnings"] if "quality limits" in text)
     usual = QualityConfig()
     for loosened in (f"min_pairs 0 instead of {usual.min_pairs}", f"max_error_mm 50 instead of {usual.max_error_mm:g}"):
         assert loosened in warning
     assert "min_dice" not in warning
     (tmp_path / "strict.yaml").write_text("quality: {min_pairs: 9, mean_error_mm: 1}\n")
     assert register(study, tmp_path / "out", "--quiet", "--config", str(tmp_path / "strict.yaml")) == 0
-    assert not any("loosened" in warning for warning in report_in(tmp_path / "out")["warnings"])
+    assert not any("quality limits" in warning for warning in report_in(tmp_path / "out")["warnings"])
 
 
 @pytest.mark.parametrize("number", [1, 2**24 + 1, 3_000_000_000, 2**63 + 1])

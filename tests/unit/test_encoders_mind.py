@@ -133,7 +133,7 @@ def test_encoders_are_chosen_by_name():
     assert all(name in error.value.expected for name in ENCODERS)
     with pytest.raises(UsageError, match="without weights"):
         create_encoder("sam")
-    with pytest.raises(UsageError, match="weights for the handcrafted"):
+    with pytest.raises(UsageError, match="Weights are given for the encoder 'handcrafted'"):
         create_encoder("handcrafted", weights="sam.pth")
     assert create_encoder("handcrafted").weights_hash is None
 
