@@ -88,7 +88,14 @@ class OutputInvalid(SamregError):  # noqa: N818
 
 
 def as_sentence(clause: str) -> str:
-    """A clause as a sentence, with a capital letter and a full stop."""
+    """A clause as a sentence, with a capital letter and a full stop.
+
+    Args:
+        clause: A text of one line ("the folder is empty").
+
+    Returns:
+        "The folder is empty."
+    """
     return clause[:1].upper() + clause[1:] + ("" if clause.endswith((".", "!", "?")) else ".")
 
 

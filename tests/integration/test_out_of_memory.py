@@ -83,7 +83,7 @@ def test_where_nothing_fits_a_registration_ends_with_the_next_step(case, tmp_pat
     limit(SamFamilyModel, method, 0, monkeypatch)
     assert register(case, tmp_path / "out") == 2
     told = capsys.readouterr().err
-    assert "the device's memory does not hold" in told
+    assert "The device's memory does not hold" in told
     assert "--device cpu" in told
     assert "Traceback" not in told
     assert not (tmp_path / "out").exists()

@@ -66,7 +66,7 @@ def test_a_path_with_a_colon_is_refused(place: Path, role: str):
 @pytest.mark.parametrize("out", ["fixed", "moving", "fixed/out", "moving/a/b", "link/out", "."])
 def test_an_output_and_an_input_that_lie_in_each_other_are_refused(place: Path, out: str):
     (place / "link").symlink_to(place / "fixed")
-    refused(run(place, place / "fixed", place / "moving", place / out), "lie in each other")
+    refused(run(place, place / "fixed", place / "moving", place / out), "contain one another")
     assert not any((place / "fixed").iterdir())
 
 

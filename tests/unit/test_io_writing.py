@@ -93,7 +93,7 @@ def test_all_images_of_a_run_on_a_sheared_grid_are_in_place(tmp_path: Path):
     assert_in_place(tmp_path / "warped.nii.gz", covered=grid)
     _assert_middle(tmp_path / "rois_fixed.nii.gz", grid)
     _assert_middle(tmp_path / "rois_moving.nii.gz", around)
-    assert [w for w in report["warnings"] if "the fixed image" in w and "upright grid" in w]
+    assert [w for w in report["warnings"] if "the fixed image" in w and "perpendicular grid" in w]
     assert not [w for w in report["warnings"] if "the moving image" in w]
 
 

@@ -16,18 +16,18 @@ if [[ $# -lt 3 ]]; then
     exit 2
 fi
 refuse() {
-    echo "samreg: $1; expected $2" >&2
+    echo "samreg: $1. Expected $2. Give another path." >&2
     exit 2
 }
 
 for folder in "$1" "$2"; do
-    [[ -d "$folder" ]] || refuse "'$folder' is no folder" "the folder of a DICOM series"
+    [[ -d "$folder" ]] || refuse "'$folder' is not a folder" "the folder of a DICOM series"
 done
 fixed="$(realpath -- "$1")" moving="$(realpath -- "$2")" out="$(realpath -m -- "$3")"
-[[ -d "$out" || ! -e "$out" ]] || refuse "output '$out' is a file" "a folder"
+[[ -d "$out" || ! -e "$out" ]] || refuse "The output '$out' is a file" "a folder"
 for folder in "$fixed" "$moving"; do
     [[ "${out%/}/" != "${folder%/}/"* && "${folder%/}/" != "${out%/}/"* ]] ||
-        refuse "output folder '$out' and input '$folder' lie in each other" "an output folder apart from the input"
+        refuse "The output folder '$out' and the input '$folder' contain one another" "an output folder apart from the input"
 done
 for folder in "$fixed" "$moving" "$out"; do
     [[ "$folder" != *:* ]] || refuse "'$folder' has a colon in its path" "a folder that podman can mount"
