@@ -49,7 +49,10 @@ def build(kind: str, size: int = SIZE) -> Sam:
         parameter.data.normal_(0, deviation, generator=random)
         if "norm" in name and name.endswith("weight"):
             parameter.data += 1
-    sam.mask_decoder.iou_prediction_head.layers[-1].bias.data += 1  # its generator ignores thresholds below 0
+    # Predicted IoUs within 0..1, as a configuration can ask for them.
+    last = sam.mask_decoder.iou_prediction_head.layers[-1]
+    last.weight.data *= 0.1
+    last.bias.data = 0.5 + 0.1 * last.bias.data
     return sam.eval()
 
 

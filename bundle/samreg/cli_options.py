@@ -85,7 +85,7 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
     _add_choice(p, "--matcher", registry.MATCHERS, "how regions are paired", "prototypes")
     p.add_argument(
         "--estimators",
-        type=lambda text: tuple(_known(name, registry.ESTIMATORS) for name in text.split(",")),
+        type=lambda text: tuple(_known(name.strip(), registry.ESTIMATORS) for name in text.split(",")),
         metavar="NAME,...",
         help=f"estimators to try for the transform, in this order: {', '.join(registry.ESTIMATORS)}, or a "
         "class of your own as module:Class (default: those of the method)",

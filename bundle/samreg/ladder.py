@@ -14,9 +14,10 @@ from typing import Protocol
 
 import torch
 
-from samreg.errors import SamregError, as_sentence
+from samreg.errors import InputRefused, SamregError, as_sentence
 from samreg.estimation.base import Abstention, Candidate, Estimator, Problem, ignored
 from samreg.evidence import Evidence, SecondMeasure, decide
+from samreg.registry import is_own
 from samreg.result import Outcome, Step
 from samreg.transforms import Affine, Transform
 from samreg.types import TransformKind
@@ -218,9 +219,11 @@ def _asked(name: str, estimator: Estimator, problem: Problem, start: Transform) 
     """What an estimator answers."""
     try:
         answer = estimator.estimate(problem, start)
-    except (SamregError, MemoryError, torch.OutOfMemoryError):
+    except (InputRefused, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
+        if isinstance(error, SamregError) and not is_own(name):
+            raise
         logger.info("The estimator '%s' failed.", name, exc_info=True)
         raise EstimatorFailed(
             f"the estimator '{name}' failed ({type(error).__name__}: {error})", ANSWERS,

@@ -65,7 +65,7 @@ def normalised_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """
     if a.size < 2 or a.std() == 0 or b.std() == 0:
         return float("nan")
-    return float(np.corrcoef(a.astype(np.float64), b.astype(np.float64))[0, 1])
+    return float(np.corrcoef(a.ravel().astype(np.float64), b.ravel().astype(np.float64))[0, 1])
 
 
 def jacobian_measures(determinant: np.ndarray, mask: Mask) -> dict[str, float]:

@@ -16,7 +16,9 @@ FREE_SHARE = 0.25  # of the pairs by appearance that a first estimate is not fit
 
 
 class Pairing:
-    """Pairs the regions of two images; a pure function of the estimate, and each answer is kept.
+    """Pairs the regions of two images under any estimate, and keeps each answer.
+
+    The moving image is read again once, as the first estimate lays it: what follows refines that estimate.
 
     Args:
         finder: Finds the regions of an image anew where it lies otherwise than it was read.
@@ -43,6 +45,7 @@ class Pairing:
         self._labelled = finder.labels is not None
         self._matcher = build(find_matcher(config.matching.matcher, labelled=self._labelled))
         self._kept: dict[bytes | None, Matched] = {}
+        self._reread: SegmentedImage | None = None
 
     def under(self, aligned: Affine | None) -> Matched:
         """Pairs that lie together under an estimate; None: by appearance alone.
@@ -71,8 +74,10 @@ class Pairing:
         if not matching.position_weight:
             pairs, free = self._match(moving), self.under(None).free  # wherever they lie
         else:
-            with self._stage("regions") as progress:
-                moving = self._finder.along(self._fixed, self._moving, aligned, progress)
+            if self._reread is None:
+                with self._stage("regions") as progress:
+                    self._reread = self._finder.along(self._fixed, self._moving, aligned, progress)
+            moving = self._reread
             pairs = self._match(moving, aligned)
             free = self._match(moving, aligned, by_appearance=True)
         if matching.link and any(p.fixed.is_2d for p in pairs) and not self._fixed.image.grid.is_2d:

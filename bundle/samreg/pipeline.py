@@ -18,11 +18,12 @@ from samreg.device import within_memory
 from samreg.encoders import Encoder
 from samreg.estimation.base import Estimator, Problem, linear_part
 from samreg.estimation.image_pair import ImagePair
+from samreg.estimation.rigid import mirror_ratio
 from samreg.evidence import overlap
 from samreg.examiner import PairExaminer
 from samreg.geometry import Volume, field_scale, finest_spacing_mm
 from samreg.image_arguments import check_images
-from samreg.ladder import Climb, climb
+from samreg.ladder import Climb, EstimatorFailed, climb
 from samreg.memory import PeakMemory
 from samreg.pairing import Pairing
 from samreg.preprocess import body_mask, working_volume
@@ -31,7 +32,7 @@ from samreg.regions import RegionFinder
 from samreg.result import Quality, RegistrationResult
 from samreg.stopwatch import Progress, Stopwatch
 from samreg.threads import in_parallel, limited
-from samreg.transforms import Affine, Transform
+from samreg.transforms import Affine, Rigid, Transform
 from samreg.types import Labels
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,14 @@ def run(
             calibrated=tools.encoder.calibration.fitted_on is not None,
         )
         examiner = PairExaminer(problem, config.quality.min_pairs)
+        hashes = fixed.content_hash, moving.content_hash
         climbed = climb(problem, tools.estimators, examiner, config.transform, stage=watch.stage)
+        if (fixed.content_hash, moving.content_hash) != hashes:
+            raise EstimatorFailed(
+                "an estimator changed the images that it was given", "estimators that leave the problem as it is",
+                "Copy what is changed. Read the images again: they are no longer those that were read.",
+                reason="estimator-failed",
+            )  # fmt: skip
         matched = pairing.under(linear_part(climbed.best.transform))
         with watch.stage("quality"):
             quality, inverse = _quality(climbed, problem, examiner, config)
@@ -155,7 +163,7 @@ def _quality(climbed: Climb, problem: Problem, examiner: PairExaminer, config: C
         pairs=matched.pairs,
         labelled=problem.labelled,
         rivals=climbed.rigid.rivals if climbed.rigid is not None else None,
-        mirrored=climbed.rigid.mirrored if climbed.rigid is not None else None,
+        mirrored=_mirrored(climbed, problem),
         unaligned=matched.free,
         tolerance_mm=problem.tolerance_mm,
         voxel_mm=finest_spacing_mm(problem.images.fixed.grid),
@@ -164,6 +172,19 @@ def _quality(climbed: Climb, problem: Problem, examiner: PairExaminer, config: C
         overlaps=(overlap(matched.pairs, identity), overlap(matched.pairs, transform)),
     )
     return gate(findings, examination, config.quality), inverse
+
+
+def _mirrored(climbed: Climb, problem: Problem) -> float | None:
+    """Score of the moving image mirrored left to right, relative to this alignment; None of pictures.
+
+    Measured here where no estimator did: an image that was mirrored before it was stored must not pass by any method.
+    """
+    if problem.images.fixed.grid.is_2d:
+        return None
+    if climbed.rigid is not None and climbed.rigid.mirrored is not None:
+        return climbed.rigid.mirrored
+    linear = linear_part(climbed.best.transform) or Affine.identity()
+    return mirror_ratio(problem.images, Rigid.nearest(linear.moving_from_fixed).moving_from_fixed)
 
 
 def _provenance(tools: Tools, finder: RegionFinder, fixed: Volume, moving: Volume) -> Mapping[str, Any]:

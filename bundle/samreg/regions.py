@@ -6,26 +6,22 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-from scipy.spatial.transform import Rotation
-
 from samreg.config import Config
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
-from samreg.geometry import Grid, Volume, field_scale
+from samreg.geometry import Volume, field_scale
 from samreg.matching import SegmentedImage
 from samreg.preprocess import body_mask, cut_along, displaced, for_slices, mask_on, working_volume
 from samreg.proposals import create_proposer
 from samreg.proposals.labels import GivenLabels
 from samreg.registry import find_proposer
-from samreg.transforms import Affine, nearest_rotation
+from samreg.transforms import Affine
 from samreg.types import Labels
 
 logger = logging.getLogger(__name__)
 
 REGIONS_MM = 2.5  # of a field of view of 256 mm, and scales with it
 MODEL_SIDE, MODEL_SLICES = 256, 48  # of sampled slices
-STEP_DEG, STEP = 2.0, 0.25  # of the lattice of cuts
 
 OnProgress = Callable[[float], None]  # called with the share done, 0..1
 
@@ -48,7 +44,6 @@ class RegionFinder:
     encoder: Encoder
     labels: tuple[Labels, Labels] | None = None
     notes: list[str] = field(default_factory=list, init=False)
-    _cuts: dict[bytes, SegmentedImage] = field(default_factory=dict, init=False)
 
     @property
     def proposer(self) -> str:
@@ -71,8 +66,7 @@ class RegionFinder:
     ) -> SegmentedImage:
         """The moving image cut anew along the fixed slices, with the regions there, if it lies otherwise.
 
-        Slices that cross each other at an angle show few regions in common. The cut is made along the nearest of a
-        lattice of positions, so that estimates which hardly differ share it.
+        Slices that cross each other at an angle show few regions in common.
 
         Args:
             fixed, moving: Of `segmented`.
@@ -81,9 +75,7 @@ class RegionFinder:
         """
         if not self.encoder.rereads_aligned or moving.prototypes is None:
             return moving
-        cut = cut_along(moving.image, fixed.image.grid, on_lattice(aligned, fixed.image.grid))
-        if (key := cut.grid.affine.tobytes()) in self._cuts:
-            return self._cuts[key]
+        cut = cut_along(moving.image, fixed.image.grid, aligned)
         segmented = moving
         if cut is not moving.image:
             found = self._segmented(cut, None, on_progress)
@@ -91,8 +83,7 @@ class RegionFinder:
             # The evidence stays with the image as it was acquired: the cut shows no more than the fixed one does.
             segmented = replace(moving, rois=found.rois, prototypes=found.prototypes)
         elsewhere = self.encoder.encode(self._read(displaced(cut), moving.working))
-        self._cuts[key] = replace(segmented, displaced=pool(elsewhere, segmented.rois))
-        return self._cuts[key]
+        return replace(segmented, displaced=pool(elsewhere, segmented.rois))
 
     def _segmented(self, image: Volume, labels: Labels | None, on_progress: OnProgress) -> SegmentedImage:
         proposals = self.config.proposals
@@ -123,18 +114,3 @@ class RegionFinder:
         longest_mm = max(float(grid.extent_mm[:2].max()) for grid in grids)
         finest_mm = min(float(grid.spacing_mm[:2].min()) for grid in grids)
         return for_slices(image, max(finest_mm, longest_mm / MODEL_SIDE), MODEL_SLICES)
-
-
-def on_lattice(aligned: Affine, fixed: Grid) -> Affine:
-    """The nearest rigid transform whose rotation is of whole steps, and which maps the middle of a grid to whole steps.
-
-    Steps are 2° about each axis, and a quarter of the grid's spacing.
-    """
-    turn = Rotation.from_matrix(nearest_rotation(aligned.moving_from_fixed[:3, :3])).as_rotvec(degrees=True)
-    rotation = Rotation.from_rotvec(STEP_DEG * (turn / STEP_DEG).round(), degrees=True).as_matrix()
-    middle = aligned.map_points(fixed.centre_lps[None])[0] @ fixed.direction
-    step = STEP * fixed.spacing_mm
-    matrix = np.eye(4)
-    matrix[:3, :3] = rotation
-    matrix[:3, 3] = fixed.direction @ (step * (middle / step).round()) - rotation @ fixed.centre_lps
-    return Affine(matrix)

@@ -322,7 +322,7 @@ def build(entry: Entry, *args: Any, **options: Any) -> Any:
     of_class = load(entry)
     try:
         return of_class(*args, **options)
-    except TypeError as error:
+    except Exception as error:
         if not is_own(entry.name):
             raise
         raise UsageError(

@@ -81,10 +81,11 @@ class Session:
         volumes = as_volumes(fixed, moving, as_files=self.config.as_files)
         first, second = as_labels(fixed_labels, volumes[0]), as_labels(moving_labels, volumes[1])
         labels = None if first is None or second is None else (first, second)
+        tools = self.tools
         try:
-            return run(*volumes, self.tools, labels, on_progress)
+            return run(*volumes, tools, labels, on_progress)
         finally:
-            self.tools.encoder.forget()
+            tools.encoder.forget()
 
     def locate(
         self, fixed: Image, moving: Image, prompt: PromptLike, *, on_progress: Progress | None = None
@@ -103,15 +104,17 @@ class Session:
         Example:
             >>> session.locate("fixed/", "moving/", Point([-12.5, 40, 88])).as_dict()["moving"]["centroid_lps_mm"]
         """
-        volumes = as_volumes(fixed, moving)
+        # An answer is no DICOM object, so nothing is asked of the series' identifiers.
+        volumes = as_volumes(fixed, moving, as_files=True)
+        tools = self.tools
 
         def register() -> RegistrationResult:
             return self.register(*volumes, on_progress=on_progress)
 
         try:
-            return counterpart_of(*volumes, prompt, self.tools, register, on_progress)
+            return counterpart_of(*volumes, prompt, tools, register, on_progress)
         finally:
-            self.tools.encoder.forget()
+            tools.encoder.forget()
 
 
 def _made(entry: Entry, asked: TransformKind) -> tuple[str, Estimator]:

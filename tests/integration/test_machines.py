@@ -31,7 +31,7 @@ def written(phantom: phantoms.Phantom, folder: Path) -> tuple[Path, Path]:
 
 
 PAIRS = {
-    "volume": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 32), rotation_deg=12),
+    "volume": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 40), rotation_deg=12),
     "inverted": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("oblique", 48), contrast="inverted"),
     "picture": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("picture", 64)),
     "thin": lambda: phantoms.pair("deformable", fixed_grid=phantoms.grid("thin", 96), peak_mm=6, rotation_deg=2),

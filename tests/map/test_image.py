@@ -150,7 +150,7 @@ def test_stopped_it_leaves_the_reason_alone(study: Path, tmp_path: Path):
     )
     assert process.stderr is not None
     for line in process.stderr:
-        if "regions in the fixed image" in line:
+        if "were found in the fixed image" in line:
             break
     stop = ["podman", "kill", "--signal", "TERM", (tmp_path / "cid").read_text()]
     subprocess.run(stop, check=True, capture_output=True)
@@ -185,7 +185,7 @@ def test_a_refusal_ends_the_container_with_its_exit_code(study: Path, tmp_path: 
     (tmp_path / "empty").mkdir()
     done = run(study / "fixed", tmp_path / "empty", tmp_path / "out", "--log-format", "json")
     assert done.returncode == 3, done.stderr
-    assert json.loads(done.stderr.splitlines()[0])["message"] == f"samreg {__version__} starts"
+    assert json.loads(done.stderr.splitlines()[0])["message"] == f"samreg {__version__} starts."
     assert {path.name for path in (tmp_path / "out").iterdir()} == REASON_ALONE
     assert contents(tmp_path / "out" / "metadata.json")["exception"] == "InputRefused"
     assert owners(tmp_path / "out") == {UID}

@@ -10,12 +10,14 @@ import pytest
 
 from samreg.config import Config, configured
 from samreg.errors import UsageError
-from samreg.registry import ENCODERS, METHODS, PROPOSERS, find, find_proposer, load
+from samreg.registry import ENCODERS, METHODS, PROPOSERS, TABLES, find, find_proposer, load
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("entry", [*ENCODERS.values(), *PROPOSERS.values()], ids=lambda e: e.target)
+@pytest.mark.parametrize(
+    "entry", [entry for table in TABLES.values() for entry in table.values()], ids=lambda e: e.target
+)
 def test_every_row_loads_what_it_names(entry):
     assert isinstance(load(entry), type)
     assert entry.summary

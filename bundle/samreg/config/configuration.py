@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -80,13 +81,13 @@ class Config(Settings):
         given = spelled_out(cls, values)
         method = given.get("method", cls.model_fields["method"].default)
         config = made(merged(preset_values(method), given) if isinstance(method, str) else given)
-        config._given = given
+        config._given = deepcopy(given)
         return config
 
     @property
     def given(self) -> dict[str, Any]:
         """The values, nested, that were given when this was made; the others are those of the method's preset."""
-        return self._given
+        return deepcopy(self._given)
 
     def __eq__(self, other: object) -> bool:
         # By the values alone: a default may be given or not.

@@ -101,6 +101,7 @@ class EncoderStore:
             config.precision,
             find_device(config.device),
             config.cache,
+            config.cache_gb,
         )
         if key not in self._kept:
             self._kept[key] = encoder_of(config)

@@ -27,7 +27,7 @@ def pool(features: Features, rois: RoiSet) -> np.ndarray:
         Prototypes float32 [n, c].
 
     Raises:
-        UsageError: A region lies outside the features' grid.
+        UsageError: A region lies outside the features' grid, or features are not finite.
 
     Example:
         >>> pool(Handcrafted().encode(volume), rois).shape
@@ -46,6 +46,9 @@ def pool(features: Features, rois: RoiSet) -> np.ndarray:
         weight = torch.as_tensor(count[where] / cells.size, device=channels.device)
         inside = channels[:, torch.as_tensor(where + first, device=channels.device)].double()
         out[n] = (inside @ weight).cpu().numpy()
+    if not np.isfinite(out).all():
+        raise UsageError("the encoder made features that are not finite numbers", "finite features",
+                         "Choose another encoder, or correct your own.")  # fmt: skip
     return out
 
 

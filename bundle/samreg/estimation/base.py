@@ -72,8 +72,8 @@ class Problem:
     def pairs_under(self, transform: Transform | None) -> RoiPairs:
         """The pairs of regions that lie together under an estimate; some are marked as held out from every fit.
 
-        A pure function of the transform, and cached. Where the moving image lies otherwise than the fixed one, its
-        regions are those of the image cut along the fixed slices.
+        A function of the transform alone, and cached. Where the moving image lies otherwise than the fixed one, its
+        regions are those of the image cut along the fixed slices, as the first estimate of the run lays them.
 
         Args:
             transform: Fixed to moving points. A linear one is used whole, of any other its linear start. None: pairs

@@ -68,7 +68,7 @@ class RigidFromPairs:
         if matrix is None:
             return Abstention(f"too few of {count} pairs agree on one rigid transform")
         for _ in range(PAIR_ROUNDS):
-            pairs = problem.weighed(problem.pairs_under(_rigid(matrix)).apart_from(free.held_out))
+            pairs = problem.weighed(problem.pairs_under(_rigid(matrix)).fitted.apart_from(free.held_out))
             if len(pairs) >= LEAST_PAIRS:
                 matrix, count = _fitted(problem, matrix, pairs, "rigid"), len(pairs)
         return Candidate(
