@@ -6,8 +6,8 @@ It knows neither images nor regions: what speaks for a candidate is handed in.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
@@ -19,6 +19,7 @@ from samreg.estimation.base import Abstention, Candidate, Estimator, Problem, ig
 from samreg.evidence import Evidence, SecondMeasure, decide
 from samreg.registry import is_own
 from samreg.result import Outcome, Step
+from samreg.stopwatch import Stage
 from samreg.transforms import Affine, Transform
 from samreg.types import TransformKind
 
@@ -173,7 +174,7 @@ def climb(
     examiner: Examiner,
     asked: TransformKind,
     *,
-    stage: Callable[[str], AbstractContextManager[Callable[[float], None]]] = lambda name: nullcontext(ignored),
+    stage: Stage = lambda name: nullcontext(ignored),
 ) -> Climb:
     """The finest transform that the evidence carries.
 

@@ -131,7 +131,7 @@ def run(
             device=tools.device,
             threads=threads,
             provenance={
-                **_provenance(tools, finder, fixed, moving),
+                **_provenance(tools, finder, hashes),
                 **({} if problem.labelled else {"confidences_fitted_on": tools.encoder.calibration.fitted_on}),
             },
         )
@@ -187,7 +187,7 @@ def _mirrored(climbed: Climb, problem: Problem) -> float | None:
     return mirror_ratio(problem.images, Rigid.nearest(linear.moving_from_fixed).moving_from_fixed)
 
 
-def _provenance(tools: Tools, finder: RegionFinder, fixed: Volume, moving: Volume) -> Mapping[str, Any]:
+def _provenance(tools: Tools, finder: RegionFinder, hashes: tuple[str, str]) -> Mapping[str, Any]:
     config, encoder = tools.config, tools.encoder
     return {
         "versions": {
@@ -200,8 +200,8 @@ def _provenance(tools: Tools, finder: RegionFinder, fixed: Volume, moving: Volum
         "hashes": {
             "config": config.hash,
             "weights": encoder.weights_hash,
-            "fixed": fixed.content_hash,
-            "moving": moving.content_hash,
+            "fixed": hashes[0],
+            "moving": hashes[1],
         },
         "method": config.method,
         "encoder": config.encoder,
