@@ -12,9 +12,9 @@ import pytest
 from samreg import phantoms
 from samreg.config import Config, MatchingConfig, ProposalConfig
 from samreg.geometry import Volume
-from samreg.promptable_models.cache import PART
 from samreg.sam.model import SamFamilyModel
 from samreg.session import register
+from samreg.whole_files import STAGING
 from tests.tiny_sam import tiny_sam
 
 
@@ -91,5 +91,5 @@ def test_processes_share_a_folder(tmp_path):
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
         assert "cannot be" not in errors
-    assert not list(tmp_path.glob(f"{PART}*"))
+    assert not list(tmp_path.glob(f".*{STAGING}*"))
     assert sum(p.stat().st_size for p in tmp_path.iterdir()) <= 2.5e5
