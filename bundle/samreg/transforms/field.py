@@ -13,6 +13,7 @@ from samreg.geometry import Grid, grid_points, index_points, sample
 from samreg.transforms.base import Transform
 from samreg.types import Vectors
 
+MOST_STEPS, FEW_STEPS = 300, 20  # of the search for an inverse; few where a near one is known
 SHORTER = 0.7  # a step after one that brought a point no nearer
 
 
@@ -22,12 +23,13 @@ class DisplacementField(Transform):
     Args:
         grid: Where the vectors stand, in the fixed image's space.
         vectors: [i, j, k, 3] LPS mm.
+        near_inverse: A field that is nearly the inverse, which begins the search for it; None: none is known.
 
     Raises:
         UsageError: Shapes disagree or a vector is not finite.
     """
 
-    def __init__(self, grid: Grid, vectors: Vectors) -> None:
+    def __init__(self, grid: Grid, vectors: Vectors, near_inverse: DisplacementField | None = None) -> None:
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         if vectors.shape != (*grid.shape, 3):
             raise UsageError(f"the vectors have the shape {vectors.shape}", f"{(*grid.shape, 3)}")
@@ -35,6 +37,7 @@ class DisplacementField(Transform):
             raise UsageError("a displacement is not finite", "finite millimetres everywhere")
         self.grid = grid
         self.vectors = vectors
+        self.near_inverse = near_inverse
 
     @cached_property
     def _channels(self) -> Tensor:
@@ -44,8 +47,8 @@ class DisplacementField(Transform):
         channels = self._channels.to(points)
         return points + sample(channels, index_points(self.grid, points), outside=0.0).movedim(0, -1)
 
-    def inverse(self, iterations: int = 300, tolerance_mm: float = 1e-3) -> DisplacementField:
-        """The inverse on the same grid grown by the largest displacement, by fixed-point iteration.
+    def inverse(self, tolerance_mm: float = 1e-3) -> DisplacementField:
+        """The inverse, by fixed-point iteration: on the grid of the known one, or this one grown by what is displaced.
 
         Source: Chen et al., Med Phys 35(1), 2008 (x ← x + y - (x + u(x))). Where a step does not bring a point
         nearer, as in a field that more than doubles lengths, its next steps are shorter.
@@ -54,13 +57,13 @@ class DisplacementField(Transform):
             UsageError: The iteration does not settle: the field folds.
         """
         tolerance_mm = min(tolerance_mm, 1e-2 * float(self.grid.spacing_mm.min()))
-        longest = float(np.linalg.norm(self.vectors, axis=-1).max())
-        grid = self.grid.padded(longest)
+        known = self.near_inverse
+        grid = self.grid.padded(float(np.linalg.norm(self.vectors, axis=-1).max())) if known is None else known.grid
         target = grid_points(grid)
-        guess = target.clone()
+        guess = target.clone() if known is None else known.map_tensor(target)
         step = torch.ones(grid.shape)
         before = torch.full(grid.shape, torch.inf)
-        for _ in range(iterations):
+        for _ in range(MOST_STEPS if known is None else FEW_STEPS):
             missing = target - self.map_tensor(guess)
             distance = missing.norm(dim=-1)
             if distance.max() < tolerance_mm:
@@ -73,7 +76,7 @@ class DisplacementField(Transform):
                 f"the inverse of the displacement field does not converge ({float(distance.max()):.2f} mm are missing)",
                 "an invertible field without folds",
             )
-        return DisplacementField(grid, (guess - target).numpy())
+        return DisplacementField(grid, (guess - target).numpy(), self)
 
 
 class VelocityField(Transform):
