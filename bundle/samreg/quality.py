@@ -210,7 +210,7 @@ def _independent_pairs(findings: Findings) -> list[Criterion]:
 
 def _coverage(findings: Findings) -> Criterion:
     return Criterion(
-        "coverage", "Share of the fixed body that the moving image covers", f"at least {MIN_COVERAGE:.0%}",
+        "coverage", "Share of the fixed body that the moving image covers", f"at least {MIN_COVERAGE:g}",
         findings.after.coverage, "", _at_least(findings.after.coverage, MIN_COVERAGE, COVERAGE_NOISE),
     )  # fmt: skip
 
@@ -324,6 +324,8 @@ def _ambiguity(findings: Findings) -> Criterion:
         note = "This check needs dense similarity, which compares several starts."
         return Criterion("ambiguity", measure, asked, None, "", "not judged", note)
     note = "A high value means that another alignment looks nearly as good."
+    if findings.rivals == 0:
+        note = "No start ended at another alignment."
     return Criterion("ambiguity", measure, asked, findings.rivals, "", _at_most(findings.rivals, AMBIGUOUS), note)
 
 
