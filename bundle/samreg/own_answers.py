@@ -92,6 +92,8 @@ def _wrong_pairs(found: Any, fixed: Grid, moving: Grid) -> str:
     numbers = [pair.id for pair in found.pairs]
     if not _are(tuple(numbers), int) or min(numbers, default=1) < 1 or len(set(numbers)) < len(numbers):
         return "pairs whose ids are not whole numbers from 1, each once"
+    if not _are(tuple(pair.group for pair in found.pairs), int):
+        return "pairs whose groups are not whole numbers"
     for pair in found.pairs:
         if not (_is_number(pair.similarity) and _is_number(pair.confidence) and 0 <= pair.confidence <= 1):
             return (
