@@ -146,7 +146,7 @@ def test_a_class_that_is_something_else_is_refused(folder, phantom, monkeypatch,
 
 def test_an_estimator_finer_than_what_is_asked_for_is_refused(phantom):
     config = Config(transform="rigid", estimators={"rigid": ["velocity"]}, encoder="handcrafted")
-    with pytest.raises(UsageError, match="deformable, where rigid is asked for"):
+    with pytest.raises(UsageError, match="deformable, is listed where rigid is asked for"):
         Session(config).register(phantom.fixed, phantom.moving)
 
 
@@ -162,6 +162,7 @@ def test_a_candidate_of_another_kind_than_it_says_is_refused(folder, phantom):
     )
     assert result.kind == "identity"
     assert result.steps[0].reason == "its transform is not rigid"
+    assert result.quality.status != "PASS"
 
 
 def test_an_estimator_sees_pairs_under_any_estimate_and_dense_features(folder, phantom):
@@ -186,6 +187,34 @@ def test_an_estimator_sees_pairs_under_any_estimate_and_dense_features(folder, p
     apart_mm = np.linalg.norm(mapped - aligned.moving.centroids_lps(), axis=1)
     assert np.median(apart_mm) < phantom.fixed.grid.spacing_mm.max()
     assert len(wrong) < len(aligned) / 2
+
+
+MATCHES = "class Thing:\n    def match(self, request): return {}\n"
+PROPOSES = "class Thing:\n    def propose(self, volume, body, config, *, on_progress=None): return {}\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "values", "said"),
+    [
+        (MATCHES.format("[]"), {"matching": {"matcher": "thing:Thing"}}, "The matcher 'thing:Thing' returned a list"),
+        (MATCHES.format("1 / 0"), {"matching": {"matcher": "thing:Thing"}}, "The matcher 'thing:Thing' failed"),
+        (
+            PROPOSES.format("body"),
+            {"proposals": {"proposer": "thing:Thing"}},
+            "The proposer 'thing:Thing' returned a n",
+        ),
+        ("class Thing: pass\n", {"matching": {"matcher": "thing:Thing"}}, "it has no method `match`"),
+        ("class Thing: pass\n", {"proposals": {"proposer": "thing:Thing"}}, "it has no method `propose`"),
+    ],
+)
+def test_a_matcher_or_proposer_that_answers_something_else_is_named(folder, phantom, monkeypatch, code, values, said):
+    (folder / "thing.py").write_text(code)
+    monkeypatch.delitem(sys.modules, "thing", raising=False)
+    config = Config(transform="rigid", device="cpu", encoder="handcrafted").with_values(values)
+    with pytest.raises(UsageError) as refused:
+        Session(config).register(phantom.fixed, phantom.moving)
+    assert said in refused.value.sentence
+    assert "CONTRIBUTING.md" in refused.value.next_step
 
 
 def test_an_estimator_that_breaks_off_is_named(folder, pair, capsys):

@@ -92,7 +92,8 @@ class MatchingConfig(Settings):
         min_confidence: Pairs below it are dropped once the rigid estimate is known.
         max_distance_mm: No pair lies farther apart under the rigid estimate; None: a tenth of the body's size, beyond
             which a pair of the embedded encoder counts less, and one of another encoder is dropped.
-        held_out_share: Share of the pairs that scores the fit.
+        held_out_share: Share of the pairs that no fit uses. The report states their overlap; of given label maps they
+            also judge the candidates and the result.
     """
 
     section: ClassVar[str] = "matching"

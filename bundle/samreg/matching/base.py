@@ -57,29 +57,38 @@ class Matched:
     moving: RoiSet
 
 
+@dataclass(frozen=True, eq=False)
+class MatchRequest:
+    """What a matcher is asked.
+
+    Attributes:
+        fixed, moving: The images.
+        encoder: That the prototypes are from.
+        config: What is asked of pairs.
+        aligned: Rough fixed to moving transform. It may make contrasts comparable, and restricts where pairs may lie.
+        by_appearance: Not restricted in spite of an alignment, and many: for a first estimate, and to tell a right
+            result from a wrong one.
+    """
+
+    fixed: SegmentedImage
+    moving: SegmentedImage
+    encoder: Encoder
+    config: MatchingConfig
+    aligned: Affine | None = None
+    by_appearance: bool = False
+
+
 class Matcher(Protocol):
     """Pairs regions. A new one is a class with this method, and a row of `registry.MATCHERS`."""
 
-    def match(
-        self,
-        fixed: SegmentedImage,
-        moving: SegmentedImage,
-        encoder: Encoder,
-        config: MatchingConfig,
-        aligned: Affine | None = None,
-        *,
-        by_appearance: bool = False,
-    ) -> RoiPairs:
+    def match(self, request: MatchRequest) -> RoiPairs:
         """Pairs of regions.
 
         Args:
-            fixed, moving: The images.
-            encoder: That the prototypes are from.
-            config: What is asked of pairs.
-            aligned: Rough fixed to moving transform. It may make contrasts comparable, and restricts where pairs may
-                lie.
-            by_appearance: Not restricted in spite of an alignment, and many: for a first estimate, and to tell a right
-                result from a wrong one.
+            request: The images with their regions, and what is asked.
+
+        Returns:
+            Pairs on the grids of the regions, the most confident first.
 
         Raises:
             InputRefused: There can be no pair.
