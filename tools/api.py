@@ -32,8 +32,12 @@ MODULES = (
     "samreg.metrics",
     "samreg.locate",
     "samreg.session",
-    "samreg.estimation.base",
     "samreg.encoders",
+    "samreg.proposals.base",
+    "samreg.matching.base",
+    "samreg.estimation.base",
+    "samreg.estimation.image_pair",
+    "samreg.phantoms",
     "samreg.errors",
 )
 WIDTH = 100  # of a signature in one line

@@ -60,22 +60,13 @@ class Session:
         moving_labels: Image | Labels | None = None,
         on_progress: Progress | None = None,
     ) -> RegistrationResult:
-        """Register a moving to a fixed image by paired regions of interest.
+        """As `samreg.session.register`, with the configuration of the session.
 
-        Args:
-            fixed, moving: Volumes, paths that `samreg.io` reads, or images of `samreg.ecosystem.PACKAGES`. Of
-                two DICOM folders, `config.series` chooses the series.
-            fixed_labels, moving_labels: Label maps on the images' grids, as arrays [i, j, k] or as the images may be
-                given; regions with the same number are pairs (Case 1 of SAMReg). Both or neither.
-            on_progress: Called with the stage's name and its share done, 0..1.
-
-        Returns:
-            The result, whatever its status; see `RegistrationResult.quality`.
+        Arguments and result are explained there.
 
         Raises:
-            InputRefused: The images cannot be registered.
-            UsageError: The configuration asks for something that is not there, or for more memory than there is.
-            EstimatorFailed: An estimator failed.
+            UsageError: A label map of only one image is given.
+            SamregError: As `samreg.session.register`.
         """
         if (fixed_labels is None) != (moving_labels is None):
             raise UsageError("a label map of only one image is given", "label maps of both images, or of neither")
@@ -103,20 +94,12 @@ class Session:
     def locate(
         self, fixed: Image, moving: Image, prompt: PromptLike, *, on_progress: Progress | None = None
     ) -> Located:
-        """The region that a prompt means in the fixed image, and its counterpart in the moving one.
+        """As `samreg.session.locate`, with the configuration of the session.
 
-        Args:
-            fixed, moving: Volumes, paths that `samreg.io` reads, or images of `samreg.ecosystem.PACKAGES`. Of
-                two DICOM folders, `config.series` chooses the series.
-            prompt: `Point`, `Box` or `GivenRoi` in the fixed image, or a point as [3] LPS mm.
-            on_progress: Called with the stage's name and its share done, 0..1.
+        Arguments and result are explained there.
 
         Raises:
-            InputRefused: A prompt outside the image or on nothing, or no region that answers it.
-            UsageError: The configuration asks for something that is not there, or for more memory than there is.
-
-        Example:
-            >>> session.locate("fixed/", "moving/", Point([-12.5, 40, 88])).as_dict()["moving"]["centroid_lps_mm"]
+            SamregError: As `samreg.session.locate`.
         """
         check_config(self.config)
         if (sources := as_sources(fixed, moving)) is not None:

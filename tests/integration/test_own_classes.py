@@ -23,7 +23,7 @@ from samreg.transforms.files import read_transform
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-ENCODER, ESTIMATOR = "my_encoder:Brightness", "my_estimator:Centred"
+ENCODER, ESTIMATOR, MATCHER = "my_encoder:Brightness", "my_estimator:Centred", "my_matcher:MostAlike"
 SHIFT = np.array([9.0, -6.0, 5.0])
 
 
@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT / "bundle")]))
     yield tmp_path
-    for name in ("my_encoder", "my_estimator"):
+    for name in ("my_encoder", "my_estimator", "my_matcher"):
         sys.modules.pop(name, None)
 
 
@@ -88,9 +88,18 @@ def test_the_command_and_the_bundle_give_what_python_gives(folder, pair, phantom
         np.testing.assert_allclose(written.map_points(points), result.transform.map_points(points), atol=1e-4)
 
 
+def test_a_matcher_of_ones_own_pairs_the_regions(folder, phantom):
+    values = {"encoder": "handcrafted", "estimators": {"rigid": ["rigid-from-pairs"]}, "matching": {"matcher": MATCHER}}
+    result = Session(own().with_values(values)).register(phantom.fixed, phantom.moving)
+    assert result.kind == "rigid"
+    assert phantom.errors_mm(result.transform).mean() < 0.25 * 12
+    assert len(result.pairs)
+    assert all(pair.similarity == pair.confidence > 0.5 for pair in result.pairs)
+
+
 def test_the_commands_of_the_page_are_commands(folder):
     commands = re.findall(r"```console\nPYTHONPATH=\. samreg (.*?)\n```", TEXT)
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         build_parser().parse_args(command.split())
 

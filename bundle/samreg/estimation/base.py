@@ -19,7 +19,8 @@ from samreg.transforms import Affine, Transform
 from samreg.transforms.files import leaves
 
 CandidateKind = Literal["rigid", "affine", "deformable"]
-# What a transform can be fitted to, and is then no evidence for it.
+# What a transform can be fitted to, and is then no evidence for it: mutual information of the intensities, and the
+# likeness of self-similarity descriptors (MIND-SSC).
 FittedTo = Literal["information", "likeness"]
 
 TRANSFORMS = "a matrix, a field or a composite of samreg.transforms"
@@ -106,9 +107,11 @@ class Candidate:
     Attributes:
         transform: Fixed to moving points.
         rests_on: What it was estimated from, a clause for the report ("81 of 112 pairs").
-        fitted: The pairs that took part in the fit, and so are no evidence for it; None: none but pairs by appearance
-            alone that are not held out.
-        fitted_to: The similarities that took part in the fit.
+        fitted: The pairs that the fit used. They are no evidence for the candidate. None: the fit used no pairs, or
+            only those of `pairs_under(None).fitted`.
+        fitted_to: The image similarities that the fit used: "information" is the mutual information of intensities,
+            "likeness" that of self-similarity descriptors (MIND-SSC). The ladder compares an affine or deformable
+            candidate that names "information" with its start by "likeness", and any other by "information".
         rivals: Score of the best estimate that ended elsewhere, relative to this one; 0 if none did, None where
             estimates were not compared.
         mirrored: Score of the moving image mirrored left to right, relative to this one; None where not compared.
