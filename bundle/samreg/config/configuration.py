@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from samreg.config.files import merged, read_values
-from samreg.config.presets import preset_values
+from samreg.config.presets import DEFAULT_METHOD, preset_values
 from samreg.config.series import SeriesConfig
 from samreg.config.settings import Amount, Count, Settings, Whole, spelled_out, without_nulls
 from samreg.config.stages import EstimationConfig, EstimatorsConfig, MatchingConfig, ProposalConfig, QualityConfig
@@ -52,7 +52,7 @@ class Config(Settings):
         'index'
     """
 
-    method: Method = "hybrid"
+    method: Method = DEFAULT_METHOD
     transform: TransformChoice = "deformable"
     encoder: str = "embedded"
     weights: str | None = None
