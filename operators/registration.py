@@ -28,10 +28,8 @@ class RegistrationOperator(Operator):
 
     A result that failed its quality gate is emitted like any other: see `result.quality.status`.
 
-    Resources: 2 CPU cores, no GPU; where there is one, `device` "auto" takes it. Time and memory grow with the voxels.
-    On 2 cores, from paths to a folder of results, two MR series of 256 x 256 x 35 take 56 s (rigid) or 88 s
-    (deformable) and 1.0 GB, two CT series of 512 x 512 x 150 take 169 s or 242 s and 5.3 GB; the SDK takes another
-    0.6 GB.
+    Resources: 2 CPU cores, no GPU; where there is one, `device` "auto" takes it. Time and memory grow with the voxels:
+    `docs/performance.md` has what was measured, and `docs/operate.md` the limits to give. The SDK takes another 0.6 GB.
 
     Named inputs:
         inputs: `samreg.sources.Inputs`, the two images.

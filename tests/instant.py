@@ -4,9 +4,10 @@ import numpy as np
 
 from samreg.config import Config
 from samreg.geometry import Volume
-from samreg.image_arguments import as_volumes
+from samreg.image_arguments import as_sources, as_volumes
 from samreg.result import Criterion, Quality, RegistrationResult
 from samreg.rois import Roi, RoiPair, RoiPairs
+from samreg.sources import read
 from samreg.transforms import Rigid, Transform, about_centre
 from samreg.types import Status
 
@@ -79,5 +80,8 @@ class InstantPipeline:
             if on_progress:
                 on_progress("match", fraction)
         self.during()
+        if (sources := as_sources(fixed, moving)) is not None:
+            inputs = read(sources, config or Config())
+            fixed, moving = inputs.fixed, inputs.moving
         fixed, moving = as_volumes(fixed, moving)
         return instant_result(fixed, moving, config, self.status)

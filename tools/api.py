@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -32,8 +32,12 @@ MODULES = (
     "samreg.metrics",
     "samreg.locate",
     "samreg.session",
-    "samreg.estimation.base",
     "samreg.encoders",
+    "samreg.proposals.base",
+    "samreg.matching.base",
+    "samreg.estimation.base",
+    "samreg.estimation.image_pair",
+    "samreg.phantoms",
     "samreg.errors",
 )
 WIDTH = 100  # of a signature in one line
@@ -140,7 +144,7 @@ def signature(entry: Entry) -> str:
         found = inspect.signature(entry.thing)
     except ValueError:
         return ""
-    parameters = list(_parameters(found))
+    parameters = list(_parameters(found, getattr(entry.thing, "__annotations__", {})))
     returned = found.return_annotation
     end = "" if inspect.isclass(entry.thing) or returned is found.empty else f" -> {_annotation(returned)}"
     line = f"{entry.name}({', '.join(parameters)}){end}"
@@ -149,7 +153,8 @@ def signature(entry: Entry) -> str:
     return f"{entry.name}(\n" + "".join(f"    {parameter},\n" for parameter in parameters) + f"){end}"
 
 
-def _parameters(found: inspect.Signature) -> Iterator[str]:
+def _parameters(found: inspect.Signature, written: Mapping[str, Any]) -> Iterator[str]:
+    """Each parameter, with its annotation as it is written in the source where that is known."""
     marked = False
     for parameter in found.parameters.values():
         if parameter.name in ("self", "cls"):
@@ -158,7 +163,7 @@ def _parameters(found: inspect.Signature) -> Iterator[str]:
         if parameter.kind is parameter.KEYWORD_ONLY and not marked:
             marked = True
             yield "*"
-        bare = parameter.annotation
+        bare = written.get(parameter.name, parameter.annotation)
         if isinstance(bare, str):
             parameter = parameter.replace(annotation=_Bare(bare))
         yield re.sub(r"<[^<>]*>", "...", str(parameter))  # a default that no source code spells

@@ -17,6 +17,52 @@ import generated
 from docstrings import parsed
 
 LIBRARY = generated.ROOT / "bundle" / "samreg"
+# The order that the house keeps: a module imports only from rooms above its own, or from its own row. It is finer than
+# the layers of the diagram, since it also says which of two rooms that do not import each other yet may do so.
+ORDER = (
+    ("errors", "refusals", "types", "shipped", "metadata"),
+    ("threads", "whole_data"),
+    ("doors", "whole_files"),
+    ("artefacts",),
+    ("output_folder", "stopwatch", "memory"),
+    ("geometry",),
+    ("transforms",),
+    ("rois",),
+    ("registry",),
+    ("config", "device"),
+    ("phantoms", "tables"),
+    ("io",),
+    ("ecosystem",),
+    ("preprocess",),
+    ("promptable_models",),
+    ("sam", "embedded"),
+    ("availability",),
+    ("encoders",),
+    ("proposals",),
+    ("matching",),
+    ("estimation",),
+    ("metrics",),
+    ("evidence", "result"),
+    ("quality",),
+    ("own_answers",),
+    ("regions",),
+    ("pairing",),
+    ("ladder",),
+    ("examiner",),
+    ("dicom_out",),
+    ("report",),
+    ("sources",),
+    ("image_arguments",),
+    ("pipeline",),
+    ("counterparts",),
+    ("outputs",),
+    ("session",),
+    ("locate",),
+    ("run",),
+    ("ablation", "evaluation", "selftest", "training"),
+    ("cli", "cli_commands", "cli_options", "cli_parser", "cli_progress", "cli_weights", "logs"),
+    ("__main__",),
+)
 Graph = Mapping[str, set[str]]
 
 
@@ -39,7 +85,7 @@ def parts(graph: Graph) -> dict[str, str]:
         floors = layers(graph)
     except CycleError as error:
         raise SystemExit(f"rooms import each other in a circle: {' → '.join(reversed(error.args[1]))}") from error
-    return {"rooms": diagram(graph, floors), "table": table(graph, floors)}
+    return {"rooms": diagram(graph, floors), "table": table(graph)}
 
 
 def modules() -> list[Path]:
@@ -145,12 +191,12 @@ def _node(room: str) -> str:
     return f"room_{room.strip('_')}"
 
 
-def table(graph: Graph, floors: list[list[str]]) -> str:
-    """What each room does, by the first sentence of its source, and what it builds on directly."""
+def table(graph: Graph) -> str:
+    """What each room does, by the first sentence of its source, and what it builds on directly; in the order kept."""
     direct = reduced(graph)
-    rows = ["| layer | room | what it does | builds on |", "|---|---|---|---|"]
-    for number, floor in enumerate(floors):
-        for room in floor:
+    rows = ["| row | room | what it does | builds on |", "|---|---|---|---|"]
+    for number, row in enumerate(ORDER, 1):
+        for room in row:
             source = ", ".join(f"`{name}`" for name in sorted(direct[room])) or "nothing"
             rows.append(f"| {number} | `{room}` | {purpose(room)} | {source} |")
     return "\n".join(rows)

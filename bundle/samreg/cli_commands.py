@@ -22,7 +22,7 @@ from samreg.errors import InputRefused, UsageError
 from samreg.output_folder import LOCATED, OutputFolder, Results
 from samreg.run import GATE_FAILED, Door, exit_code, plan, run
 from samreg.shipped import home
-from samreg.sources import Sources, check_inputs, picture_spacings
+from samreg.sources import Sources, check_inputs, picture_spacings, read
 from samreg.whole_files import check_file, whole_file
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _gain(scores: dict[str, Any]) -> Iterator[str]:
 
 def locate(args: Namespace) -> int:
     """Print the region that a prompt means, and its counterpart; with --out, write them too."""
-    from samreg import io, outputs
+    from samreg import outputs
     from samreg.session import Session
 
     if args.label is not None and args.roi is None:
@@ -140,9 +140,11 @@ def locate(args: Namespace) -> int:
     check_inputs(*inputs)
     check_config(config)
     with _output_folder(args.out, inputs, LOCATED) as output:
-        fixed, moving = io.read_pair(args.fixed, args.moving, **_pair_options(args), as_files=True)
+        # An answer is no DICOM object, so nothing is asked of the series' identifiers.
+        images = read(Sources(args.fixed, args.moving, **_pair_options(args)), config.with_values({"as_files": True}))
         with _progress(args) as on_progress:
-            located = Session(config).locate(fixed, moving, _prompt(args, fixed), on_progress=on_progress)
+            prompt = _prompt(args, images.fixed)
+            located = Session(config).locate(images.fixed, images.moving, prompt, on_progress=on_progress)
         if output is not None:
             outputs.write_located(located, output.folder)
             output.commit()

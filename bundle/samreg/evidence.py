@@ -209,10 +209,12 @@ class Decision:
     Attributes:
         finer: The finer one.
         reason: What was measured, and the rule that decided; a clause.
+        within_noise: Neither is better by more than the noise.
     """
 
     finer: bool
     reason: str
+    within_noise: bool = False
 
 
 def decide(
@@ -263,7 +265,8 @@ def decide(
     if gain.rises and gain.value > worth:
         return Decision(True, f"{told}, and {name} rises ({gain})")
     asked = f"by more than {max(worth, DECIDES * gain.noise):.3g}"
-    return Decision(False, f"{told}, and {name} does not rise {asked} ({gain}), so the simpler transform stays")
+    reason = f"{told}, and {name} does not rise {asked} ({gain}), so the simpler transform stays"
+    return Decision(False, reason, within_noise=not gain.falls)
 
 
 def blocks_of(body: Mask) -> tuple[np.ndarray, int]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from samreg.errors import InputRefused, UsageError, reading
 from samreg.geometry import Volume
+from samreg.sources import Sources
 from samreg.types import Labels
 
 # A Volume, a path, or an image of `samreg.ecosystem.PACKAGES`, whose classes are not imported here.
@@ -17,25 +18,26 @@ Image = Volume | str | Path | Any
 MIN_VOXELS = 8  # along two axes
 
 
-def as_volumes(fixed: Image, moving: Image, *, as_files: bool = False) -> tuple[Volume, Volume]:
-    """The two images of a registration as volumes, whatever they are given as.
+def as_sources(fixed: Image, moving: Image) -> Sources | None:
+    """Two images that are both given as paths, so that they are read together as a run reads them; else None."""
+    if isinstance(fixed, str | Path) and isinstance(moving, str | Path):
+        return Sources(Path(fixed), Path(moving))
+    return None
 
-    Two paths are read together and checked to belong together (`samreg.io.read_pair`). Images in memory are of the
-    caller's own making; a path beside one is read alone. A DICOM series is not: whether it is of the same patient
-    is told from both paths.
+
+def as_volumes(fixed: Image, moving: Image) -> tuple[Volume, Volume]:
+    """Two images that are not both paths, as volumes.
+
+    Images in memory are of the caller's own making; a path beside one is read alone. A DICOM series is not: whether it
+    is of the same patient is told from both paths.
 
     Args:
         fixed, moving: Volumes, paths, or images of `samreg.ecosystem.PACKAGES`.
-        as_files: As for `samreg.io.read_pair`.
 
     Raises:
         UsageError: One is a DICOM series given as a path and the other one is in memory; or an object of another kind.
-        InputRefused: As `samreg.io.read_pair` and `samreg.ecosystem.read_object`.
+        InputRefused: As `samreg.io.read_image` and `samreg.ecosystem.read_object`.
     """
-    from samreg import io
-
-    if isinstance(fixed, str | Path) and isinstance(moving, str | Path):
-        return io.read_pair(fixed, moving, as_files=as_files)
     volumes = []
     for role, image in (("fixed", fixed), ("moving", moving)):
         with reading(role):
@@ -47,18 +49,20 @@ def as_labels(labels: Image | np.ndarray | None, image: Volume) -> Labels | None
     """A label map on the grid of its image, whatever it is given as.
 
     Args:
-        labels: [i, j, k] whole numbers on the image's grid, which are taken as they are; a Volume, a path, or an image
-            of `samreg.ecosystem.PACKAGES` with the same voxels as the image, in any order of its axes; or None.
+        labels: Whole numbers [i, j, k] on the image's grid; a Volume, a path, or an image of
+            `samreg.ecosystem.PACKAGES` with the same voxels as the image, in any order of its axes; or None.
         image: What was segmented.
 
     Raises:
         UsageError: An object of another kind.
-        InputRefused: As `samreg.io.read_labels`.
+        InputRefused: As `samreg.io.read_labels` and `samreg.io.labels_of_array`.
     """
     from samreg import io
 
-    if labels is None or isinstance(labels, np.ndarray):
-        return labels
+    if labels is None:
+        return None
+    if isinstance(labels, np.ndarray):
+        return io.labels_of_array(labels, image.grid)
     if isinstance(labels, str | Path):
         return io.read_labels(labels, image)
     return io.labels_on_grid(_from_memory(labels, stored=True), image.grid)

@@ -21,11 +21,9 @@ from samreg.registry import is_own
 from samreg.result import Outcome, Step
 from samreg.stopwatch import Stage
 from samreg.transforms import Affine, Transform
-from samreg.types import TransformKind
+from samreg.types import KINDS, TransformKind
 
 logger = logging.getLogger(__name__)
-
-KINDS: tuple[TransformKind, ...] = ("identity", "rigid", "affine", "deformable")  # each finer than those before
 
 ANSWERS = "a candidate with a transform of samreg, or an abstention"
 
@@ -60,6 +58,7 @@ class Climb:
         decisions: How each candidate was judged, and choices within the estimates, one sentence each.
         fallbacks: One sentence for each refusal and abstention of a kind that was not reached.
         rigid: The rigid candidate, taken or not; None without one.
+        aligned: A candidate was fitted that is neither better nor worse than the identity, within the noise.
     """
 
     best: Reached
@@ -68,6 +67,7 @@ class Climb:
     decisions: tuple[str, ...]
     fallbacks: tuple[str, ...]
     rigid: Candidate | None = None
+    aligned: bool = False
 
 
 class Examiner(Protocol):
@@ -103,6 +103,7 @@ class _Ladder:
     steps: list[Step] = field(default_factory=list)
     decisions: list[str] = field(default_factory=list)
     rigid: Candidate | None = None
+    aligned: bool = False
     ended: str = ""
     lost: list[tuple[TransformKind, TransformKind, str]] = field(default_factory=list)  # kind, what stayed, why
 
@@ -120,6 +121,7 @@ class _Ladder:
         refines = self.best.kind != "identity"
         decision = decide(finer, coarser, refines=refines, second=second, labelled=self.labelled)
         if not decision.finer:
+            self.aligned |= not refines and decision.within_noise and not self.examiner.flaw(candidate, kind)
             return "refused", decision.reason
         if why := self.examiner.flaw(candidate, kind):
             return "refused", why
@@ -212,7 +214,13 @@ def climb(
     for sentence in fallbacks:
         logger.warning("Fall-back: %s", sentence)
     return Climb(
-        ladder.best, dict(ladder.stages), tuple(ladder.steps), tuple(ladder.decisions), fallbacks, ladder.rigid
+        ladder.best,
+        dict(ladder.stages),
+        tuple(ladder.steps),
+        tuple(ladder.decisions),
+        fallbacks,
+        ladder.rigid,
+        ladder.aligned,
     )
 
 
@@ -226,17 +234,18 @@ def _asked(name: str, estimator: Estimator, problem: Problem, start: Transform) 
         if isinstance(error, SamregError) and not is_own(name):
             raise
         logger.info("The estimator '%s' failed.", name, exc_info=True)
+        why, expected = f"{type(error).__name__}: {error}", ANSWERS
+        if isinstance(error, SamregError):
+            why, expected = error.got, error.expected
         raise EstimatorFailed(
-            f"the estimator '{name}' failed ({type(error).__name__}: {error})", ANSWERS,
+            f"the estimator '{name}' failed ({why})", expected,
             "Leave it out of the list of estimators, or correct it.", reason="estimator-failed",
         ) from error  # fmt: skip
-    if isinstance(answer, Abstention) or (isinstance(answer, Candidate) and isinstance(answer.transform, Transform)):
+    if isinstance(answer, Abstention | Candidate):
         return answer
-    kind = type(answer.transform if isinstance(answer, Candidate) else answer).__name__
-    what = f"a candidate with a {kind}" if isinstance(answer, Candidate) else f"a {kind}"
     raise EstimatorFailed(
-        f"the estimator '{name}' returned {what}", ANSWERS, reason="estimator-failed",
-    )  # fmt: skip
+        f"the estimator '{name}' returned a {type(answer).__name__}", ANSWERS, reason="estimator-failed"
+    )
 
 
 def _named(kind: TransformKind) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from samreg.config import Config
 from samreg.encoders.base import Encoder
 from samreg.evidence import MIN_WITNESSES
-from samreg.matching import Matched, SegmentedImage, link_slices, with_held_out
+from samreg.matching import Matched, MatchRequest, SegmentedImage, link_slices, with_held_out
+from samreg.own_answers import pairs_of
 from samreg.regions import RegionFinder
 from samreg.registry import build, find_matcher
 from samreg.rois import RoiPairs
@@ -43,7 +44,8 @@ class Pairing:
         self._config = config
         self._stage = stage
         self._labelled = finder.labels is not None
-        self._matcher = build(find_matcher(config.matching.matcher, labelled=self._labelled))
+        entry = find_matcher(config.matching.matcher, labelled=self._labelled)
+        self._name, self._matcher = entry.name, build(entry)
         self._kept: dict[bytes | None, Matched] = {}
         self._reread: SegmentedImage | None = None
 
@@ -85,7 +87,5 @@ class Pairing:
         return Matched(with_held_out(pairs, matching.held_out_share, self._config.seed), free, moving.rois)
 
     def _match(self, moving: SegmentedImage, aligned: Affine | None = None, *, by_appearance: bool = False) -> RoiPairs:
-        pairs: RoiPairs = self._matcher.match(
-            self._fixed, moving, self._encoder, self._config.matching, aligned, by_appearance=by_appearance
-        )
-        return pairs
+        request = MatchRequest(self._fixed, moving, self._encoder, self._config.matching, aligned, by_appearance)
+        return pairs_of(self._name, lambda: self._matcher.match(request), self._fixed.rois.grid, moving.rois.grid)

@@ -170,6 +170,7 @@ def _quality(climbed: Climb, problem: Problem, examiner: PairExaminer, config: C
         before=examination.evidence(identity),
         after=examination.evidence(transform),
         overlaps=(overlap(matched.pairs, identity), overlap(matched.pairs, transform)),
+        nothing_held=climbed.best.kind == "identity" and not climbed.aligned,
     )
     return gate(findings, examination, config.quality), inverse
 

@@ -29,6 +29,7 @@ CHANCE_SHARE = 0.05
 # How far a measure may lie from its limit and be on either side of it on another processor or a GPU.
 RATIO_NOISE = 0.002  # share of the limit
 FOLDING_NOISE = 1e-6
+NOTHING_HELD = "Nothing that was tried held, so the images stand as their headers place them."
 SLACK = 0.01  # a fall of more asks for review even where it is noise,
 ALMOST = 0.75  # and so does this share of a fall that decides
 
@@ -46,6 +47,7 @@ class Findings:
         voxel_mm: Finest spacing of the fixed image itself, in which tolerances count.
         before, after: What speaks for the identity, and for this transform.
         overlaps: Of held-out pairs, before and after.
+        nothing_held: No estimate was taken, and none was as good as the identity, which is therefore only what is left.
     """
 
     transform: Transform
@@ -60,6 +62,7 @@ class Findings:
     before: Evidence
     after: Evidence
     overlaps: tuple[Measure, Measure]
+    nothing_held: bool = False
 
 
 def gate(findings: Findings, examination: Examination, config: QualityConfig) -> Quality:
@@ -78,6 +81,7 @@ def gate(findings: Findings, examination: Examination, config: QualityConfig) ->
         _scale(findings),
         _ambiguity(findings),
         *_mirror(findings),
+        *_identity(findings),
         Criterion(
             "rigid-phantom", "Rigid error against a known transform", "at most half a voxel",
             None, "voxel", "not judged",
@@ -110,7 +114,9 @@ def _stated(criterion: Criterion) -> str:
 def _status(criteria: list[Criterion]) -> tuple[Status, tuple[str, ...]]:
     missed = [c for c in criteria if c.verdict in ("not met", "within noise")]
     reasons = tuple(
-        f"{c.measure}: {_stated(c)}, required {c.asked}"
+        NOTHING_HELD
+        if c.name == "identity"
+        else f"{c.measure}: {_stated(c)}, required {c.asked}"
         f"{' (the difference is within the noise)' if c.verdict == 'within noise' else ''}."
         for c in missed
     )
@@ -210,7 +216,7 @@ def _independent_pairs(findings: Findings) -> list[Criterion]:
 
 def _coverage(findings: Findings) -> Criterion:
     return Criterion(
-        "coverage", "Share of the fixed body that the moving image covers", f"at least {MIN_COVERAGE:.0%}",
+        "coverage", "Share of the fixed body that the moving image covers", f"at least {MIN_COVERAGE:g}",
         findings.after.coverage, "", _at_least(findings.after.coverage, MIN_COVERAGE, COVERAGE_NOISE),
     )  # fmt: skip
 
@@ -324,6 +330,8 @@ def _ambiguity(findings: Findings) -> Criterion:
         note = "This check needs dense similarity, which compares several starts."
         return Criterion("ambiguity", measure, asked, None, "", "not judged", note)
     note = "A high value means that another alignment looks nearly as good."
+    if findings.rivals == 0:
+        note = "No start ended at another alignment."
     return Criterion("ambiguity", measure, asked, findings.rivals, "", _at_most(findings.rivals, AMBIGUOUS), note)
 
 
@@ -344,6 +352,14 @@ def _mirror(findings: Findings) -> list[Criterion]:
             _at_most(findings.mirrored, MIRRORED),
         ),
     ]  # fmt: skip
+
+
+def _identity(findings: Findings) -> list[Criterion]:
+    """Where nothing that was tried held, the identity is no finding: a reason to look."""
+    if not findings.nothing_held:
+        return []
+    measure, asked = "The identity, as an estimate", "a fitted transform that is as good, within its noise"
+    return [Criterion("identity", measure, asked, None, "", "not met", NOTHING_HELD)]
 
 
 def linear_stretch(transform: Transform) -> np.ndarray:

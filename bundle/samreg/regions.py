@@ -11,6 +11,7 @@ from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
 from samreg.geometry import Volume, field_scale
 from samreg.matching import SegmentedImage
+from samreg.own_answers import regions_of
 from samreg.preprocess import body_mask, cut_along, displaced, for_slices, mask_on, working_volume
 from samreg.proposals import create_proposer
 from samreg.proposals.labels import GivenLabels
@@ -98,7 +99,11 @@ class RegionFinder:
         source = read if self.proposer == "everything" else working
         proposer = create_proposer(self.proposer, self.encoder)
         on_source = mask_on(body, working.grid, source.grid)
-        rois = proposer.propose(source, on_source, proposals, on_progress=lambda s: on_progress(0.9 * s))
+        rois = regions_of(
+            self.proposer,
+            lambda: proposer.propose(source, on_source, proposals, on_progress=lambda s: on_progress(0.9 * s)),
+            source.grid,
+        )
         self.notes.extend(note for note in rois.notes if note not in self.notes)
         prototypes = pool(self.encoder.encode(read), rois)
         on_progress(1.0)

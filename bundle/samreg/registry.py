@@ -282,10 +282,13 @@ def find_estimators(names: Sequence[str]) -> tuple[Entry, ...]:
     """The estimators of these names.
 
     Raises:
-        UsageError: One of them is unknown, or there is none.
+        UsageError: One of them is unknown or stands there twice, or there is none.
     """
     if not names:
         raise UsageError("the list of estimators is empty", f"one or more of {', '.join(ESTIMATORS)}{_OR_OWN}")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"the estimator '{twice}' stands twice in a list of estimators", "each estimator once")
     return tuple(find(ESTIMATORS, name, "estimator") for name in names)
 
 
@@ -293,7 +296,8 @@ def load(entry: Entry) -> Any:
     """The class or function behind an entry.
 
     Raises:
-        UsageError: The entry has nothing to load (a method is a preset), or a class of the user's own is not there.
+        UsageError: The entry has nothing to load (a method is a preset), or a class of the user's own cannot be
+            imported, for whatever reason.
     """
     if not entry.target:
         raise UsageError(f"'{entry.name}' has nothing to load", "an encoder, a proposer, a matcher or an estimator")
@@ -302,10 +306,10 @@ def load(entry: Entry) -> Any:
         return getattr(import_module(module), name)
     try:
         return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
         raise UsageError(
-            f"'{entry.name}' cannot be imported ({error})", "a module:Class that Python finds",
-            "Put the folder of the module into PYTHONPATH.", reason="no-such-class",
+            f"'{entry.name}' cannot be imported ({type(error).__name__}: {error})", "a class that can be imported",
+            "Put the folder of the module into PYTHONPATH, and correct what the module raises.", reason="no-such-class",
         ) from error  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,15 +181,15 @@ def compute(inputs: Inputs, session: Session, on_progress: Progress | None = Non
     Raises:
         InputRefused: The images cannot be registered.
     """
-    result = session.register(
-        inputs.fixed,
-        inputs.moving,
-        fixed_labels=inputs.fixed_labels,
-        moving_labels=inputs.moving_labels,
-        on_progress=on_progress,
+    return inputs.told_in(
+        session.register(
+            inputs.fixed,
+            inputs.moving,
+            fixed_labels=inputs.fixed_labels,
+            moving_labels=inputs.moving_labels,
+            on_progress=on_progress,
+        )
     )
-    timings_s = {"read": inputs.seconds, **result.timings_s}
-    return replace(result, roles=inputs.roles, series=inputs.series, timings_s=timings_s)
 
 
 def exit_code(report: Mapping[str, Any]) -> int:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from samreg.availability import check_config
 from samreg.config import Config
 from samreg.counterparts import Located
 from samreg.counterparts.finding import PromptLike, counterpart_of
 from samreg.device import find_device
 from samreg.encoders import EncoderStore
 from samreg.errors import UsageError
-from samreg.estimation.base import Estimator
-from samreg.image_arguments import Image, as_labels, as_volumes
-from samreg.ladder import KINDS
+from samreg.image_arguments import Image, as_labels, as_sources, as_volumes
 from samreg.pipeline import Tools, run
-from samreg.registry import Entry, build, find_estimators
+from samreg.registry import build, find_estimators
 from samreg.result import RegistrationResult
 from samreg.shipped import with_available_encoder
+from samreg.sources import read
 from samreg.stopwatch import Progress
-from samreg.types import Labels, TransformKind
+from samreg.types import Labels
 
 
 class Session:
@@ -48,7 +48,7 @@ class Session:
         """What every registration of the session works with."""
         config, notes = with_available_encoder(self.config)
         names = getattr(config.estimators, config.transform)
-        estimators = [_made(entry, config.transform) for entry in find_estimators(names)]
+        estimators = [(entry.name, build(entry)) for entry in find_estimators(names)]
         return Tools(config, find_device(config.device), self._encoders.of(config), estimators, notes)
 
     def register(
@@ -60,25 +60,29 @@ class Session:
         moving_labels: Image | Labels | None = None,
         on_progress: Progress | None = None,
     ) -> RegistrationResult:
-        """Register a moving to a fixed image by paired regions of interest.
+        """As `samreg.session.register`, with the configuration of the session.
 
-        Args:
-            fixed, moving: Volumes, paths that `samreg.io` reads, or images of `samreg.ecosystem.PACKAGES`.
-            fixed_labels, moving_labels: Label maps on the images' grids, as arrays [i, j, k] or as the images may be
-                given; regions with the same number are pairs (Case 1 of SAMReg). Both or neither.
-            on_progress: Called with the stage's name and its share done, 0..1.
-
-        Returns:
-            The result, whatever its status; see `RegistrationResult.quality`.
+        Arguments and result are explained there.
 
         Raises:
-            InputRefused: The images cannot be registered.
-            UsageError: The configuration asks for something that is not there, or for more memory than there is.
-            EstimatorFailed: An estimator failed.
+            UsageError: A label map of only one image is given.
+            SamregError: As `samreg.session.register`.
         """
         if (fixed_labels is None) != (moving_labels is None):
             raise UsageError("a label map of only one image is given", "label maps of both images, or of neither")
-        volumes = as_volumes(fixed, moving, as_files=self.config.as_files)
+        check_config(self.config, labelled=fixed_labels is not None)
+        if (sources := as_sources(fixed, moving)) is not None:
+            inputs = read(sources, self.config)
+            return inputs.told_in(
+                self.register(
+                    inputs.fixed,
+                    inputs.moving,
+                    fixed_labels=fixed_labels,
+                    moving_labels=moving_labels,
+                    on_progress=on_progress,
+                )
+            )
+        volumes = as_volumes(fixed, moving)
         first, second = as_labels(fixed_labels, volumes[0]), as_labels(moving_labels, volumes[1])
         labels = None if first is None or second is None else (first, second)
         tools = self.tools
@@ -90,22 +94,19 @@ class Session:
     def locate(
         self, fixed: Image, moving: Image, prompt: PromptLike, *, on_progress: Progress | None = None
     ) -> Located:
-        """The region that a prompt means in the fixed image, and its counterpart in the moving one.
+        """As `samreg.session.locate`, with the configuration of the session.
 
-        Args:
-            fixed, moving: Volumes, paths that `samreg.io` reads, or images of `samreg.ecosystem.PACKAGES`.
-            prompt: `Point`, `Box` or `GivenRoi` in the fixed image, or a point as [3] LPS mm.
-            on_progress: Called with the stage's name and its share done, 0..1.
+        Arguments and result are explained there.
 
         Raises:
-            InputRefused: A prompt outside the image or on nothing, or no region that answers it.
-            UsageError: The configuration asks for something that is not there, or for more memory than there is.
-
-        Example:
-            >>> session.locate("fixed/", "moving/", Point([-12.5, 40, 88])).as_dict()["moving"]["centroid_lps_mm"]
+            SamregError: As `samreg.session.locate`.
         """
-        # An answer is no DICOM object, so nothing is asked of the series' identifiers.
-        volumes = as_volumes(fixed, moving, as_files=True)
+        check_config(self.config)
+        if (sources := as_sources(fixed, moving)) is not None:
+            # An answer is no DICOM object, so nothing is asked of the series' identifiers.
+            inputs = read(sources, self.config.with_values({"as_files": True}))
+            return self.locate(inputs.fixed, inputs.moving, prompt, on_progress=on_progress)
+        volumes = as_volumes(fixed, moving)
         tools = self.tools
 
         def register() -> RegistrationResult:
@@ -115,28 +116,6 @@ class Session:
             return counterpart_of(*volumes, prompt, tools, register, on_progress)
         finally:
             tools.encoder.forget()
-
-
-def _made(entry: Entry, asked: TransformKind) -> tuple[str, Estimator]:
-    """An estimator with its name.
-
-    Raises:
-        UsageError: It is none, or its transforms are finer than the one that is asked for.
-    """
-    made = build(entry)
-    kind = getattr(made, "kind", None)
-    if kind not in KINDS[1:] or not callable(getattr(made, "estimate", None)):
-        raise UsageError(
-            f"'{entry.name}' is no estimator (its kind is {kind!r})",
-            f"a class with the method `estimate` and the kind {', '.join(KINDS[1:])}",
-            "CONTRIBUTING.md shows one.", reason="no-such-class",
-        )  # fmt: skip
-    if KINDS.index(kind) > KINDS.index(asked):
-        raise UsageError(
-            f"estimator '{entry.name}', whose transforms are {kind}, where {asked} is asked for",
-            f"estimators of at most {asked} transforms",
-        )
-    return entry.name, made
 
 
 def register(
@@ -151,7 +130,8 @@ def register(
     """Register one pair of images; for several with one configuration `Session` loads the models once.
 
     Args:
-        fixed, moving: Volumes, paths that `samreg.io` reads, or images of `samreg.ecosystem.PACKAGES`.
+        fixed, moving: Volumes, paths that `samreg.io` reads, or images of `samreg.ecosystem.PACKAGES`. Of two DICOM
+            folders, `config.series` chooses the series.
         config: Everything that decides the result; default `Config()`.
         fixed_labels, moving_labels: Label maps on the images' grids, as arrays [i, j, k] or as the images may be given;
             regions with the same number are pairs (Case 1 of SAMReg). Both or neither.
@@ -188,7 +168,8 @@ def locate(
     smallest paired region that it lies in, and a box or a given region is mapped by the transform.
 
     Args:
-        fixed, moving: Volumes, paths that `samreg.io` reads, or images of `samreg.ecosystem.PACKAGES`.
+        fixed, moving: Volumes, paths that `samreg.io` reads, or images of `samreg.ecosystem.PACKAGES`. Of two DICOM
+            folders, `config.series` chooses the series.
         prompt: `Point`, `Box` or `GivenRoi` in the fixed image, or a point as [3] LPS mm.
         config: Everything that decides the result; default `Config()`.
         on_progress: Called with the stage's name and its share done, 0..1.

@@ -17,6 +17,7 @@ from samreg.errors import InputRefused, UsageError
 if TYPE_CHECKING:
     from samreg.geometry import Volume
     from samreg.io import Roles
+    from samreg.result import RegistrationResult
     from samreg.types import Labels
 
 
@@ -94,6 +95,11 @@ class Inputs:
     series: tuple[str, ...] = ()
     seconds: float = 0.0
 
+    def told_in(self, result: RegistrationResult) -> RegistrationResult:
+        """A result that says how its images were chosen, and how long it took to read them."""
+        timings_s = {"read": self.seconds, **result.timings_s}
+        return replace(result, roles=self.roles, series=self.series, timings_s=timings_s)
+
 
 def check_inputs(*paths: Path | str | None) -> None:
     """Refuse a path that does not exist; None is passed over.
@@ -146,12 +152,28 @@ def load(sources: Sources, config: Config | None = None) -> Inputs:
         UsageError: An option or a configuration that cannot be followed.
         InputRefused: The input is not safe to register.
     """
-    from samreg import io
-
     config = config or Config()
     check(sources, config)
+    return read(sources, config)
+
+
+def read(sources: Sources, config: Config) -> Inputs:
+    """As `load`, of a configuration that was checked.
+
+    Raises:
+        UsageError: Rules for series that are not DICOM, or that leave several moving series.
+        InputRefused: The input is not safe to register.
+    """
+    from samreg import io
+
     started = perf_counter()
     chosen = _chosen(sources, config)
+    if chosen.among > 1:
+        raise UsageError(
+            f"{chosen.among} series can be the moving one (series.several_moving is true)",
+            "one moving series",
+            "Say in series.moving which one it is, or use `samreg.run.run`, which registers each of them.",
+        )
     fixed, moving = io.read_pair(chosen.fixed, chosen.moving, **chosen.options)
     return Inputs(
         fixed,
@@ -207,6 +229,7 @@ class _Chosen:
     options: dict[str, Any]
     roles: str = "as given"
     series: tuple[str, ...] = ()
+    among: int = 1  # moving series that the rules allow
 
 
 def _chosen(sources: Sources, config: Config) -> _Chosen:
@@ -216,7 +239,7 @@ def _chosen(sources: Sources, config: Config) -> _Chosen:
         "as_files": config.as_files,
     }
     if roles := _roles(sources, config):
-        return _Chosen(roles.fixed, roles.moving[0], options, roles.sentence, roles.decisions)
+        return _Chosen(roles.fixed, roles.moving[0], options, roles.sentence, roles.decisions, len(roles.moving))
     uids = {"fixed_series": sources.fixed_series, "moving_series": sources.moving_series}
     return _Chosen(sources.fixed, sources.moving, options | uids)
 

@@ -6,7 +6,7 @@ otherwise (`_ijk`: continuous voxel indices).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ Vectors = NDArray[np.float32]  # [i, j, k, 3] LPS mm
 Interpolation = Literal["linear", "nearest"]
 Role = Literal["fixed", "moving"]  # of an image in a pair
 TransformKind = Literal["identity", "rigid", "affine", "deformable"]
+KINDS: tuple[TransformKind, ...] = get_args(TransformKind)  # each finer than those before
 Status = Literal["PASS", "REVIEW", "FAIL"]
 
 Fit = Literal["pad", "stretch"]  # of a slice into a model's square input: padded, or its sides stretched

@@ -145,7 +145,7 @@ class TestFolder:
         error = refusal(read_image, tmp_path)
         assert error.reason == "several-series"
         for n in range(3):
-            line = f"MR, 8 images, series number {n + 4}, UID ending 567890.{n}: 1.2.34567890.{n}"
+            line = f"MR, 8 images, series number {n + 4}, UID 1.2.34567890.{n}"
             assert line in error.got
         assert "Doe" not in str(error)
         assert "--fixed-series" in error.next_step

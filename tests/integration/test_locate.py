@@ -42,6 +42,17 @@ def answer(capsys) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
+def test_locate_prints_the_counterpart_of_a_point(study: Path, instant, capsys):
+    fixed = read_image(study / "fixed")
+    point = [str(c) for c in fixed.grid.lps(np.array([fixed.grid.shape]) // 4)[0]]  # in the first region
+    pair = [str(study / "fixed"), str(study / "moving")]
+    assert cli.main(["locate", *pair, "--point", *point, "--quiet"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pair"]["id"] == 1
+    assert cli.main(["locate", *pair, "--point", "9999", "0", "0", "--quiet"]) == 3
+    assert "outside the fixed image" in capsys.readouterr().err
+
+
 def test_a_point_keeps_the_fields_it_had(pair, in_pair, instant, capsys):
     assert cli.main([*pair, *in_pair]) == 0
     found = answer(capsys)

@@ -23,7 +23,7 @@ from samreg.transforms.files import read_transform
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-ENCODER, ESTIMATOR = "my_encoder:Brightness", "my_estimator:Centred"
+ENCODER, ESTIMATOR, MATCHER = "my_encoder:Brightness", "my_estimator:Centred", "my_matcher:MostAlike"
 SHIFT = np.array([9.0, -6.0, 5.0])
 
 
@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT / "bundle")]))
     yield tmp_path
-    for name in ("my_encoder", "my_estimator"):
+    for name in ("my_encoder", "my_estimator", "my_matcher"):
         sys.modules.pop(name, None)
 
 
@@ -88,9 +88,18 @@ def test_the_command_and_the_bundle_give_what_python_gives(folder, pair, phantom
         np.testing.assert_allclose(written.map_points(points), result.transform.map_points(points), atol=1e-4)
 
 
+def test_a_matcher_of_ones_own_pairs_the_regions(folder, phantom):
+    values = {"encoder": "handcrafted", "estimators": {"rigid": ["rigid-from-pairs"]}, "matching": {"matcher": MATCHER}}
+    result = Session(own().with_values(values)).register(phantom.fixed, phantom.moving)
+    assert result.kind == "rigid"
+    assert phantom.errors_mm(result.transform).mean() < 0.25 * 12
+    assert len(result.pairs)
+    assert all(pair.similarity == pair.confidence > 0.5 for pair in result.pairs)
+
+
 def test_the_commands_of_the_page_are_commands(folder):
     commands = re.findall(r"```console\nPYTHONPATH=\. samreg (.*?)\n```", TEXT)
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         build_parser().parse_args(command.split())
 
@@ -146,7 +155,7 @@ def test_a_class_that_is_something_else_is_refused(folder, phantom, monkeypatch,
 
 def test_an_estimator_finer_than_what_is_asked_for_is_refused(phantom):
     config = Config(transform="rigid", estimators={"rigid": ["velocity"]}, encoder="handcrafted")
-    with pytest.raises(UsageError, match="deformable, where rigid is asked for"):
+    with pytest.raises(UsageError, match="deformable, is listed where rigid is asked for"):
         Session(config).register(phantom.fixed, phantom.moving)
 
 
@@ -162,6 +171,7 @@ def test_a_candidate_of_another_kind_than_it_says_is_refused(folder, phantom):
     )
     assert result.kind == "identity"
     assert result.steps[0].reason == "its transform is not rigid"
+    assert result.quality.status != "PASS"
 
 
 def test_an_estimator_sees_pairs_under_any_estimate_and_dense_features(folder, phantom):
@@ -186,6 +196,34 @@ def test_an_estimator_sees_pairs_under_any_estimate_and_dense_features(folder, p
     apart_mm = np.linalg.norm(mapped - aligned.moving.centroids_lps(), axis=1)
     assert np.median(apart_mm) < phantom.fixed.grid.spacing_mm.max()
     assert len(wrong) < len(aligned) / 2
+
+
+MATCHES = "class Thing:\n    def match(self, request): return {}\n"
+PROPOSES = "class Thing:\n    def propose(self, volume, body, config, *, on_progress=None): return {}\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "values", "said"),
+    [
+        (MATCHES.format("[]"), {"matching": {"matcher": "thing:Thing"}}, "The matcher 'thing:Thing' returned a list"),
+        (MATCHES.format("1 / 0"), {"matching": {"matcher": "thing:Thing"}}, "The matcher 'thing:Thing' failed"),
+        (
+            PROPOSES.format("body"),
+            {"proposals": {"proposer": "thing:Thing"}},
+            "The proposer 'thing:Thing' returned a n",
+        ),
+        ("class Thing: pass\n", {"matching": {"matcher": "thing:Thing"}}, "it has no method `match`"),
+        ("class Thing: pass\n", {"proposals": {"proposer": "thing:Thing"}}, "it has no method `propose`"),
+    ],
+)
+def test_a_matcher_or_proposer_that_answers_something_else_is_named(folder, phantom, monkeypatch, code, values, said):
+    (folder / "thing.py").write_text(code)
+    monkeypatch.delitem(sys.modules, "thing", raising=False)
+    config = Config(transform="rigid", device="cpu", encoder="handcrafted").with_values(values)
+    with pytest.raises(UsageError) as refused:
+        Session(config).register(phantom.fixed, phantom.moving)
+    assert said in refused.value.sentence
+    assert "CONTRIBUTING.md" in refused.value.next_step
 
 
 def test_an_estimator_that_breaks_off_is_named(folder, pair, capsys):

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -38,31 +39,74 @@ def test_the_readme_shows_commands():
     assert {line.split()[1] for _, line in commands()} >= {"register", "apply", "apply-points", "evaluate", "locate"}
 
 
-def test_the_python_of_the_readme_runs(study: Path, instant, monkeypatch):
-    (code,) = code_blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python")
-    monkeypatch.chdir(study)
-    names = {"points_lps_mm": np.zeros((2, 3))}
-    exec(code, names)
-    assert names["result"].quality.status == "PASS"
+def sections(document: Path) -> dict[str, list[str]]:
+    """The Python of each section of a document, by its heading."""
+    parts = re.split(r"^## ", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = {part.partition("\n")[0]: code_blocks(part, "python") for part in parts}
+    return {heading: code for heading, code in found.items() if code}
 
 
-def test_the_python_of_the_how_to_about_images_in_memory_runs(instant, tmp_path: Path, monkeypatch):
+PYTHON = [
+    pytest.param(code, id=f"{document.name}: {heading}")
+    for document in DOCUMENTS
+    if document.parent.name != "api"
+    for heading, code in sections(document).items()
+]
+
+
+@pytest.fixture
+def folder(study: Path, tmp_path: Path, monkeypatch) -> Path:
+    """The current folder, with the files that the documents name."""
     import nibabel
     import SimpleITK
 
     from samreg import phantoms
-    from samreg.ecosystem import image_as, read_object
+    from samreg.ecosystem import image_as
 
-    pytest.importorskip("monai")
+    for role in ("fixed", "moving"):
+        shutil.copytree(study / role, tmp_path / role)
     pair = phantoms.pair("rigid", fixed_grid=phantoms.grid("thin", 24), rotation_deg=5)
     nibabel.save(image_as(pair.fixed, "nibabel"), tmp_path / "fixed.nii.gz")
     SimpleITK.WriteImage(image_as(pair.moving, "SimpleITK"), str(tmp_path / "moving.nrrd"))
-    text = (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8")
-    section = text.partition("## Register images that are in memory")[2].partition("\n## ")[0]
+    (tmp_path / "PAIRS.csv").write_text("fixed,moving\nfixed.nii.gz,moving.nrrd\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    for code in code_blocks(section, "python"):
-        exec(code, names)
+    return tmp_path
+
+
+def executed(code: list[str]) -> dict:
+    """The names that the blocks of a section leave, one block run after the other."""
+    names = {"points_lps_mm": np.zeros((2, 3)), "pairs": [("fixed/", "moving/"), ("fixed.nii.gz", "moving.nrrd")]}
+    for block in code:
+        exec(block, names)
+    return names
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_the_python_of_the_documents_runs(code: list[str], folder: Path, instant, no_pictures):
+    for package in ("monai", "monai.deploy"):
+        if any(f"from {package}." in block for block in code):
+            pytest.importorskip(package)
+    executed(code)
+
+
+def test_the_python_of_the_readme_gives_a_result(folder: Path, instant):
+    (code,) = sections(ROOT / "README.md").values()
+    assert executed(code)["result"].quality.status == "PASS"
+
+
+def test_the_run_of_the_how_to_writes_what_the_command_writes(folder: Path, instant, no_pictures):
+    names = executed(sections(ROOT / "docs" / "how-to.md")["Register many pairs in Python"])
+    assert names["report"]["status"] == "PASS"
+    assert {"report.json", "transform.h5", "warped.nii.gz"} <= {path.name for path in (folder / "out").iterdir()}
+
+
+def test_the_python_of_the_how_to_gives_images_of_other_packages(folder: Path, instant):
+    import nibabel
+
+    from samreg.ecosystem import read_object
+
+    pytest.importorskip("monai")
+    names = executed(sections(ROOT / "docs" / "how-to.md")["Register images that are in memory"])
     expected = names["result"].warped().voxels
     assert np.array_equal(nibabel.load("warped.nii.gz").get_fdata(), expected)
     inner = (slice(3, -3), slice(3, -3), slice(2, -2))  # beyond the moving image each package has its own values

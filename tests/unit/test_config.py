@@ -19,6 +19,34 @@ from samreg.config import (
 )
 from samreg.errors import UsageError
 
+NULLS = """
+method: null
+seed: null
+matching:
+estimation: {smoothness_weight: null, iterations: 7}
+series: {several_moving: null, fixed: null}
+"""
+
+
+def test_null_in_a_file_is_not_given(tmp_path):
+    (tmp_path / "c.yaml").write_text(NULLS)
+    expected = Config(method="samreg", estimation={"iterations": 7})
+    assert configured(method="samreg", file=tmp_path / "c.yaml") == expected
+    assert Config.load(tmp_path / "c.yaml", Config(method="samreg")) == expected
+    assert configured(estimators={"rigid": None, "affine": ["rigid"]}) == Config(estimators={"affine": ["rigid"]})
+
+
+def test_null_is_a_value_where_the_key_takes_it(tmp_path):
+    (tmp_path / "c.yaml").write_text("matching: {similarity_threshold: null}\n")
+    assert configured(method="samreg").matching.similarity_threshold == 0.8
+    assert configured(method="samreg", file=tmp_path / "c.yaml").matching.similarity_threshold is None
+
+
+def test_an_unknown_key_is_refused_without_a_value_too(tmp_path):
+    (tmp_path / "c.yaml").write_text("matching: {max_pear: null}\n")
+    with pytest.raises(UsageError, match=r"'matching\.max_pear' is unknown"):
+        configured(file=tmp_path / "c.yaml")
+
 
 def test_nested_values_are_replaced_and_the_rest_stays():
     config = Config().with_values({"seed": 3, "matching": {"max_pairs": 5}, "proposals": {"min_area_mm2": 12}})

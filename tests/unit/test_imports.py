@@ -15,51 +15,7 @@ from samreg.registry import ESTIMATORS
 
 ROOT = Path(__file__).parents[2]
 
-# A module imports only from rooms above its own, or from its own row.
-ROOMS = (
-    ("errors", "refusals", "types", "shipped", "metadata"),
-    ("threads", "whole_data"),
-    ("doors", "whole_files"),
-    ("artefacts",),
-    ("output_folder", "stopwatch", "memory"),
-    ("geometry",),
-    ("transforms",),
-    ("rois",),
-    ("registry",),
-    ("config", "device"),
-    ("phantoms", "tables"),
-    ("io",),
-    ("ecosystem",),
-    ("preprocess",),
-    ("promptable_models",),
-    ("sam", "embedded"),
-    ("availability",),
-    ("encoders",),
-    ("proposals",),
-    ("matching",),
-    ("estimation",),
-    ("metrics",),
-    ("evidence", "result"),
-    ("quality",),
-    ("regions",),
-    ("pairing",),
-    ("ladder",),
-    ("examiner",),
-    ("dicom_out",),
-    ("report",),
-    ("image_arguments",),
-    ("pipeline",),
-    ("counterparts",),
-    ("outputs",),
-    ("session",),
-    ("locate",),
-    ("sources",),
-    ("run",),
-    ("ablation", "evaluation", "selftest", "training"),
-    ("cli", "cli_commands", "cli_options", "cli_parser", "cli_progress", "cli_weights", "logs"),
-    ("__main__",),
-)
-RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
+RANK = {room: rank for rank, row in enumerate(rooms.ORDER) for room in row}
 FORBIDDEN = ("holoscan", "monai.deploy", "operators", "app")
 
 

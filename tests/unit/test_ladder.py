@@ -11,7 +11,7 @@ from samreg.errors import InputRefused
 from samreg.estimation.base import Abstention, Candidate, Problem
 from samreg.evidence import Evidence, Measure
 from samreg.ladder import EstimatorFailed, climb
-from samreg.transforms import Affine, Transform
+from samreg.transforms import Affine, Transform, compose
 
 TRUTH = 10.0  # mm along x
 
@@ -205,7 +205,7 @@ def test_notes_of_an_estimate_stand_among_the_decisions():
 
 @pytest.mark.parametrize(
     "answer",
-    [ValueError("no such thing"), RuntimeError("broken"), None, shift(3), Candidate("not a transform", "nothing")],
+    [ValueError("no such thing"), RuntimeError("broken"), None, shift(3), "a text"],
 )
 def test_an_estimator_that_breaks_off_or_answers_nonsense_is_named(answer):
     with pytest.raises(EstimatorFailed, match="estimator '1:affine'") as failed:
@@ -216,12 +216,83 @@ def test_an_estimator_that_breaks_off_or_answers_nonsense_is_named(answer):
         assert str(answer) in failed.value.sentence
 
 
+class Mine(Transform):
+    """A transform that no file can hold."""
+
+    def map_tensor(self, points):
+        return points
+
+    def inverse(self):
+        return self
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Candidate("not a transform", "nothing"), "'transform' of the candidate is 'not a transform'"),
+        (lambda: Candidate(Mine(), "a guess"), "a Mine that no file can hold"),
+        (lambda: Candidate(compose([shift(1), Mine()]), "a guess"), "a Mine that no file can hold"),
+        (lambda: Candidate(shift(1), 5), "'rests_on' of the candidate is a int"),
+        (lambda: Candidate(shift(1), ""), "'rests_on' of the candidate is ''"),
+        (lambda: Candidate(shift(1), "a guess", fitted=[]), "'fitted' of the candidate is a list"),
+        (lambda: Candidate(shift(1), "a guess", fitted_to={"information"}), "'fitted_to' of the candidate is a set"),
+        (lambda: Candidate(shift(1), "a guess", fitted_to=frozenset({"luck"})), "'fitted_to' of the candidate"),
+        (lambda: Candidate(shift(1), "a guess", rivals=float("nan")), "'rivals' of the candidate is nan"),
+        (lambda: Candidate(shift(1), "a guess", mirrored="0.5"), "'mirrored' of the candidate is '0.5'"),
+        (lambda: Candidate(shift(1), "a guess", notes="a sentence"), "'notes' of the candidate is 'a sentence'"),
+        (lambda: Candidate(shift(1), "a guess", notes=(1,)), "'notes' of the candidate is a tuple"),
+        (lambda: Abstention(None), "the reason of the abstention is None"),
+        (lambda: Abstention(""), "the reason of the abstention is ''"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_is_refused_when_it_is_made_and_names_its_estimator(make, said):
+    class Careless:
+        kind = "rigid"
+
+        def estimate(self, problem, start):
+            return make()
+
+    with pytest.raises(EstimatorFailed, match="estimator '0:rigid' failed") as failed:
+        climbed(Careless())
+    assert said in failed.value.sentence
+    assert failed.value.expected
+    assert "correct it" in failed.value.next_step
+
+
 @pytest.mark.parametrize(
     "error", [InputRefused("nothing there", reason="no-region"), MemoryError(), torch.OutOfMemoryError()]
 )
 def test_refusals_and_a_lack_of_memory_pass_as_they_are(error):
     with pytest.raises(type(error)):
         climbed(Answers("rigid", error))
+
+
+@pytest.mark.parametrize(
+    ("truth", "estimators", "aligned"),
+    [
+        (0.0, [To("rigid", 0.5)], True),
+        (0.0, [To("rigid", 5), To("affine", 0.5)], True),
+        (0.0, [To("rigid", 5)], False),
+        (0.0, [Answers("rigid", Abstention("too few agree"))], False),
+        (0.0, [Answers("rigid", Abstention("for pictures", by_design=True))], False),
+        (0.0, [], False),
+        (10.0, [To("rigid", -3), Answers("affine", Abstention("too few agree"))], False),
+    ],
+)
+def test_the_identity_is_a_finding_only_where_a_fitted_candidate_is_as_good(truth, estimators, aligned):
+    class Near(NearTheTruth):
+        @staticmethod
+        def _of(transform):
+            near = Measure(np.full(40, -abs(place(transform) - truth)), 0.5)
+            return replace(NearTheTruth._of(transform), closeness=near)
+
+    found = climbed(*estimators, examiner=Near())
+    assert (found.best.kind, found.aligned) == ("identity", aligned)
+
+
+def test_a_flawed_or_unsupported_candidate_is_no_finding_however_good_it_is():
+    for examiner in (NearTheTruth(flaws={0.5: "it folds"}), NearTheTruth(unsupported="too few pairs")):
+        assert not climbed(To("rigid", 0.5), examiner=examiner).aligned
 
 
 def test_nothing_to_climb_is_the_identity():

@@ -179,6 +179,18 @@ def examination() -> Examination:
     return Examination(image, image, box(5, 35, 5, 35), pairs_of(box(14, 24)), 10.0)
 
 
+@pytest.mark.parametrize(("nothing_held", "status"), [(False, "PASS"), (True, "REVIEW")])
+def test_an_identity_that_is_only_what_is_left_asks_for_review(examination, nothing_held, status):
+    aligned = pairs_of(*[box(10, 20)] * 60, *[box(30, 40)] * 40)
+    same = evidence()
+    values = {"pairs": pairs_of(*[box(10, 20)] * 6), "unaligned": aligned, "before": same, "after": same}
+    found = findings(transform=shifted(0.0), overlaps=overlaps(0.8, 0.8), nothing_held=nothing_held, **values)
+    quality = gate(found, examination, QualityConfig())
+    assert quality.status == status
+    said = "Nothing that was tried held, so the images stand as their headers place them."
+    assert quality.reasons == (said,) * nothing_held
+
+
 def test_the_gate_passes_what_all_evidence_supports(examination):
     quality = gate(findings(), examination, QualityConfig())
     assert quality.status == "PASS", quality.reasons

@@ -48,6 +48,27 @@ def test_a_method_is_not_loaded(name):
         load(METHODS[name])
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("class Thing(:\n", "SyntaxError"),
+        ("1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("raise RuntimeError('no licence')\n", "RuntimeError: no licence"),
+        ("import sys\nsys.exit('not today')\n", "SystemExit: not today"),
+        ("import no_such_module\n", "no_such_module"),
+        ("", "no attribute 'Thing'"),
+    ],
+)
+def test_a_module_of_ones_own_that_breaks_off_is_named(tmp_path, monkeypatch, code, said):
+    (tmp_path / "breaking.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "breaking", raising=False)
+    with pytest.raises(UsageError, match="'breaking:Thing' cannot be imported") as refused:
+        load(find(PROPOSERS, "breaking:Thing", "proposer"))
+    assert said in refused.value.sentence
+    assert "PYTHONPATH" in refused.value.next_step
+
+
 def test_reading_the_registry_imports_nothing_heavy():
     code = "import sys, samreg.registry; print([m for m in ('torch', 'numpy', 'transformers') if m in sys.modules])"
     run = subprocess.run(

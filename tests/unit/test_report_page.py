@@ -176,6 +176,28 @@ def test_words_from_outside_are_escaped(tmp_path, bent):
     assert found.text.count(evil) == 2
 
 
+def test_what_is_known_stands_once_and_what_is_not_stands_nowhere(tmp_path, bent):
+    result, warped = bent
+    known = {"method": "hybrid", "variant": None, "encoder": "sam", "precision": "float64"}
+    found, _ = written(tmp_path, replace(result, provenance=known), warped)
+    assert found.text.count("Method") == 1
+    assert "Encodersam" in found.text
+    assert "Variant" not in found.text
+    assert "null" not in found.text
+
+
+@pytest.mark.parametrize(
+    ("measured", "shown"),
+    [(3e-14, "below 0.001 voxel"), (-2e-5, "between −0.001 and 0 voxel"), (0.0, "0 voxel"), (0.12349, "0.1235 voxel")],
+)
+def test_numbers_are_written_as_a_reader_expects_them(tmp_path, bent, measured, shown):
+    result, warped = bent
+    criterion = replace(result.quality.criteria[-1], measured=measured)
+    quality = replace(result.quality, criteria=(criterion,))
+    found, _ = written(tmp_path, replace(result, quality=quality), warped)
+    assert shown in found.text
+
+
 @pytest.mark.parametrize("kind", ["identity", "rigid", "affine"])
 def test_every_kind_of_transform_has_its_report(tmp_path, kind):
     found, _ = written(tmp_path, *plausible_result(small_head(), kind=kind, rois=2))

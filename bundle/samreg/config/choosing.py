@@ -8,6 +8,7 @@ from typing import Any
 
 from samreg.config.configuration import Config
 from samreg.config.files import merged, read_values
+from samreg.config.settings import without_nulls
 from samreg.errors import UsageError
 
 
@@ -42,7 +43,7 @@ def resolved(named: Mapping[str, str | None], *layers: Mapping[str, Any]) -> Con
 
     Args:
         named: The method by each place that may name one, as users call the place; None: that one names none.
-        layers: Nested values; the later ones win.
+        layers: Nested values; the later ones win. None is not given, unless it is a value of its key.
 
     Returns:
         The validated configuration.
@@ -56,7 +57,7 @@ def resolved(named: Mapping[str, str | None], *layers: Mapping[str, Any]) -> Con
         raise UsageError(f"different methods are given: {said}", reason="contradictory-methods")
     values: dict[str, Any] = {}
     for layer in layers:
-        values = merged(values, layer)
+        values = merged(values, without_nulls(Config, layer))
     if names:
         values["method"] = names[0][1]
     return Config.model_validate(values)

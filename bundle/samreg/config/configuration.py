@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from samreg.config.files import merged, read_values
-from samreg.config.presets import preset_values
+from samreg.config.presets import DEFAULT_METHOD, preset_values
 from samreg.config.series import SeriesConfig
-from samreg.config.settings import Amount, Count, Settings, Whole, spelled_out
+from samreg.config.settings import Amount, Count, Settings, Whole, spelled_out, without_nulls
 from samreg.config.stages import EstimationConfig, EstimatorsConfig, MatchingConfig, ProposalConfig, QualityConfig
 from samreg.registry import METHODS
 
@@ -52,7 +52,7 @@ class Config(Settings):
         'index'
     """
 
-    method: Method = "hybrid"
+    method: Method = DEFAULT_METHOD
     transform: TransformChoice = "deformable"
     encoder: str = "embedded"
     weights: str | None = None
@@ -104,7 +104,9 @@ class Config(Settings):
     def load(path: str | Path, base: Config | None = None) -> Config:
         """A configuration from a YAML or JSON file; what it leaves out stays as in `base`.
 
+        A null is not given, unless it is a value of its key.
+
         Raises:
             UsageError: A file that cannot be read, an unknown key, a wrong type, or a value out of range.
         """
-        return (base or Config()).with_values(read_values(path))
+        return (base or Config()).with_values(without_nulls(Config, read_values(path)))

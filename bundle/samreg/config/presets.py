@@ -11,6 +11,8 @@ from samreg.config.files import read_values
 from samreg.registry import METHODS, find
 from samreg.shipped import home
 
+DEFAULT_METHOD = "hybrid"
+
 
 def presets() -> tuple[str, ...]:
     """Names of the presets that are there; each is that of a method.

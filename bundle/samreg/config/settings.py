@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from inspect import isclass
-from typing import Annotated, Any, ClassVar, Self
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -102,4 +103,24 @@ def spelled_out(kind: type[Settings], values: Mapping[str, Any]) -> dict[str, An
             out[name] = value.given
         elif isinstance(value, Mapping):
             out[name] = spelled_out(section, value)
+    return out
+
+
+def without_nulls(kind: type[Settings], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values without each None that its key does not take: in a file or an option it means "not given".
+
+    Args:
+        kind: What the values are for.
+        values: Nested mappings. Unknown keys stay, so that they are refused.
+
+    Returns:
+        A new mapping.
+    """
+    sections, out = kind.sections(), {}
+    for name, value in values.items():
+        field = kind.model_fields.get(name)
+        if name in sections and isinstance(value, Mapping):
+            out[name] = without_nulls(sections[name], value)
+        elif value is not None or field is None or NoneType in get_args(field.annotation):
+            out[name] = value
     return out

@@ -6,12 +6,18 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
+from samreg.config.presets import DEFAULT_METHOD, preset_values
 from samreg.config.refusing import GREATEST
 from samreg.config.settings import Amount, Count, Length, Settings, Share, Whole
 
 
 def _tuple_of_list(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _of_the_default_method(transform: str) -> tuple[str, ...]:
+    """The estimators that the preset of the default method lists."""
+    return tuple(preset_values(DEFAULT_METHOD)["estimators"][transform])
 
 
 Name = Annotated[str, Field(min_length=1)]
@@ -92,7 +98,8 @@ class MatchingConfig(Settings):
         min_confidence: Pairs below it are dropped once the rigid estimate is known.
         max_distance_mm: No pair lies farther apart under the rigid estimate; None: a tenth of the body's size, beyond
             which a pair of the embedded encoder counts less, and one of another encoder is dropped.
-        held_out_share: Share of the pairs that scores the fit.
+        held_out_share: Share of the pairs that no fit uses. The report states their overlap; of given label maps they
+            also judge the candidates and the result.
     """
 
     section: ClassVar[str] = "matching"
@@ -121,7 +128,7 @@ class EstimatorsConfig(Settings):
     """The estimators that are tried, for each transform that can be asked for.
 
     They are tried in the order of the list. A candidate takes the place of the best transform so far where it is better
-    on evidence that it was not fitted to.
+    on evidence that it was not fitted to. The lists of each method stand in its preset (`configs/presets`).
 
     Attributes:
         rigid, affine, deformable: Names of estimators, in the order in which they are tried; at least one.
@@ -129,9 +136,9 @@ class EstimatorsConfig(Settings):
 
     section: ClassVar[str] = "estimators"
 
-    rigid: Names = ("rigid",)
-    affine: Names = ("rigid", "affine")
-    deformable: Names = ("rigid", "affine", "velocity", "velocity-finer", "velocity-stiffer")
+    rigid: Names = Field(default_factory=lambda: _of_the_default_method("rigid"))
+    affine: Names = Field(default_factory=lambda: _of_the_default_method("affine"))
+    deformable: Names = Field(default_factory=lambda: _of_the_default_method("deformable"))
 
 
 class EstimationConfig(Settings):

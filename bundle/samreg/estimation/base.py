@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from math import isnan
+from numbers import Real
+from typing import Any, Literal, Protocol, get_args
 
 from samreg.config import EstimationConfig
 from samreg.encoders.base import Features
+from samreg.errors import UsageError
 from samreg.estimation.image_pair import ImagePair
 from samreg.geometry import Volume
 from samreg.matching import Matched, SegmentedImage
 from samreg.rois import RoiPairs
 from samreg.transforms import Affine, Transform
+from samreg.transforms.files import leaves
 
 CandidateKind = Literal["rigid", "affine", "deformable"]
-# What a transform can be fitted to, and is then no evidence for it.
+# What a transform can be fitted to, and is then no evidence for it: mutual information of the intensities, and the
+# likeness of self-similarity descriptors (MIND-SSC).
 FittedTo = Literal["information", "likeness"]
 
+TRANSFORMS = "a matrix, a field or a composite of samreg.transforms"
 PAIR_TOLERANCE_MM = 10.0  # of a field of view of 256 mm, and scales with it
 
 
@@ -101,13 +107,18 @@ class Candidate:
     Attributes:
         transform: Fixed to moving points.
         rests_on: What it was estimated from, a clause for the report ("81 of 112 pairs").
-        fitted: The pairs that took part in the fit, and so are no evidence for it; None: none but pairs by appearance
-            alone that are not held out.
-        fitted_to: The similarities that took part in the fit.
+        fitted: The pairs that the fit used. They are no evidence for the candidate. None: the fit used no pairs, or
+            only those of `pairs_under(None).fitted`.
+        fitted_to: The image similarities that the fit used: "information" is the mutual information of intensities,
+            "likeness" that of self-similarity descriptors (MIND-SSC). The ladder compares an affine or deformable
+            candidate that names "information" with its start by "likeness", and any other by "information".
         rivals: Score of the best estimate that ended elsewhere, relative to this one; 0 if none did, None where
             estimates were not compared.
         mirrored: Score of the moving image mirrored left to right, relative to this one; None where not compared.
         notes: Sentences on choices that were made within the estimate.
+
+    Raises:
+        UsageError: A value of another type, NaN in place of a number, or a transform that cannot be written.
     """
 
     transform: Transform
@@ -118,6 +129,27 @@ class Candidate:
     mirrored: float | None = None
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.transform, Transform):
+            raise _wrong("transform", self.transform, TRANSFORMS)
+        try:
+            leaves(self.transform)
+        except UsageError as error:
+            raise UsageError(f"of the candidate, {error.got} that no file can hold", TRANSFORMS) from error
+        if not isinstance(self.rests_on, str) or not self.rests_on:
+            raise _wrong("rests_on", self.rests_on, "a text that is not empty")
+        if not isinstance(self.fitted, RoiPairs | None):
+            raise _wrong("fitted", self.fitted, "pairs of `problem.pairs_under`, or None")
+        if not isinstance(self.fitted_to, frozenset) or not self.fitted_to <= set(get_args(FittedTo)):
+            raise _wrong(
+                "fitted_to", self.fitted_to, f"a frozenset of {' and '.join(get_args(FittedTo))}, or of neither"
+            )
+        for name, value in (("rivals", self.rivals), ("mirrored", self.mirrored)):
+            if value is not None and (not isinstance(value, Real) or isnan(value)):
+                raise _wrong(name, value, "a number or None")
+        if not isinstance(self.notes, tuple) or not all(isinstance(note, str) for note in self.notes):
+            raise _wrong("notes", self.notes, "a tuple of sentences")
+
 
 @dataclass(frozen=True)
 class Abstention:
@@ -126,14 +158,24 @@ class Abstention:
     Attributes:
         reason: A clause ("3 pairs to fit, at least 4 are needed").
         by_design: The estimator is not meant for such images, so nothing was lost.
+
+    Raises:
+        UsageError: A reason that is no text.
     """
 
     reason: str
     by_design: bool = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.reason, str) or not self.reason:
+            raise UsageError(f"the reason of the abstention is {_shown(self.reason)}", "a text that is not empty")
+
 
 class Estimator(Protocol):
-    """Proposes a transform. A new one is a class with these two members, and a row of `registry.ESTIMATORS`."""
+    """Proposes a transform. A new one is a class with these two members, and a row of `registry.ESTIMATORS`.
+
+    `kind` is an attribute of the class, so that it is known before one is made.
+    """
 
     @property
     def kind(self) -> CandidateKind:
@@ -163,3 +205,11 @@ def linear_part(transform: Transform | None) -> Affine | None:
         return transform
     linear = [part for part in getattr(transform, "parts", ()) if isinstance(part, Affine)]
     return linear[-1] if linear else Affine.identity()
+
+
+def _wrong(name: str, value: Any, expected: str) -> UsageError:
+    return UsageError(f"'{name}' of the candidate is {_shown(value)}", expected, "CONTRIBUTING.md shows a candidate.")
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str | float | None) else f"a {type(value).__name__}"

@@ -17,11 +17,14 @@ COARSE_SAMPLES = 6_000
 
 @dataclass(frozen=True, eq=False)
 class ImagePair:
-    """Two images and their bodies at all the resolutions a linear fit needs.
+    """Two images and their bodies at all the resolutions that a linear fit needs.
 
     Attributes:
+        fixed, moving: As they were read; voxels float32 [i, j, k], grids in LPS mm.
         fixed_body, moving_body: Masks as volumes of 0 and 1, on any grid of their image.
         samples: Points read at the finest level.
+        seed: Of the random choice of these points.
+        device: Where tensors live.
     """
 
     fixed: Volume
@@ -33,25 +36,42 @@ class ImagePair:
     device: str
 
     def level(self, spacing_mm: float, max_voxels: int = 8_000_000) -> Level:
-        """Images and masks at one resolution."""
+        """Images and masks at one resolution.
+
+        Args:
+            spacing_mm: Of the voxels, about; directions that are coarser stay as they are.
+            max_voxels: Of each image; the spacing grows where they would be more.
+
+        Returns:
+            `fixed` and `moving` at this resolution, with their bodies as masks [i, j, k] (`fixed_mask`, `moving_mask`).
+            The masks hold a rim around the body, so that its outline counts.
+        """
         rim = RIM_MM * self.scale
         return make_level(self.fixed, self.moving, self.fixed_body, self.moving_body, spacing_mm, rim, max_voxels)
 
     @cached_property
     def coarse(self) -> PointSamples:
+        """Sample points at 6 mm for a field of view of 256 mm.
+
+        Their `points` are [n, 3] LPS mm of the fixed image. Their `mutual_information(matrix)` takes a tensor [4, 4]
+        from fixed to moving points, float64, and gives nats and the share of points inside the moving image, both
+        differentiable in the matrix.
+        """
         return self._at(COARSE_MM * self.scale, COARSE_SAMPLES)
 
     @cached_property
     def middle(self) -> PointSamples:
+        """Sample points at 3 mm, as `coarse`."""
         return self._at(MIDDLE_MM * self.scale, max(COARSE_SAMPLES, self.samples // 3))
 
     @cached_property
     def fine(self) -> PointSamples:
+        """Sample points at 1 mm, or at the resolution of the fixed image if that is coarser, as `coarse`."""
         return self._at(max(FINE_MM * self.scale, float(self.fixed.grid.spacing_mm.min())), self.samples)
 
     @property
     def scale(self) -> float:
-        """See `field_scale`."""
+        """Size of the field of view, relative to 256 mm; lengths that fits work with are multiplied by it."""
         return field_scale(self.fixed.grid, self.moving.grid)
 
     def _at(self, spacing_mm: float, count: int) -> PointSamples:

@@ -90,7 +90,7 @@ class Series:
 
     @property
     def line(self) -> str:
-        """One line for lists: modality, images, series number, end of the UID, UID.
+        """One line for lists: modality, images, series number, UID.
 
         No description: it is free text that may hold names, and refusals travel.
         """
@@ -99,7 +99,7 @@ class Series:
         numbered = "no series number" if series_number is None else f"series number {series_number:.0f}"
         uid = self.series_uid
         shown = shown_uid(uid)
-        named = f"UID ending {uid[-8:]}: {uid}" if shown == uid else shown
+        named = f"UID {uid}" if shown == uid else shown
         return f"{shown_modality(self.modality)}, {count(len(self.headers), 'image')}, {numbered}, {named}"
 
 

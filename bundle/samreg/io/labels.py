@@ -12,8 +12,10 @@ import numpy as np
 
 from samreg.errors import InputRefused
 from samreg.geometry import Grid, Volume
+from samreg.io.arrays import not_greyscale
 from samreg.io.dicom_headers import DAMAGE, quiet, read_header, text
 from samreg.io.formats import image_format, read_image, read_stored
+from samreg.io.limits import refuse_if_not_finite
 from samreg.types import Labels
 
 if TYPE_CHECKING:
@@ -78,6 +80,30 @@ def labels_on_grid(labels: Volume, grid: Grid) -> Labels:
         InputRefused: `other-grid`, `not-labels`, `label-limit`, `no-labels`.
     """
     return _some(on_grid(_whole_numbers(labels.voxels), labels.grid, grid))
+
+
+def labels_of_array(values: np.ndarray, grid: Grid) -> Labels:
+    """A label map that is given as an array on the grid of its image, by the rules of files.
+
+    Args:
+        values: [i, j, k] whole numbers of any type, 0 is background.
+        grid: Of the image.
+
+    Returns:
+        Whole numbers [i, j, k] as from `read_labels`; the array itself where it has their type.
+
+    Raises:
+        InputRefused: `other-grid` (another shape), `not-greyscale` (no numbers), `non-finite-voxels`, `not-labels`,
+            `label-limit`, `no-labels`.
+    """
+    if values.shape != grid.shape:
+        raise InputRefused(
+            f"the label map has the shape {values.shape}", f"the image's shape {grid.shape}", reason="other-grid"
+        )
+    if values.dtype.kind not in "biuf":
+        raise not_greyscale("complex" if values.dtype.kind == "c" else f"of type {values.dtype}")
+    refuse_if_not_finite(values)
+    return _some(_whole_numbers(values))
 
 
 def read_label_map(path: Path | str) -> Volume:

@@ -1,7 +1,7 @@
 """Pairs of regions: similarity, combinations, selection, linking."""
 
 from samreg.matching.agreement import overlap
-from samreg.matching.base import Matched, Matcher, SegmentedImage
+from samreg.matching.base import Matched, Matcher, MatchRequest, SegmentedImage
 from samreg.matching.combinations import Combinations, calibrated, weigh
 from samreg.matching.holding_out import with_held_out
 from samreg.matching.linking import link_slices
@@ -10,6 +10,7 @@ from samreg.matching.similarity import shape_similarity, similarity
 
 __all__ = [
     "Combinations",
+    "MatchRequest",
     "Matched",
     "Matcher",
     "SegmentedImage",

@@ -25,7 +25,7 @@ class SegmentedImage:
         body: [i, j, k] on the working grid.
         prototypes: [n, c] of the regions; None for given labels.
         displaced: [n, c] the same read in another field of view, for pairs that shall confirm an alignment: features
-            that know where in the picture something lies would make any alignment look right. None: as `prototypes`.
+            that know where in the picture something lies would confirm any alignment. None: as `prototypes`.
     """
 
     image: Volume
@@ -57,29 +57,39 @@ class Matched:
     moving: RoiSet
 
 
+@dataclass(frozen=True, eq=False)
+class MatchRequest:
+    """What a matcher is asked.
+
+    Attributes:
+        fixed, moving: The images.
+        encoder: That the prototypes are from.
+        config: What is asked of pairs.
+        aligned: Rough fixed to moving transform; None: there is no estimate yet. It restricts where pairs may lie, and
+            may serve to bring both images to one contrast.
+        by_appearance: Not restricted in spite of an alignment, and many: for a first estimate, and to tell a right
+            result from a wrong one.
+    """
+
+    fixed: SegmentedImage
+    moving: SegmentedImage
+    encoder: Encoder
+    config: MatchingConfig
+    aligned: Affine | None = None
+    by_appearance: bool = False
+
+
 class Matcher(Protocol):
     """Pairs regions. A new one is a class with this method, and a row of `registry.MATCHERS`."""
 
-    def match(
-        self,
-        fixed: SegmentedImage,
-        moving: SegmentedImage,
-        encoder: Encoder,
-        config: MatchingConfig,
-        aligned: Affine | None = None,
-        *,
-        by_appearance: bool = False,
-    ) -> RoiPairs:
+    def match(self, request: MatchRequest) -> RoiPairs:
         """Pairs of regions.
 
         Args:
-            fixed, moving: The images.
-            encoder: That the prototypes are from.
-            config: What is asked of pairs.
-            aligned: Rough fixed to moving transform. It may make contrasts comparable, and restricts where pairs may
-                lie.
-            by_appearance: Not restricted in spite of an alignment, and many: for a first estimate, and to tell a right
-                result from a wrong one.
+            request: The images with their regions, and what is asked.
+
+        Returns:
+            Pairs on the grids of the regions, the most confident first.
 
         Raises:
             InputRefused: There can be no pair.

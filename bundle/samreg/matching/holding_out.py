@@ -1,4 +1,4 @@
-"""Pairs that score the fit instead of taking part in it."""
+"""Pairs that no fit uses."""
 
 from __future__ import annotations
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from samreg.config import MatchingConfig
-from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
 from samreg.errors import UsageError
-from samreg.matching.base import SegmentedImage
+from samreg.matching.base import MatchRequest
 from samreg.matching.combinations import calibrated, weigh
 from samreg.matching.selection import match, match_labels
 from samreg.matching.similarity import similarity
 from samreg.preprocess import contrast_matched, turned_like
 from samreg.rois import RoiPairs
-from samreg.transforms import Affine
 
 MOST_BY_APPEARANCE = 150
 REACH = 0.1  # of the body's size: how far apart the regions of a pair may lie under an estimate
@@ -21,22 +18,14 @@ REACH = 0.1  # of the body's size: how far apart the regions of a pair may lie u
 class Prototypes:
     """Pairs by the similarity of their prototypes, and by where they lie (SAMReg, Eq. 5-7)."""
 
-    def match(
-        self,
-        fixed: SegmentedImage,
-        moving: SegmentedImage,
-        encoder: Encoder,
-        config: MatchingConfig,
-        aligned: Affine | None = None,
-        *,
-        by_appearance: bool = False,
-    ) -> RoiPairs:
+    def match(self, request: MatchRequest) -> RoiPairs:
         """At most K pairs as `config` counts them; by appearance up to 150 or K, whichever is more."""
+        fixed, moving, encoder, aligned = request.fixed, request.moving, request.encoder, request.aligned
         if fixed.prototypes is None or moving.prototypes is None:
             raise UsageError("the regions have no prototypes", "regions that an encoder has described")
         prototypes = moving.prototypes
-        config = calibrated(config, encoder.calibration)
-        if by_appearance:
+        config = calibrated(request.config, encoder.calibration)
+        if request.by_appearance:
             prototypes = moving.prototypes if moving.displaced is None else moving.displaced
             config = config.with_values(
                 {"max_pairs": max(MOST_BY_APPEARANCE, config.max_pairs or 0), "max_pairs_of": "image"}
@@ -54,7 +43,7 @@ class Prototypes:
                 alike,
                 config,
                 calibration=encoder.calibration,
-                aligned=None if by_appearance else aligned,
+                aligned=None if request.by_appearance else aligned,
                 max_distance_mm=config.max_distance_mm or REACH * fixed.body_size_mm,
             )
         )
@@ -63,15 +52,6 @@ class Prototypes:
 class GivenLabels:
     """Pairs of the regions that carry the same number in given label maps (Case 1)."""
 
-    def match(
-        self,
-        fixed: SegmentedImage,
-        moving: SegmentedImage,
-        encoder: Encoder,
-        config: MatchingConfig,
-        aligned: Affine | None = None,
-        *,
-        by_appearance: bool = False,
-    ) -> RoiPairs:
+    def match(self, request: MatchRequest) -> RoiPairs:
         """See `match_labels`."""
-        return match_labels(fixed.rois, moving.rois)
+        return match_labels(request.fixed.rois, request.moving.rois)

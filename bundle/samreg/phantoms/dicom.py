@@ -59,6 +59,7 @@ def write_dicom_series(
         study_uid, series_uid: Default new ones.
         description: Series description.
         acquired: Default a fixed day, so that only the UIDs change between calls.
+        series_number: Series number.
         overrides: DICOM keyword → value, set in every instance at the end; None deletes the attribute.
 
     Example:
@@ -103,6 +104,11 @@ def write_dicom_series(
 
 def write_dicom_study(phantom: Phantom, folder: str | Path, *, patient: Patient | None = None) -> tuple[Path, Path]:
     """Write both images of a phantom as series of two studies of one patient, a week apart.
+
+    Args:
+        phantom: Its grids must have perpendicular axes.
+        folder: Made if absent.
+        patient: Default the invented patient PHANTOM-1.
 
     Returns:
         The folders `fixed` (the later study) and `moving`.

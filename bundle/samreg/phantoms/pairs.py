@@ -67,6 +67,12 @@ def grid(name: GridName, size: int = 96) -> Grid:
             all axes); "flipped" (i and k run backwards); "sagittal"; "thin" (10 slices of 9 mm);
             "picture" (one slice); "ct" (512 x 512 x 150 whatever the size).
         size: Voxels along i.
+
+    Returns:
+        Its centre lies a little off the scanner's origin.
+
+    Raises:
+        UsageError: An unknown name.
     """
     pixel = 256.0 / size
     slices = max(24, size // 2)
@@ -127,6 +133,9 @@ def pair(
         peak_mm: Largest displacement of the velocity field of "deformable".
         outside: Share of its field of view by which the moving image is shifted along i, so that this much
             of the body's surroundings, then of the body, is not seen.
+
+    Returns:
+        Both images with their organs, and the true transform.
 
     Example:
         phantom = pair("rigid", fixed_grid=grid("oblique"), moving_grid=grid("thin"), rotation_deg=25)

@@ -171,6 +171,12 @@ WEIGHTS = Group(
             "Put the folder of the module into PYTHONPATH.",
         ),
         Refusal(
+            "wrong-answer",
+            "a proposer or matcher of your own (module:Class) that failed, or that returned something else",
+            "regions or pairs of samreg.rois",
+            "Correct the class. CONTRIBUTING.md says what it is given and what it returns.",
+        ),
+        Refusal(
             "own-class",
             "a class of the caller's own (module:Class) in a call of the container, which runs only its own code",
             "a name that `samreg info` lists",

@@ -227,7 +227,12 @@ def _size(pairs: RoiPairs, pair: RoiPair) -> str:
     else:
         sizes = pairs.fixed.volume_mm3(pair.fixed), pairs.moving.volume_mm3(pair.moving)
         unit, divisor = ("cm³", 1000.0) if max(sizes) >= 1000 else ("mm³", 1.0)
-    return " / ".join(f"{s / divisor:.3g}" if s / divisor < 1000 else f"{s / divisor:.0f}" for s in sizes) + f" {unit}"
+    return " / ".join(_three_digits(size / divisor) for size in sizes) + f" {unit}"
+
+
+def _three_digits(value: float) -> str:
+    """Three significant digits, also where they are zeros ("9.00"), and all digits before the point."""
+    return f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:.0f}"
 
 
 def _comparable(result: RegistrationResult) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -30,13 +31,17 @@ HEADLINES = {
 }
 METRIC_NAMES = {
     "ncc": "Normalised correlation",
-    "mutual_information": "Mutual information",
+    "mutual_information": "Mutual information, nat",
+    "coverage": "Share of the fixed body that the moving image covers",
     "held_out_dice": "Dice of held-out pairs",
     "held_out_distance_mm": "Centroid distance of held-out pairs, mm",
     "dice": "Dice",
     "tre_mm": "Target registration error, mm",
     "hd95_mm": "95 % Hausdorff distance, mm",
 }
+# Of the provenance, what the page states elsewhere.
+STATED_ELSEWHERE = ("method", "confidences_fitted_on")
+LEAST_SHOWN = 5e-4
 KIND_NAMES = {"identity": "None (identity)", "rigid": "Rigid", "affine": "Affine", "deformable": "Deformable"}
 
 
@@ -75,6 +80,7 @@ def write_report(result: RegistrationResult, warped: np.ndarray, path: Path, *, 
         pairs=draw_pairs(result),
         deformation=draw_deformation(result),
         metrics=_metrics(report["metrics"]),
+        provenance=_provenance(report["provenance"]),
         kind_names=KIND_NAMES,
         style=style,
         script=script,
@@ -127,10 +133,18 @@ def _metrics(metrics: Mapping[str, Mapping[str, float | None]]) -> list[tuple[st
     return [(METRIC_NAMES.get(k, k.replace("_", " ").capitalize()), before.get(k), after.get(k)) for k in keys]
 
 
+def _provenance(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, value) of what has one and stands nowhere else on the page."""
+    shown = {k: v for k, v in provenance.items() if v is not None and k not in STATED_ELSEWHERE}
+    return [(k.replace("_", " ").capitalize(), v if isinstance(v, str) else json.dumps(v)) for k, v in shown.items()]
+
+
 def _number(value: float | None) -> str:
-    """Four significant digits, an em dash for what was not measured."""
+    """Four significant digits, a dash for what was not measured; what is nearly zero is called so."""
     if value is None:
         return "–"
+    if 0 < abs(value) < LEAST_SHOWN:
+        return "below 0.001" if value > 0 else "between −0.001 and 0"
     if isinstance(value, int) or float(value).is_integer():
         return f"{value:.0f}"
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
