@@ -110,6 +110,16 @@ ESTIMATORS = _table(
         "samreg.estimation.field_estimators:StifferVelocity",
     ),
     Entry(
+        "affine-by-descriptors",
+        "affine: self-similarity descriptors that travel with the tissue, also between patients",
+        "samreg.estimation.dense_estimators:DescriptorAffine",
+    ),
+    Entry(
+        "symmetric",
+        "deformable: local correlation and descriptors, both images treated alike, also between patients",
+        "samreg.estimation.dense_estimators:Symmetric",
+    ),
+    Entry(
         "rigid-from-pairs",
         "rigid: a robust fit to pairs of regions",
         "samreg.estimation.linear_estimators:RigidFromPairs",

@@ -21,7 +21,7 @@ from samreg.transforms.files import leaves
 CandidateKind = Literal["rigid", "affine", "deformable"]
 # What a transform can be fitted to, and is then no evidence for it: mutual information of the intensities, and the
 # likeness of self-similarity descriptors (MIND-SSC).
-FittedTo = Literal["information", "likeness"]
+FittedTo = Literal["information", "likeness", "correlation"]
 
 TRANSFORMS = "a matrix, a field or a composite of samreg.transforms"
 PAIR_TOLERANCE_MM = 10.0  # of a field of view of 256 mm, and scales with it

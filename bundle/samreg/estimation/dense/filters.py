@@ -80,7 +80,7 @@ def _padded(values: Tensor, dim: int, margin: int) -> Tensor:
 
 
 def _sliding_sum(padded: Tensor, dim: int, count: int, width: int, start: int) -> Tensor:
-    """Sums of `width` neighbours, the first of them beginning at `start`, by doubling: few additions for wide windows."""
+    """Sums of `width` neighbours from `start` on, by doubling: few additions for wide windows."""
     total: Tensor | None = None
     block, size = padded, 1
     while width:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +15,14 @@ from samreg.geometry import Grid, finest_spacing_mm
 
 WINDOW_VOX = 3.0  # radius of the window of local correlation, of the finest spacing
 FLAT = 0.01  # variance of a window, of that of the image, below which it counts as flat
+
+
+class Force(Protocol):
+    """A term of the likeness of two images."""
+
+    def force(self, displacements: Tensor) -> Tensor:
+        """[2, i, j, k, 3] per mm along the axes of the grid, at displacements [2, i, j, k, 3] mm."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +40,7 @@ class LocalCorrelation:
     grid: Grid
 
     def force(self, displacements: Tensor) -> Tensor:
-        """[2, i, j, k, 3] per mm along the axes, at displacements [2, i, j, k, 3] mm."""
+        """See `Force`."""
         seen = pulled(self.images, displacements, self.grid)[:, 0]
         fixed, moving = seen
         radii = _radii(self.grid)
@@ -70,7 +79,7 @@ class SelfSimilarity:
         return SelfSimilarity(torch.stack([mind_ssc(image, dilation=dilation) for image in images]), grid)
 
     def force(self, displacements: Tensor) -> Tensor:
-        """[2, i, j, k, 3] per mm along the axes, at displacements [2, i, j, k, 3] mm."""
+        """See `Force`."""
         seen = pulled(self.descriptors, displacements, self.grid)
         difference = seen[1] - seen[0]
         slopes = _gradient_per_mm(seen, self.grid)
