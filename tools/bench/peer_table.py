@@ -75,6 +75,7 @@ PEERS: tuple[Peer, ...] = (
             "samples": 2048,
             "affine": False,
         },
+        {"picture": {"affine": True}},
     ),
     Peer(
         "NiftyReg",
