@@ -9,8 +9,9 @@ WORKERS ?= 2
 FIXED ?=
 MOVING ?=
 OUT ?= demo/out
+SETS ?=
 
-.PHONY: help demo check test test-tools ranges lint format bench map map-run docs clean
+.PHONY: help demo check test test-tools ranges lint format bench peers map map-run docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +21,7 @@ help:
 	@echo "make ranges                      the wheel beside the oldest and the newest releases that it allows"
 	@echo "make lint                        ruff and mypy;  make format  puts the source in form"
 	@echo "make bench                       time and memory; FIXED=dir MOVING=dir for your own"
+	@echo "make peers                       accuracy and cost beside other programs, for hours; SETS=\"cardiac hippocampus\""
 	@echo "make map                         the container image and its bill of materials, into build/map"
 	@echo "make map-run                     run the image in a sandbox; FIXED=dir MOVING=dir OUT=dir"
 	@echo "make docs                        write what is generated in docs/ anew: tables, diagram, API reference"
@@ -51,7 +53,11 @@ format: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format .
 
 bench: $(VENV)/.installed-test
-	$(PY) tools/bench.py $(if $(FIXED),--fixed "$(FIXED)") $(if $(MOVING),--moving "$(MOVING)")
+	$(PY) -m tools.bench.speed $(if $(FIXED),--fixed "$(FIXED)") $(if $(MOVING),--moving "$(MOVING)")
+
+# Programs of others are installed into build/peers, each in an environment of its own; hours for all sets.
+peers: $(VENV)/.installed
+	$(PY) -m tools.bench.peers $(if $(SETS),--sets $(SETS)) --write
 
 map: $(VENV)/.installed-test
 	PYTHON=$(PY) tools/map/build.sh

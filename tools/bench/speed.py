@@ -1,10 +1,10 @@
 """Time and peak memory of the whole chain, from paths to a folder of results.
 
-    python tools/bench.py                                   # small phantom and 512 x 512 x 150 phantom CT
-    python tools/bench.py --fixed FIXED --moving MOVING     # a pair of one's own
+    python -m tools.bench.speed                                   # small phantom and 512 x 512 x 150 phantom CT
+    python -m tools.bench.speed --fixed FIXED --moving MOVING     # a pair of one's own
     … --beside                                              # that pair also beside one busy process a processor
 
-Each run is a process of its own, so that its peak memory is its own.
+Each run is a process of its own, so that its peak memory is its own. Run it from the repository's root.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
+from tools.bench.measured import measured
+
+LIMIT_S = 3600.0
 HEADER = (
     "| pair | transform | status | time [s] | of the processors [s] | peak memory [MB] "
     "| true error mean / largest [mm] | stages [s] |\n|---|---|---|---|---|---|---|---|"
@@ -94,10 +94,7 @@ def _phantom_runs(name: str, transforms: list[str], folder: Path) -> Iterator[Ru
     fixed, moving = phantoms.write_dicom_study(phantom, folder / name)
     for transform in transforms:
         out = folder / f"{name}-{transform}"
-        # A process starts with the peak memory of the one that started it: a small one, not this one with its phantom.
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as small:
-            run = small.submit(measure, name, fixed, moving, transform, out).result()
-        yield replace(run, error_mm=_error(phantom, out))
+        yield replace(measure(name, fixed, moving, transform, out), error_mm=_error(phantom, out))
 
 
 def _error(phantom: object, out: Path) -> str:
@@ -112,16 +109,12 @@ def _error(phantom: object, out: Path) -> str:
 def measure(name: str, fixed: Path, moving: Path, transform: str, out: Path) -> Run:
     """Run `samreg register` once, in a process of its own."""
     command = [sys.executable, "-m", "samreg", "register", str(fixed), str(moving), "-o", str(out)]
-    started = time.perf_counter()
-    process = subprocess.Popen([*command, "--transform", transform, "--quiet"])
-    _, ended, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    done = os.waitstatus_to_exitcode(ended) in (0, 4)  # 4: registered, but the gate failed
+    used = measured([*command, "--transform", transform, "--quiet"], os.devnull, LIMIT_S)
+    done = used["exit_code"] in (0, 4)  # 4: registered, but the gate failed
     report = json.loads((out / "report.json").read_text(encoding="utf-8")) if done else {}
-    # ru_maxrss is in KiB on Linux.
     status = report.get("status", "failed")
-    cpu_seconds = usage.ru_utime + usage.ru_stime
-    return Run(name, transform, seconds, cpu_seconds, usage.ru_maxrss / 1024, status, report.get("timings_s", {}))
+    cost = used["seconds"], used["cpu_seconds"], used["peak_mb"]
+    return Run(name, transform, *cost, status, report.get("timings_s", {}))
 
 
 def row(run: Run) -> str:
