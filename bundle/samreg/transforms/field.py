@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from samreg.errors import UsageError
-from samreg.geometry import Grid, grid_points, index_points, sample
+from samreg.geometry import Grid, index_points, sample
 from samreg.transforms.base import Transform
 from samreg.types import Vectors
 
-MOST_STEPS, FEW_STEPS = 300, 20  # of the search for an inverse; few where a near one is known
-SHORTER = 0.7  # a step after one that brought a point no nearer
+PLAIN_STEPS, MOST_STEPS = 15, 80  # of the search for an inverse: by fixed point, and with Newton's method after them
+SHORTER = 0.5  # a step after one that brought a point no nearer
 
 
 class DisplacementField(Transform):
@@ -48,35 +48,65 @@ class DisplacementField(Transform):
         return points + sample(channels, index_points(self.grid, points), outside=0.0).movedim(0, -1)
 
     def inverse(self, tolerance_mm: float = 1e-3) -> DisplacementField:
-        """The inverse, by fixed-point iteration: on the grid of the known one, or this one grown by what is displaced.
+        """The inverse, on the same grid grown by the largest displacement at its border.
 
-        Source: Chen et al., Med Phys 35(1), 2008 (x ← x + y - (x + u(x))). Where a step does not bring a point
-        nearer, as in a field that more than doubles lengths, its next steps are shorter.
+        By fixed-point iteration (Chen et al., Med Phys 35(1), 2008: x ← x + y - (x + u(x))), and by Newton's method
+        where that does not settle, as in a field that shears or more than doubles lengths.
 
         Raises:
             UsageError: The iteration does not settle: the field folds.
         """
         tolerance_mm = min(tolerance_mm, 1e-2 * float(self.grid.spacing_mm.min()))
-        known = self.near_inverse
-        grid = self.grid.padded(float(np.linalg.norm(self.vectors, axis=-1).max())) if known is None else known.grid
-        target = grid_points(grid)
-        guess = target.clone() if known is None else known.map_tensor(target)
-        step = torch.ones(grid.shape)
-        before = torch.full(grid.shape, torch.inf)
-        for _ in range(MOST_STEPS if known is None else FEW_STEPS):
-            missing = target - self.map_tensor(guess)
-            distance = missing.norm(dim=-1)
-            if distance.max() < tolerance_mm:
-                break
-            step[distance >= before] *= SHORTER
-            guess += step[..., None] * missing
-            before = distance
-        if distance.max() > 0.5 * float(self.grid.spacing_mm.min()):
+        grid = self.grid.padded(self._longest_at_border())
+        vectors = np.empty((*grid.shape, 3), np.float32)
+        missing_mm = 0.0
+        for where, points in grid.slabs():
+            target = torch.as_tensor(points, dtype=torch.float32).reshape(-1, 3)
+            start = target if self.near_inverse is None else self.near_inverse.map_tensor(target)
+            found, distance = self._found(target, start, tolerance_mm)
+            vectors[where] = (found - target).reshape(points.shape).numpy()
+            missing_mm = max(missing_mm, float(distance.max()))
+        if missing_mm > 0.5 * float(self.grid.spacing_mm.min()):
             raise UsageError(
-                f"the inverse of the displacement field does not converge ({float(distance.max()):.2f} mm are missing)",
+                f"the inverse of the displacement field does not converge ({missing_mm:.2f} mm are missing)",
                 "an invertible field without folds",
             )
-        return DisplacementField(grid, (guess - target).numpy(), self)
+        return DisplacementField(grid, vectors, self)
+
+    def _longest_at_border(self) -> float:
+        faces = [np.take(self.vectors, end, axis) for axis in self.grid.active_axes for end in (0, -1)]
+        return max((float(np.linalg.norm(face, axis=-1).max()) for face in faces), default=0.0)
+
+    def _found(self, target: Tensor, start: Tensor, tolerance_mm: float) -> tuple[Tensor, Tensor]:
+        """Points [n, 3] that are mapped to a target, searched from a start, and how far from it they are mapped [n]."""
+        best = start.clone()
+        missing = target - self.map_tensor(best)
+        distance = missing.norm(dim=-1)
+        step = torch.ones_like(distance)
+        for round_ in range(MOST_STEPS):
+            left = (distance > tolerance_mm).nonzero()[:, 0]
+            if not len(left):
+                break
+            if round_ == PLAIN_STEPS:
+                step[left] = 1.0
+            ahead = missing[left] if round_ < PLAIN_STEPS else self._newton_step(best[left], missing[left])
+            tried = best[left] + step[left, None] * ahead
+            lacking = target[left] - self.map_tensor(tried)
+            apart = lacking.norm(dim=-1)
+            nearer = apart < distance[left]
+            better = left[nearer]
+            best[better], missing[better], distance[better] = tried[nearer], lacking[nearer], apart[nearer]
+            step[better] = (2 * step[better]).clamp(max=1.0)
+            step[left[~nearer]] *= SHORTER
+        return best, distance
+
+    def _newton_step(self, points: Tensor, missing: Tensor) -> Tensor:
+        """Solves J step = missing, with the derivative over one voxel."""
+        half = torch.as_tensor(self.grid.affine[:3, :3] / 2).to(points)
+        columns = [self.map_tensor(points + half[:, a]) - self.map_tensor(points - half[:, a]) for a in range(3)]
+        jacobian = torch.stack(columns, -1) @ torch.linalg.inv(2 * half)
+        step, failed = torch.linalg.solve_ex(jacobian, missing[..., None])
+        return torch.where((failed == 0)[:, None], step[..., 0], missing)
 
 
 class VelocityField(Transform):

@@ -1,13 +1,17 @@
-"""Displacements in mm along the axes of a grid, in torch: pulled images, composition and inverse."""
+"""Displacements in mm along the axes of a grid, in torch: pulled images, composition and folds."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from samreg.estimation.dense.filters import gradient, smoothed, window_mean
 from samreg.geometry import Grid, sample_each
 
-INVERSE_STEPS = 20
+LEAST_DETERMINANT = 0.1  # of the Jacobian; less is nearly a fold
+MOST_REPAIRS = 50
+REPAIR_VOX = 1.0  # smoothing of a repair
+REPAIR_RADIUS = 2  # voxels around a fold that are smoothed
 
 
 def voxel_indices(grid: Grid, device: torch.device | str = "cpu") -> Tensor:
@@ -43,23 +47,31 @@ def composed(outer: Tensor, inner: Tensor, grid: Grid) -> Tensor:
     return inner + pulled(outer.movedim(-1, 1), inner, grid).movedim(1, -1)
 
 
-def inverted(displacements: Tensor, grid: Grid) -> Tensor:
-    """The inverse by fixed-point iteration (Chen et al., Med Phys 35(1), 2008).
-
-    Args:
-        displacements: [b, i, j, k, 3] mm along the axes of the grid, without folds.
-        grid: Of the displacements.
-    """
-    channels = displacements.movedim(-1, 1)
-    inverse = -displacements
-    for _ in range(INVERSE_STEPS):
-        inverse = -pulled(channels, inverse, grid).movedim(1, -1)
-    return inverse
-
-
 def on_level(displacements: Tensor, source: Grid, target: Grid) -> Tensor:
     """Displacements [b, i, j, k, 3] of one grid on another with the same axes."""
     ijk = torch.as_tensor(source.index(target.points())).to(displacements)
     points = ijk.reshape(1, -1, 3).expand(len(displacements), -1, 3)
     found = sample_each(displacements.movedim(-1, 1), points)
     return found.reshape(len(displacements), 3, *target.shape).movedim(1, -1)
+
+
+def unfolded(displacements: Tensor, grid: Grid) -> Tensor:
+    """Displacements [b, i, j, k, 3] smoothed where they fold, and nowhere else, until they do not."""
+    radii = [min(REPAIR_RADIUS, (n - 1) // 2) for n in grid.shape]
+    for _ in range(MOST_REPAIRS):
+        folded = determinants(displacements, grid) < LEAST_DETERMINANT
+        if not folded.any():
+            break
+        near = window_mean(folded.float(), radii) > 0
+        softer = smoothed(displacements, [REPAIR_VOX] * 3, first=-4)
+        displacements = torch.where(near[..., None], softer, displacements)
+    return displacements
+
+
+def determinants(displacements: Tensor, grid: Grid) -> Tensor:
+    """Of the Jacobian of x → x + displacement(x), [b, i, j, k]."""
+    slopes = gradient(displacements.movedim(-1, 1)) / torch.as_tensor(grid.spacing_mm).to(displacements)
+    (a, b, c), (d, e, f), (g, h, i) = (
+        [slopes[:, row, ..., column] + (row == column) for column in range(3)] for row in range(3)
+    )
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)

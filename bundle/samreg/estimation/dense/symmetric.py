@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samreg.estimation.dense.fields import composed, inverted, on_level
+from samreg.estimation.dense.fields import composed, on_level, unfolded
 from samreg.estimation.dense.filters import smoothed
 from samreg.estimation.dense.forces import Force, LocalCorrelation, SelfSimilarity
 from samreg.estimation.dense.levels import DenseLevel, dense_levels
 from samreg.estimation.image_pair import ImagePair
 from samreg.geometry import Grid, finest_spacing_mm
-from samreg.transforms import Affine, DisplacementField
+from samreg.transforms import Affine, DisplacementField, compose
 
 # Chosen on hippocampi of different people and on phantoms (docs/performance.md).
 STEPS = {8: 40, 4: 60, 2: 60, 1: 30}  # by the spacing of the level, in finest spacings
@@ -56,6 +56,7 @@ def fit_symmetric(
             done += grid.size
             if on_progress:
                 on_progress(done / total)
+        fields = unfolded(fields, grid)
     return _between_images(fields, grid)
 
 
@@ -63,7 +64,9 @@ def _stepped(fields: Tensor, level: DenseLevel, terms: Sequence[tuple[float, For
     """The fields [2, i, j, k, 3] of both images after one step along the smoothed force."""
     grid = level.grid
     force = torch.stack([weight * term.force(fields) for weight, term in terms]).sum(0)
-    force = smoothed(force * level.known[..., None], _sigmas(grid, FORCE_VOX), first=-4)
+    # Motion across thick slices is seen less well by as much as they are thicker.
+    seen = torch.as_tensor(finest_spacing_mm(grid) / grid.spacing_mm).to(force)
+    force = smoothed(force * seen * level.known[..., None], _sigmas(grid, FORCE_VOX), first=-4)
     fastest = force.square().sum(-1).max().sqrt()
     step = force * (STEP_VOX * finest_spacing_mm(grid) / fastest.clamp_min(torch.finfo(torch.float32).tiny))
     return smoothed(composed(fields, step, grid), _sigmas(grid, FIELD_VOX), first=-4)
@@ -77,11 +80,11 @@ def _sigmas(grid: Grid, finest: float) -> list[float]:
 def _between_images(fields: Tensor, grid: Grid) -> DisplacementField:
     """From the middle to each image becomes from the fixed to the moving image, and back."""
     fields, grid = _vanishing(fields, grid)
-    to_middle = inverted(fields, grid)
-    forward, backward = (composed(fields[[there]], to_middle[[here]], grid)[0] for here, there in ((0, 1), (1, 0)))
-    axes = torch.as_tensor(grid.direction.T).to(forward)
-    inverse = DisplacementField(grid, (backward @ axes).cpu().numpy())
-    return DisplacementField(grid, (forward @ axes).cpu().numpy(), inverse)
+    axes = torch.as_tensor(grid.direction.T).to(fields)
+    to_fixed, to_moving = (DisplacementField(grid, vectors) for vectors in (fields @ axes).cpu().numpy())
+    forward = compose([to_fixed.inverse(), to_moving])
+    backward = compose([to_moving.inverse(), to_fixed])
+    return DisplacementField(grid, forward.displacement(grid), DisplacementField(grid, backward.displacement(grid)))
 
 
 def _vanishing(fields: Tensor, grid: Grid) -> tuple[Tensor, Grid]:

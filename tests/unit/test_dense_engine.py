@@ -1,0 +1,126 @@
+"""The dense engine: smoothing, forces, the symmetric descent, the affine fit by descriptors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from samreg import phantoms
+from samreg.estimation.dense.affine import fit_by_descriptors
+from samreg.estimation.dense.fields import determinants, unfolded
+from samreg.estimation.dense.filters import gradient, smoothed, window_mean
+from samreg.estimation.dense.symmetric import fit_symmetric
+from samreg.estimation.image_pair import ImagePair
+from samreg.geometry import Grid, Volume
+from samreg.transforms import Affine, compose
+
+
+def image_pair(phantom: phantoms.Phantom) -> ImagePair:
+    """A phantom with the bodies that its formula gives, the moving one's as the fixed one's."""
+    fixed = Volume(phantom.body.astype(np.uint8), phantom.fixed.grid)
+    moving = Volume((phantom.moving_labels > 0).astype(np.uint8), phantom.moving.grid)
+    return ImagePair(phantom.fixed, phantom.moving, fixed, moving, samples=1000, seed=0, device="cpu")
+
+
+def swapped(pair: ImagePair) -> ImagePair:
+    return ImagePair(pair.moving, pair.fixed, pair.moving_body, pair.fixed_body, pair.samples, pair.seed, pair.device)
+
+
+@pytest.fixture(scope="module", params=["axial", "thin", "picture"])
+def deformed(request) -> phantoms.Phantom:
+    grid = phantoms.grid(request.param, 48)
+    return phantoms.pair("deformable", fixed_grid=grid, rotation_deg=0.5, translation_mm=1.0, peak_mm=10)
+
+
+@pytest.fixture(scope="module")
+def field(deformed):
+    return fit_symmetric(image_pair(deformed), Affine.identity())
+
+
+class TestFilters:
+    def test_a_window_mean_is_that_of_scipy(self):
+        values = torch.randn(2, 11, 9, 7, generator=torch.Generator().manual_seed(0))
+        expected = ndimage.uniform_filter(values.numpy(), (0, 7, 5, 3), mode="nearest")
+        np.testing.assert_allclose(window_mean(values, [3, 2, 1]), expected, atol=1e-6)
+
+    @pytest.mark.parametrize("sigma", [1.1, 1.3, 3.0, 6.5])
+    def test_smoothing_spreads_a_point_as_its_gaussian_does(self, sigma):
+        values = torch.zeros(1, 81, 1, 1)
+        values[0, 40] = 1
+        out = smoothed(values, [sigma, sigma, sigma])[0, :, 0, 0].double()
+        place = torch.arange(81) - 40.0
+        assert float(out.sum()) == pytest.approx(1, abs=1e-5)
+        assert float((out * place**2).sum()) ** 0.5 == pytest.approx(sigma, rel=0.02)
+
+    def test_slight_smoothing_is_that_of_scipy(self):
+        values = torch.randn(2, 11, 9, 7, generator=torch.Generator().manual_seed(0))
+        expected = ndimage.gaussian_filter(values.numpy(), (0, 0.5, 0.8, 0), mode="nearest", truncate=3.5)
+        np.testing.assert_allclose(smoothed(values, [0.5, 0.8, 0.1]), expected, atol=2e-3)
+
+    def test_the_gradient_of_a_ramp_is_its_slope(self):
+        i, j, k = torch.meshgrid(*(torch.arange(float(n)) for n in (5, 4, 1)), indexing="ij")
+        found = gradient(2 * i - 3 * j + k)
+        np.testing.assert_allclose(found, np.broadcast_to([2.0, -3.0, 0.0], found.shape))
+
+
+def test_folds_are_smoothed_away_and_the_rest_is_left_alone():
+    grid = Grid.from_axes((40, 30, 12), (1.0, 1.0, 4.0))
+    field = torch.zeros(1, *grid.shape, 3)
+    field[0, 10, 10, 5, 0] = 4.0
+    assert determinants(field, grid).min() < 0
+    mended = unfolded(field, grid)
+    assert determinants(mended, grid).min() > 0
+    assert mended[0, 25:].abs().max() == 0
+
+
+class TestSymmetric:
+    def test_most_of_the_error_is_gone(self, deformed, field):
+        before, after = (deformed.errors_mm(t).mean() for t in (Affine.identity(), field))
+        assert after < 0.4 * before
+
+    def test_nothing_folds(self, deformed, field):
+        for transform in (field, field.inverse()):
+            assert transform.jacobian_determinant(deformed.fixed.grid).min() > 0
+
+    def test_there_and_back(self, deformed, field):
+        points = deformed.fixed.grid.lps(np.argwhere(deformed.body))
+        apart = np.linalg.norm(field.inverse().map_points(field.map_points(points)) - points, axis=1)
+        assert apart.mean() < 0.02
+        assert np.percentile(apart, 99) < 0.3
+
+    def test_exchanged_images_give_the_inverse(self, deformed, field):
+        back = fit_symmetric(swapped(image_pair(deformed)), Affine.identity())
+        points = deformed.fixed.grid.lps(np.argwhere(deformed.body))
+        assert np.linalg.norm(back.map_points(field.map_points(points)) - points, axis=1).mean() < 0.5
+
+    def test_a_picture_stays_in_its_plane(self, deformed, field):
+        if deformed.fixed.grid.is_2d:
+            assert np.abs(field.vectors @ deformed.fixed.grid.direction[:, 2]).max() == 0
+
+    def test_threads_do_not_matter(self, deformed, field):
+        before = torch.get_num_threads()
+        try:
+            torch.set_num_threads(3 - min(before, 2))
+            other = fit_symmetric(image_pair(deformed), Affine.identity())
+        finally:
+            torch.set_num_threads(before)
+        np.testing.assert_array_equal(other.vectors, field.vectors)
+
+
+@pytest.mark.parametrize("contrast", ["same", "inverted"])
+@pytest.mark.parametrize("grid", ["axial", "oblique", "thin", "picture"])
+def test_an_affine_is_found_by_descriptors(contrast, grid):
+    phantom = phantoms.pair(
+        "affine", fixed_grid=phantoms.grid(grid, 64), contrast=contrast, rotation_deg=4, translation_mm=6, scale=0.08
+    )
+    found = fit_by_descriptors(image_pair(phantom), [Affine.identity()])
+    assert phantom.errors_mm(found).mean() < 1.0
+
+
+def test_the_field_stands_in_front_of_its_start():
+    """x_moving = start(x_fixed + u): what the start does already, the field does not do again."""
+    phantom = phantoms.pair("affine", fixed_grid=phantoms.grid("axial", 48), rotation_deg=6, translation_mm=15)
+    field = fit_symmetric(image_pair(phantom), phantom.truth)
+    assert phantom.errors_mm(compose([field, phantom.truth])).mean() < 0.8
