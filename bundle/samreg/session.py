@@ -71,25 +71,17 @@ class Session:
         if (fixed_labels is None) != (moving_labels is None):
             raise UsageError("a label map of only one image is given", "label maps of both images, or of neither")
         check_config(self.config, labelled=fixed_labels is not None)
-        if (sources := as_sources(fixed, moving)) is not None:
-            inputs = read(sources, self.config)
-            return inputs.told_in(
-                self.register(
-                    inputs.fixed,
-                    inputs.moving,
-                    fixed_labels=fixed_labels,
-                    moving_labels=moving_labels,
-                    on_progress=on_progress,
-                )
-            )
-        volumes = as_volumes(fixed, moving)
+        sources = as_sources(fixed, moving)
+        inputs = read(sources, self.config) if sources is not None else None
+        volumes = as_volumes(fixed, moving) if inputs is None else (inputs.fixed, inputs.moving)
         first, second = as_labels(fixed_labels, volumes[0]), as_labels(moving_labels, volumes[1])
         labels = None if first is None or second is None else (first, second)
         tools = self.tools
         try:
-            return run(*volumes, tools, labels, on_progress)
+            result = run(*volumes, tools, labels, on_progress)
         finally:
             tools.encoder.forget()
+        return result if inputs is None else inputs.told_in(result)
 
     def locate(
         self, fixed: Image, moving: Image, prompt: PromptLike, *, on_progress: Progress | None = None
@@ -105,8 +97,9 @@ class Session:
         if (sources := as_sources(fixed, moving)) is not None:
             # An answer is no DICOM object, so nothing is asked of the series' identifiers.
             inputs = read(sources, self.config.with_values({"as_files": True}))
-            return self.locate(inputs.fixed, inputs.moving, prompt, on_progress=on_progress)
-        volumes = as_volumes(fixed, moving)
+            volumes = inputs.fixed, inputs.moving
+        else:
+            volumes = as_volumes(fixed, moving)
         tools = self.tools
 
         def register() -> RegistrationResult:

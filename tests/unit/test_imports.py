@@ -155,3 +155,9 @@ for module in walk_packages(samreg.__path__, "samreg."):
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_each_file_of_tests_has_a_name_of_its_own():
+    """Of two with one name in two folders, pytest runs one."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

@@ -81,9 +81,8 @@ def _table(pair_set: PairSet, methods: Mapping[str, Mapping[str, Row]], ours: Se
     first = next((name for name in ours if name in methods), None)
     test = f" | p, beside {first}" if first else ""
     head = f"| method | pairs | {' | '.join(COLUMNS[key][0] for key in shown)}{test} |"
-    lines = [f"**{pair_set.title}**, {pairs} pair{'s' * (pairs > 1)}:", "", head]
-    lines.append("|---" * head.replace("\\|", "").count("|"))
-    lines[-1] = lines[-1][: -len("|---")] + "|"
+    rule = "|---" * (head.count("|") - 1) + "|"
+    lines = [f"**{pair_set.title}**, {pairs} pair{'s' * (pairs > 1)}:", "", head, rule]
     for method, found in methods.items():
         failed = sum("failed" in row for row in found.values())
         count = f"{len(found) - failed}" + (f" ({failed} failed)" if failed else "")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samreg.errors import UsageError
 from samreg.geometry import Grid
 from samreg.transforms import Transform
 
@@ -47,7 +48,7 @@ class RadialWarp(Transform):
         return points
 
     def inverse(self) -> Transform:
-        raise NotImplementedError("the known warps are needed in one direction alone")
+        raise UsageError("the inverse of a known warp is asked for", "its forward direction alone")
 
 
 def radial_warp(grid: Grid, body: np.ndarray, mean_mm: float, width_mm: float, seed: int) -> RadialWarp:

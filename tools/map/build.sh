@@ -76,6 +76,8 @@ buildah --runtime "$(command -v runc)" bud --isolation oci --network none "${lim
     -v "$out/wheels:/wheels:ro" -t "$tag" -f Containerfile "$out/context"
 
 "$python" tools/map/sbom.py "$tag" > "$out/samreg-map-$version.cdx.json"
+# Of former builds nothing stays but the layers that this one shares: each is more than a gigabyte.
+podman image prune --force --filter label=org.opencontainers.image.title=samreg >/dev/null
 rm -f "$out/samreg-map-$version.tar"
 podman save --quiet --format oci-archive -o "$out/samreg-map-$version.tar" "$tag"
 podman images --format '{{.Repository}}:{{.Tag}} {{.Size}}' "$tag"
