@@ -89,6 +89,17 @@ class TestVolumes:
         np.testing.assert_allclose(read.grid.spacing_mm, 1)
         assert "sform was used" in read.notes["orientation"]
 
+    def test_a_lone_sform_of_unit_voxels_takes_the_stated_spacing_as_itk_does(self, tmp_path):
+        image = nibabel.Nifti1Image(small_volume().voxels, np.diag([-1.0, -1, 1, 1]))
+        image.set_qform(None, code=0)
+        image.set_sform(image.affine, code=2)
+        image.header["pixdim"][1:4] = 1.4, 1.4, 10
+        nibabel.save(image, tmp_path / "a.nii")
+        read = read_image(tmp_path / "a.nii")
+        np.testing.assert_allclose(read.grid.spacing_mm, [1.4, 1.4, 10], rtol=1e-6)
+        np.testing.assert_allclose(SimpleITK.ReadImage(str(tmp_path / "a.nii")).GetSpacing(), [1.4, 1.4, 10], rtol=1e-6)
+        assert "pixdim" in read.notes["spacing"]
+
     def test_two_dimensions_are_one_slice(self, tmp_path):
         save_nifti(tmp_path / "a.nii", np.ones((5, 4), np.float32))
         assert read_image(tmp_path / "a.nii").grid.is_2d

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Pair
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+SAME_SPACING = 0.01  # share by which an sform and pixdim may differ
 UNKNOWN_UNIT, SPATIAL_UNITS = 0, {1: "metre", 2: "mm", 3: "micron"}  # the lower three bits of xyzt_units
 
 
 def read_nifti(path: Path, *, stored: bool = False) -> Volume:
     """A NIfTI image (.nii, .nii.gz) of two or three dimensions.
 
-    The sform is used, else the qform; a file with neither is refused. A file that states no unit is in mm.
+    The sform is used, else the qform; a file with neither is refused. Of a lone sform whose voxels all have sides of
+    1 mm, beside another stated spacing (pixdim), the directions and the origin are used, and that spacing, as ITK
+    does. A file that states no unit is in mm.
 
     Args:
         stored: Keep the type of the values (float64 where the file scales them), instead of float32.
@@ -101,6 +104,16 @@ def _check_header(image: Nifti1Pair) -> None:
     refuse_if_too_large(nifti_shape(image))
 
 
+def _with_stated_spacing(affine: Matrix4, pixdim: np.ndarray, shape: tuple[int, ...]) -> Matrix4 | None:
+    """An sform that tells directions alone, with the spacing that the file states beside it; None for any other."""
+    spacings = np.asarray(pixdim, np.float64)
+    if lacking_spacing(spacings, shape) or not np.allclose(np.linalg.norm(affine[:3, :3], axis=0), 1.0, atol=1e-6):
+        return None
+    if np.allclose(spacings, 1.0, rtol=SAME_SPACING):
+        return None
+    return affine @ np.diag([*spacings, 1.0])
+
+
 def _affine_lps(image: Nifti1Pair, path: Path | None) -> tuple[Matrix4, dict[str, str]]:
     header = image.header
     notes: dict[str, str] = {}
@@ -125,6 +138,9 @@ def _affine_lps(image: Nifti1Pair, path: Path | None) -> tuple[Matrix4, dict[str
         affine = np.asarray(header.get_sform() if sform else header.get_qform(), np.float64)
     except (ValueError, np.linalg.LinAlgError) as error:
         raise unreadable("the NIfTI header", "an orientation") from error
+    if sform and not qform and (sized := _with_stated_spacing(affine, header["pixdim"][1:4], image.shape)) is not None:
+        affine = sized
+        notes["spacing"] = "the sform gives all voxels sides of 1 mm; the stated spacing (pixdim) was used, as ITK does"
     if sform and qform:
         corner = np.asarray([*image.shape[:3], 1, 1, 1][:3] + [1.0])
         corner[:3] -= 1
