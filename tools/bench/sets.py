@@ -73,16 +73,9 @@ def _cardiac(data: Path) -> Named:
 
 
 def _labelled(folder: Path, fixed: str, moving: str) -> Pair:
-    images = [_by_pixdim(folder / f"{name}.nii.gz") for name in (fixed, moving)]
-    labels = [_by_pixdim(folder / f"{name}_gt.nii.gz").voxels.astype(np.uint8) for name in (fixed, moving)]
+    images = [io.read_image(folder / f"{name}.nii.gz") for name in (fixed, moving)]
+    labels = [io.read_label_map(folder / f"{name}_gt.nii.gz").voxels for name in (fixed, moving)]
     return Pair(*images, fixed_labels=labels[0], moving_labels=labels[1])
-
-
-def _by_pixdim(path: Path) -> Volume:
-    """The sform of these files states voxels of 1 mm, which their header (pixdim) and the data's authors contradict."""
-    image = nib.load(path)
-    grid = Grid.from_axes(image.shape, image.header.get_zooms())  # type: ignore[attr-defined]
-    return Volume(np.asarray(image.dataobj, np.float32), grid, name=path.name)  # type: ignore[attr-defined]
 
 
 def _hippocampus(data: Path) -> Named:
