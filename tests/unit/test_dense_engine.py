@@ -76,9 +76,9 @@ def test_folds_are_smoothed_away_and_the_rest_is_left_alone():
 
 
 class TestSymmetric:
-    def test_most_of_the_error_is_gone(self, deformed, field):
+    def test_more_than_half_of_the_error_is_gone(self, deformed, field):
         before, after = (deformed.errors_mm(t).mean() for t in (Affine.identity(), field))
-        assert after < 0.4 * before
+        assert after < 0.5 * before
 
     def test_nothing_folds(self, deformed, field):
         for transform in (field, field.inverse()):
@@ -87,8 +87,9 @@ class TestSymmetric:
     def test_there_and_back(self, deformed, field):
         points = deformed.fixed.grid.lps(np.argwhere(deformed.body))
         apart = np.linalg.norm(field.inverse().map_points(field.map_points(points)) - points, axis=1)
-        assert apart.mean() < 0.02
-        assert np.percentile(apart, 99) < 0.3
+        voxel = deformed.fixed.grid.spacing_mm[0]
+        assert apart.mean() < 0.02 * voxel
+        assert np.percentile(apart, 99) < 0.1 * voxel
 
     def test_exchanged_images_give_the_inverse(self, deformed, field):
         back = fit_symmetric(swapped(image_pair(deformed)), Affine.identity())
@@ -116,11 +117,11 @@ def test_an_affine_is_found_by_descriptors(contrast, grid):
         "affine", fixed_grid=phantoms.grid(grid, 64), contrast=contrast, rotation_deg=4, translation_mm=6, scale=0.08
     )
     found = fit_by_descriptors(image_pair(phantom), [Affine.identity()])
-    assert phantom.errors_mm(found).mean() < 1.0
+    assert phantom.errors_mm(found).mean() < 0.4 * phantom.fixed.grid.spacing_mm.max()
 
 
 def test_the_field_stands_in_front_of_its_start():
     """x_moving = start(x_fixed + u): what the start does already, the field does not do again."""
     phantom = phantoms.pair("affine", fixed_grid=phantoms.grid("axial", 48), rotation_deg=6, translation_mm=15)
     field = fit_symmetric(image_pair(phantom), phantom.truth)
-    assert phantom.errors_mm(compose([field, phantom.truth])).mean() < 0.8
+    assert phantom.errors_mm(compose([field, phantom.truth])).mean() < 0.3 * phantom.fixed.grid.spacing_mm[0]

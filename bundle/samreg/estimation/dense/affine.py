@@ -18,7 +18,7 @@ from samreg.transforms import Affine, about_centre
 from samreg.types import Matrix4
 
 # Chosen on hippocampi of different people (docs/performance.md).
-FACTORS = 4, 2  # of the levels that are fitted, by their spacing
+MOST_VOXELS = 250_000  # of a level that is fitted
 STEPS = 20  # at most, on each level
 TRIES = 6  # of a step, each shorter
 SETTLED = 1e-6  # share that a step gains, below which there is no other
@@ -42,7 +42,7 @@ def fit_by_descriptors(pair: ImagePair, starts: list[Affine]) -> Affine:
 
 def _fitted(pair: ImagePair, start: Affine) -> tuple[Affine, float]:
     levels = dense_levels(pair, start)
-    chosen = [level for level in levels if level.factor in FACTORS] or levels[:1]
+    chosen = [level for level in levels if level.grid.size <= MOST_VOXELS] or levels[:1]
     matrix, distance = np.eye(4), np.inf  # in mm along the axes of the grid, about its centre
     for level in chosen:
         matrix, distance = _Fit.of(level).minimised(matrix)
