@@ -218,13 +218,19 @@ class Decision:
 
 
 def decide(
-    finer: Evidence, coarser: Evidence, *, refines: bool, second: SecondMeasure, labelled: bool = False
+    finer: Evidence,
+    coarser: Evidence,
+    *,
+    refines: bool,
+    second: SecondMeasure,
+    labelled: bool = False,
+    pairs_tell: bool = True,
 ) -> Decision:
     """Whether the finer transform is better on evidence that it was not fitted to.
 
     1. It must cover the body, and mutual information may not fall beyond its noise; nor, between images of one
        contrast, may correlation.
-    2. Witnesses decide, where they come closer or move apart by more than the noise.
+    2. Witnesses decide, where they come closer or move apart by more than the noise, and are fine enough to tell.
     3. Within that noise, or with too few witnesses, the second measure decides where it rises beyond its own noise and
        by its WORTH. Else the simpler transform stays.
 
@@ -233,6 +239,7 @@ def decide(
             correlation may not fall.
         second: What the finer transform was not fitted to: mutual information, or the likeness of descriptors.
         labelled: The witnesses are given contours.
+        pairs_tell: Found regions are fine enough to tell the two apart; given contours always are.
     """
     least = coarser.coverage - MOST_COVERAGE_LOST if refines else MIN_COVERAGE
     if finer.coverage < least - COVERAGE_NOISE:
@@ -250,14 +257,18 @@ def decide(
     if refines and coarser.correlation.value > COMPARABLE and lost:
         return Decision(False, f"correlation falls ({correlation})")
     closeness = finer.closeness.gain_over(coarser.closeness)
-    enough = finer.closeness.parts.size >= (MIN_CONTOURS if labelled else MIN_WITNESSES)
+    coarse = not (pairs_tell or labelled)
+    enough = not coarse and finer.closeness.parts.size >= (MIN_CONTOURS if labelled else MIN_WITNESSES)
     if enough and closeness.rises:
         return Decision(True, f"pairs that were not fitted come closer ({closeness} mm)")
     if enough and closeness.falls:
         return Decision(False, f"pairs that were not fitted move apart ({closeness} mm)")
-    told = (
-        f"pairs that were not fitted do not decide ({closeness} mm)" if enough else "too few pairs are left to decide"
-    )
+    if coarse:
+        told = "regions are too coarse to tell"
+    elif enough:
+        told = f"pairs that were not fitted do not decide ({closeness} mm)"
+    else:
+        told = "too few pairs are left to decide"
     name = {"information": "mutual information", "likeness": "the likeness of descriptors"}[second]
     before: Measure = getattr(coarser, second)
     gain = getattr(finer, second).gain_over(before)

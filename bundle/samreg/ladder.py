@@ -104,22 +104,22 @@ class _Ladder:
     decisions: list[str] = field(default_factory=list)
     rigid: Candidate | None = None
     aligned: bool = False
-    ended: str = ""
     lost: list[tuple[TransformKind, TransformKind, str]] = field(default_factory=list)  # kind, what stayed, why
 
     def judge(self, kind: TransformKind, candidate: Candidate) -> tuple[Outcome, str]:
         """Take a candidate if evidence that it was not fitted to says it is better."""
-        if self.best.kind == "identity" and (why := self.examiner.support(candidate)):
-            # What is finer would rest on the same pairs.
-            self.ended = why
+        # Centroids of regions are coarser than what local correlation sees, and descriptors travel with the tissue.
+        pairs_tell = "correlation" not in candidate.fitted_to
+        if pairs_tell and self.best.kind == "identity" and (why := self.examiner.support(candidate)):
             return "refused", why
         # Mutual information is no judge of what was fitted to it, though six degrees of freedom cannot imitate anatomy.
-        second: SecondMeasure = (
-            "likeness" if "information" in candidate.fitted_to and kind != "rigid" else "information"
-        )
+        informed = "information" in candidate.fitted_to and kind != "rigid"
+        second: SecondMeasure = "likeness" if informed or not pairs_tell else "information"
         finer, coarser = self.examiner.evidence(candidate, self.best.transform, second)
         refines = self.best.kind != "identity"
-        decision = decide(finer, coarser, refines=refines, second=second, labelled=self.labelled)
+        decision = decide(
+            finer, coarser, refines=refines, second=second, labelled=self.labelled, pairs_tell=pairs_tell
+        )
         if not decision.finer:
             self.aligned |= not refines and decision.within_noise and not self.examiner.flaw(candidate, kind)
             return "refused", decision.reason
@@ -155,18 +155,13 @@ class _Ladder:
 
     def pass_over(self, name: str, kind: TransformKind) -> bool:
         """Whether an estimator is not asked; written down if so."""
-        if self.ended:
-            self.steps.append(Step(name, kind, "not reached", self.ended))
-        elif KINDS.index(kind) <= KINDS.index(self.best.kind):
-            self.steps.append(Step(name, kind, "not needed", f"{self.best.kind} was reached"))
-        else:
+        if KINDS.index(kind) > KINDS.index(self.best.kind):
             return False
+        self.steps.append(Step(name, kind, "not needed", f"{self.best.kind} was reached"))
         return True
 
-    def fallbacks(self, asked: TransformKind) -> tuple[str, ...]:
+    def fallbacks(self) -> tuple[str, ...]:
         """What was lost of what was asked for."""
-        if self.ended:
-            return (f"{asked} → {self.best.kind}: {self.ended}",)
         return tuple(f"{kind} → {instead}: {why}" for kind, instead, why in self.lost if kind not in self.stages)
 
 
@@ -174,21 +169,19 @@ def climb(
     problem: Problem,
     estimators: Sequence[tuple[str, Estimator]],
     examiner: Examiner,
-    asked: TransformKind,
     *,
     stage: Stage = lambda name: nullcontext(ignored),
 ) -> Climb:
     """The finest transform that the evidence carries.
 
     Each estimator starts from the best transform so far. Of several of one kind, the first that is taken ends the
-    others; a candidate that is refused leaves the transform before it in place. While nothing is taken yet, a candidate
-    that no pairs support ends the climb.
+    others; a candidate that is refused leaves the transform before it in place. While nothing is taken yet, pairs must
+    support a candidate that they can judge.
 
     Args:
         problem: What estimators are given.
         estimators: With their names, in order; coarse ones first.
         examiner: Tells what speaks for a candidate.
-        asked: The kind that was asked for.
         stage: Opens a stage of the work by its name, and yields what tells of progress.
 
     Raises:
@@ -210,7 +203,7 @@ def climb(
                 ladder.settle(name, kind, answer, seconds)
                 continue
         ladder.pass_on(name, kind, answer, seconds)
-    fallbacks = ladder.fallbacks(asked)
+    fallbacks = ladder.fallbacks()
     for sentence in fallbacks:
         logger.warning("Fall-back: %s", sentence)
     return Climb(

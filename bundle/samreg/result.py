@@ -59,7 +59,7 @@ class Quality:
     after: Mapping[str, float]
 
 
-Outcome = Literal["taken", "refused", "abstained", "not needed", "not reached"]
+Outcome = Literal["taken", "refused", "abstained", "not needed"]
 
 
 @dataclass(frozen=True)

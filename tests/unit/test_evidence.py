@@ -118,6 +118,14 @@ def test_descriptors_that_travel_prefer_the_true_stretch_and_not_a_squeezed_imag
     assert examination.evidence(squeezed, through=identity).likeness.gain_over(before).falls
 
 
+def test_regions_have_no_say_where_they_are_too_coarse_but_given_contours_do():
+    finer = replace(evidence(closeness=1.0), likeness=measure(-0.04))
+    rules = {"refines": True, "second": "likeness", "pairs_tell": False}
+    assert decide(finer, evidence(closeness=9.0), **rules).finer
+    assert not decide(evidence(closeness=9.0), evidence(closeness=1.0), **rules).finer
+    assert not decide(finer, evidence(closeness=9.0), **rules, labelled=True).finer
+
+
 def test_too_few_witnesses_do_not_decide():
     finer = evidence(closeness=9.0, count=3)
     assert not decide(finer, evidence(count=3), refines=True, second="information").finer

@@ -83,9 +83,9 @@ class NearTheTruth:
 PROBLEM = Problem(*[None] * 6)
 
 
-def climbed(*estimators, examiner=None, asked="deformable", **options):
+def climbed(*estimators, examiner=None, **options):
     named = [(f"{n}:{estimator.kind}", estimator) for n, estimator in enumerate(estimators)]
-    return climb(PROBLEM, named, examiner or NearTheTruth(), asked, **options)
+    return climb(PROBLEM, named, examiner or NearTheTruth(), **options)
 
 
 def outcomes(found) -> list[str]:
@@ -107,7 +107,7 @@ def test_each_better_candidate_is_taken_and_the_next_one_starts_from_it():
 
 @pytest.mark.parametrize("mm", [2.0, 5.0, 5.2], ids=["worse", "equal", "better by less than the noise tells"])
 def test_a_candidate_that_is_not_better_leaves_the_one_before_in_place(mm):
-    found = climbed(To("rigid", 5), To("affine", mm), asked="affine")
+    found = climbed(To("rigid", 5), To("affine", mm))
     assert (found.best.kind, place(found.best.transform)) == ("rigid", 5)
     assert outcomes(found) == ["taken", "refused"]
     (fallback,) = found.fallbacks
@@ -154,16 +154,31 @@ def test_a_candidate_with_a_flaw_is_refused_however_near_it_is():
     assert found.fallbacks == ("deformable → rigid: it folds",)
 
 
-def test_a_candidate_that_no_pairs_support_ends_the_climb():
-    finer = To("deformable", 10)
+def test_candidates_that_no_pairs_support_are_refused():
     examiner = NearTheTruth(unsupported="2 regions pair up, too few to support it")
-    found = climbed(To("rigid", 5), finer, examiner=examiner)
+    found = climbed(To("rigid", 5), To("deformable", 10), examiner=examiner)
     assert found.best.kind == "identity"
     assert place(found.best.transform) == 0
-    assert outcomes(found) == ["refused", "not reached"]
-    assert not finer.asked
-    assert found.fallbacks == ("deformable → identity: 2 regions pair up, too few to support it",)
+    assert outcomes(found) == ["refused", "refused"]
+    assert found.fallbacks[-1] == "deformable → identity: 2 regions pair up, too few to support it"
     assert found.rigid is not None
+
+
+def test_a_candidate_fitted_to_local_correlation_is_judged_by_descriptors_alone():
+    """Pairs neither carry it nor speak against it."""
+
+    class Likes(NearTheTruth):
+        @staticmethod
+        def _of(transform):
+            near = Measure(np.full(40, abs(place(transform) - TRUTH)), 0.5)
+            return replace(NearTheTruth._of(transform), closeness=near, likeness=Measure(-near.parts, 0.5))
+
+    examiner = Likes(unsupported="2 regions pair up, too few to support it")
+    told = frozenset({"correlation"})
+    found = climbed(To("rigid", 5), To("affine", 6, told), To("deformable", 10, told), examiner=examiner)
+    assert outcomes(found) == ["refused", "taken", "taken"]
+    assert examiner.seconds == ["likeness", "likeness"]
+    assert outcomes(climbed(To("deformable", -3, told), examiner=examiner)) == ["refused"]
 
 
 def test_support_is_asked_only_until_something_was_taken():
@@ -195,7 +210,7 @@ def test_two_witnesses_tell_where_they_are_given_contours(labelled):
         def _of(transform):
             return replace(NearTheTruth._of(transform), closeness=Measure(np.full(2, place(transform)), 0.5))
 
-    found = climb(replace(PROBLEM, labelled=labelled), [("one", To("rigid", 5))], Two(), "rigid")
+    found = climb(replace(PROBLEM, labelled=labelled), [("one", To("rigid", 5))], Two())
     assert (found.best.kind == "rigid") == labelled
 
 
@@ -296,7 +311,7 @@ def test_a_flawed_or_unsupported_candidate_is_no_finding_however_good_it_is():
 
 
 def test_nothing_to_climb_is_the_identity():
-    found = climbed(asked="rigid")
+    found = climbed()
     assert (found.best.kind, place(found.best.transform), found.steps, found.rigid) == ("identity", 0.0, (), None)
 
 

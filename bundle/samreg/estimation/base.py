@@ -20,7 +20,7 @@ from samreg.transforms.files import leaves
 
 CandidateKind = Literal["rigid", "affine", "deformable"]
 # What a transform can be fitted to, and is then no evidence for it: mutual information of the intensities, and the
-# likeness of self-similarity descriptors (MIND-SSC).
+# likeness of self-similarity descriptors (MIND-SSC). What was fitted to local correlation is finer than regions can judge.
 FittedTo = Literal["information", "likeness", "correlation"]
 
 TRANSFORMS = "a matrix, a field or a composite of samreg.transforms"
@@ -110,8 +110,10 @@ class Candidate:
         fitted: The pairs that the fit used. They are no evidence for the candidate. None: the fit used no pairs, or
             only those of `pairs_under(None).fitted`.
         fitted_to: The image similarities that the fit used: "information" is the mutual information of intensities,
-            "likeness" that of self-similarity descriptors (MIND-SSC). The ladder compares an affine or deformable
-            candidate that names "information" with its start by "likeness", and any other by "information".
+            "likeness" that of self-similarity descriptors (MIND-SSC), "correlation" the local correlation of
+            intensities. The ladder compares an affine or deformable candidate that names "information" with its start
+            by "likeness", and any other by "information", where pairs do not decide. One that names "correlation" it
+            compares by "likeness" alone: regions are too coarse to tell.
         rivals: Score of the best estimate that ended elsewhere, relative to this one; 0 if none did, None where
             estimates were not compared.
         mirrored: Score of the moving image mirrored left to right, relative to this one; None where not compared.
