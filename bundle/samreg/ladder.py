@@ -117,9 +117,7 @@ class _Ladder:
         second: SecondMeasure = "likeness" if informed or not pairs_tell else "information"
         finer, coarser = self.examiner.evidence(candidate, self.best.transform, second)
         refines = self.best.kind != "identity"
-        decision = decide(
-            finer, coarser, refines=refines, second=second, labelled=self.labelled, pairs_tell=pairs_tell
-        )
+        decision = decide(finer, coarser, refines=refines, second=second, labelled=self.labelled, pairs_tell=pairs_tell)
         if not decision.finer:
             self.aligned |= not refines and decision.within_noise and not self.examiner.flaw(candidate, kind)
             return "refused", decision.reason

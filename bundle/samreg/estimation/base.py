@@ -19,8 +19,8 @@ from samreg.transforms import Affine, Transform
 from samreg.transforms.files import leaves
 
 CandidateKind = Literal["rigid", "affine", "deformable"]
-# What a transform can be fitted to, and is then no evidence for it: mutual information of the intensities, and the
-# likeness of self-similarity descriptors (MIND-SSC). What was fitted to local correlation is finer than regions can judge.
+# What a transform can be fitted to, and is then no evidence for it: mutual information of the intensities, the likeness
+# of self-similarity descriptors (MIND-SSC), and local correlation.
 FittedTo = Literal["information", "likeness", "correlation"]
 
 TRANSFORMS = "a matrix, a field or a composite of samreg.transforms"

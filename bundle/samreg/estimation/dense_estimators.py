@@ -7,6 +7,7 @@ import numpy as np
 from samreg.estimation.base import Candidate, CandidateKind, Problem, linear_part
 from samreg.estimation.dense.affine import fit_by_descriptors
 from samreg.estimation.dense.symmetric import fit_symmetric
+from samreg.estimation.image_pair import ImagePair
 from samreg.estimation.linear_estimators import settled
 from samreg.geometry import Volume
 from samreg.transforms import Affine, Transform, compose
@@ -22,30 +23,36 @@ class DescriptorAffine:
 
     def estimate(self, problem: Problem, start: Transform) -> Candidate:
         """See `Estimator`."""
-        given = linear_part(start) or Affine.identity()
-        images = problem.images
-        step = np.eye(4)
-        step[:3, 3] = _middle(images.moving_body) - given.map_points(_middle(images.fixed_body))
-        starts = [given, Affine(step @ given.moving_from_fixed)]
-        found = fit_by_descriptors(images, starts)
+        given, images = linear_part(start) or Affine.identity(), problem.images
+        found = fit_by_descriptors(images, [given, _onto_each_other(images, given)])
         return Candidate(
             Affine(settled(found.moving_from_fixed)), "self-similarity descriptors", fitted_to=frozenset({"likeness"})
         )
 
 
 class Symmetric:
-    """A field on local correlation and descriptors that treats both images alike, with its inverse."""
+    """A field on local correlation and descriptors that treats both images alike, with its inverse.
+
+    It begins from the start, and from the affine transform by descriptors; the one that ends better stays.
+    """
 
     kind: CandidateKind = "deformable"
 
     def estimate(self, problem: Problem, start: Transform) -> Candidate:
         """See `Estimator`."""
-        linear = linear_part(start) or Affine.identity()
-        field = fit_symmetric(problem.images, linear, on_progress=problem.progress)
-        return Candidate(
-            compose([field, linear]), "local correlation and self-similarity descriptors",
-            fitted_to=frozenset({"correlation"}),
-        )  # fmt: skip
+        given, images = linear_part(start) or Affine.identity(), problem.images
+        starts = [given, fit_by_descriptors(images, [given, _onto_each_other(images, given)])]
+        field, linear = fit_symmetric(images, starts, on_progress=problem.progress)
+        transform = compose([field, Affine(settled(linear.moving_from_fixed))])
+        rests_on = "local correlation and self-similarity descriptors"
+        return Candidate(transform, rests_on, fitted_to=frozenset({"correlation"}))
+
+
+def _onto_each_other(images: ImagePair, linear: Affine) -> Affine:
+    """A transform moved to where it lays the middles of both bodies onto each other."""
+    step = np.eye(4)
+    step[:3, 3] = _middle(images.moving_body) - linear.map_points(_middle(images.fixed_body))
+    return Affine(step @ linear.moving_from_fixed)
 
 
 def _middle(body: Volume) -> np.ndarray:

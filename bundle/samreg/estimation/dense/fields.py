@@ -56,7 +56,7 @@ def on_level(displacements: Tensor, source: Grid, target: Grid) -> Tensor:
 
 
 def unfolded(displacements: Tensor, grid: Grid) -> Tensor:
-    """Displacements [b, i, j, k, 3] smoothed where they fold, and nowhere else, until they do not."""
+    """Displacements [b, i, j, k, 3] smoothed where they fold or nearly do, and nowhere else, until they do not."""
     radii = [min(REPAIR_RADIUS, (n - 1) // 2) for n in grid.shape]
     for _ in range(MOST_REPAIRS):
         folded = determinants(displacements, grid) < LEAST_DETERMINANT

@@ -6,17 +6,19 @@ Source: Avants et al., Med Image Anal 12(1), 2008 (symmetric normalisation), wit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from samreg.estimation.base import ignored
 from samreg.estimation.dense.fields import composed, on_level, unfolded
 from samreg.estimation.dense.filters import smoothed
 from samreg.estimation.dense.forces import Force, LocalCorrelation, SelfSimilarity
-from samreg.estimation.dense.levels import DenseLevel, dense_levels
+from samreg.estimation.dense.levels import KNOWN, DenseLevel, dense_levels
 from samreg.estimation.image_pair import ImagePair
-from samreg.geometry import Grid, finest_spacing_mm
+from samreg.geometry import Grid, finest_spacing_mm, inside, sample
 from samreg.transforms import Affine, DisplacementField, compose
 
 # Chosen on hippocampi of different people and on phantoms (docs/performance.md).
@@ -29,35 +31,99 @@ FALL = 0.25  # mm per mm, of a displacement outside of the images
 
 
 def fit_symmetric(
-    pair: ImagePair, start: Affine, *, on_progress: Callable[[float], None] | None = None
-) -> DisplacementField:
-    """The field u of x_moving = start(x_fixed + u(x_fixed)), with its inverse.
+    pair: ImagePair, starts: Sequence[Affine], *, on_progress: Callable[[float], None] = ignored
+) -> tuple[DisplacementField, Affine]:
+    """The field u of x_moving = start(x_fixed + u(x_fixed)), with its inverse, and the start that it stands before.
+
+    All starts are followed to the finest level but one. There the one under which the descriptors agree best goes on.
 
     Args:
         pair: The images and their bodies.
-        start: Linear transform to begin with, fixed to moving points.
+        starts: Linear transforms to begin with, fixed to moving points; at least one.
         on_progress: Called with the share done, 0..1.
 
     Returns:
-        A field around the bodies that vanishes at the border of its grid. It knows its inverse.
+        A field around the bodies that vanishes at the border of its grid, and knows its inverse; and the start.
     """
-    levels = dense_levels(pair, start)
-    total = sum(STEPS[level.factor] * level.grid.size for level in levels)
-    done = 0
-    grid = levels[0].grid
-    fields = torch.zeros((2, *grid.shape, 3), device=pair.device)
-    for level in levels:
-        fields, grid = on_level(fields, grid, level.grid), level.grid
-        terms: list[tuple[float, Force]] = [(1.0, LocalCorrelation(level.images, grid))]
-        if level is levels[0]:
-            terms.append((SELF_SIMILARITY, SelfSimilarity.of(level.images, grid)))
-        for _ in range(STEPS[level.factor]):
-            fields = _stepped(fields, level, terms)
-            done += grid.size
-            if on_progress:
-                on_progress(done / total)
-        fields = unfolded(fields, grid)
-    return _between_images(fields, grid)
+    descents = [_Descent.of(pair, start) for start in starts]
+    last = max(descent.work(slice(-1, None)) for descent in descents)
+    total, done = last + sum(descent.work(slice(-1)) for descent in descents), 0
+
+    def step_done(voxels: int) -> None:
+        nonlocal done
+        done += voxels
+        on_progress(min(1.0, done / total))
+
+    for descent in descents:
+        descent.follow(slice(-1), step_done)
+    best = _likeliest(descents)
+    best.follow(slice(-1, None), step_done)
+    return best.field(), best.start
+
+
+@dataclass(eq=False)
+class _Descent:
+    """From one start.
+
+    Attributes:
+        levels: Coarse to fine.
+        fields: [2, i, j, k, 3] from the middle to both images, in mm along the axes of the grid.
+        grid: Of the fields.
+    """
+
+    start: Affine
+    levels: Sequence[DenseLevel]
+    fields: Tensor
+    grid: Grid
+
+    @staticmethod
+    def of(pair: ImagePair, start: Affine) -> _Descent:
+        levels = dense_levels(pair, start)
+        grid = levels[0].grid
+        return _Descent(start, levels, torch.zeros((2, *grid.shape, 3), device=pair.device), grid)
+
+    def work(self, which: slice) -> int:
+        """Voxels that the steps on some levels read."""
+        return sum(STEPS[level.factor] * level.grid.size for level in self.levels[which])
+
+    def follow(self, which: slice, step_done: Callable[[int], None]) -> None:
+        """Take the steps on some levels."""
+        for level in self.levels[which]:
+            fields = on_level(self.fields, self.grid, level.grid)
+            terms: list[tuple[float, Force]] = [(1.0, LocalCorrelation(level.images, level.grid))]
+            if level is self.levels[0]:
+                terms.append((SELF_SIMILARITY, SelfSimilarity.of(level.images, level.grid)))
+            for _ in range(STEPS[level.factor]):
+                fields = _stepped(fields, level, terms)
+                step_done(level.grid.size)
+            self.fields, self.grid = unfolded(fields, level.grid), level.grid
+
+    def field(self) -> DisplacementField:
+        """From the fixed to the moving image as the start shows it, with its inverse."""
+        return _between_images(self.fields, self.grid)
+
+
+def _likeliest(descents: Sequence[_Descent]) -> _Descent:
+    """The one under which the descriptors agree best, read as each of the starts shows them: none gains by it."""
+    if len(descents) == 1:
+        return descents[0]
+    return min(descents, key=lambda descent: sum(_distance(descent, shown) for shown in descents))
+
+
+def _distance(descent: _Descent, shown: _Descent) -> float:
+    """Mean squared distance of the descriptors under a descent.
+
+    Those of the moving image are made once, as the start of another one shows it, and travel with the tissue: a start
+    that squeezes the image does not make them alike.
+    """
+    level = next(level for level in shown.levels if level.grid is shown.grid)
+    fixed, moving = SelfSimilarity.of(level.images, level.grid).descriptors
+    points = level.grid.points().reshape(-1, 3)
+    there = shown.start.inverse().map_points(compose([descent.field(), descent.start]).map_points(points))
+    ijk = torch.as_tensor(level.grid.index(there)).to(moving)
+    apart = (sample(moving, ijk) - fixed.flatten(1)).square().mean(0)
+    seen = inside(ijk, level.grid.shape) & (sample(level.known[None], ijk)[0] > KNOWN)
+    return float(apart[seen].double().mean()) if seen.any() else float("inf")
 
 
 def _stepped(fields: Tensor, level: DenseLevel, terms: Sequence[tuple[float, Force]]) -> Tensor:
