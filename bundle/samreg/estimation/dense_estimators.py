@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from samreg.estimation.base import Candidate, CandidateKind, Problem, linear_part
+from samreg.errors import UsageError
+from samreg.estimation.base import Abstention, Candidate, CandidateKind, Problem, linear_part
 from samreg.estimation.dense.affine import fit_by_descriptors
 from samreg.estimation.dense.symmetric import fit_symmetric
 from samreg.estimation.image_pair import ImagePair
@@ -38,11 +39,14 @@ class Symmetric:
 
     kind: CandidateKind = "deformable"
 
-    def estimate(self, problem: Problem, start: Transform) -> Candidate:
+    def estimate(self, problem: Problem, start: Transform) -> Candidate | Abstention:
         """See `Estimator`."""
         given, images = linear_part(start) or Affine.identity(), problem.images
         starts = [given, fit_by_descriptors(images, [given, _onto_each_other(images, given)])]
-        field, linear = fit_symmetric(images, starts, on_progress=problem.progress)
+        try:
+            field, linear = fit_symmetric(images, starts, on_progress=problem.progress)
+        except UsageError as error:
+            return Abstention(f"the field has no inverse ({error.got})")
         transform = compose([field, Affine(settled(linear.moving_from_fixed))])
         rests_on = "local correlation and self-similarity descriptors"
         return Candidate(transform, rests_on, fitted_to=frozenset({"correlation"}))

@@ -8,7 +8,7 @@ from torch import Tensor
 from samreg.estimation.dense.filters import gradient, smoothed, window_mean
 from samreg.geometry import Grid, sample_each
 
-LEAST_DETERMINANT = 0.1  # of the Jacobian; less is nearly a fold
+LEAST_DETERMINANT = 0.3  # of the Jacobian; less is nearly a fold, and vectors of the same grid may hold no inverse
 MOST_REPAIRS = 50
 REPAIR_VOX = 1.0  # smoothing of a repair
 REPAIR_RADIUS = 2  # voxels around a fold that are smoothed

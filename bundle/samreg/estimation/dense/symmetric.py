@@ -25,7 +25,8 @@ from samreg.transforms import Affine, DisplacementField, compose
 STEPS = {8: 40, 4: 60, 2: 60, 1: 30}  # by the spacing of the level, in finest spacings
 STEP_VOX = 0.25  # that the fastest point of each image moves in a step, of the level's finest spacing
 FORCE_VOX = 3.0  # smoothing of the forces, likewise
-FIELD_VOX = 0.5  # smoothing of the fields after each step, likewise
+FIELD_VOX = 0.5  # smoothing of the fields after each step, likewise,
+FIELD_SLICES = 0.35  # and at least by so much of the spacing along each axis: noise moves thick slices
 SELF_SIMILARITY = 10.0  # weight of descriptors, on the coarsest level, beside local correlation
 FALL = 0.25  # mm per mm, of a displacement outside of the images
 
@@ -135,7 +136,8 @@ def _stepped(fields: Tensor, level: DenseLevel, terms: Sequence[tuple[float, For
     force = smoothed(force * seen * level.known[..., None], _sigmas(grid, FORCE_VOX), first=-4)
     fastest = force.square().sum(-1).max().sqrt()
     step = force * (STEP_VOX * finest_spacing_mm(grid) / fastest.clamp_min(torch.finfo(torch.float32).tiny))
-    return smoothed(composed(fields, step, grid), _sigmas(grid, FIELD_VOX), first=-4)
+    widths = [max(FIELD_SLICES, width) for width in _sigmas(grid, FIELD_VOX)]
+    return smoothed(composed(fields, step, grid), widths, first=-4)
 
 
 def _sigmas(grid: Grid, finest: float) -> list[float]:
