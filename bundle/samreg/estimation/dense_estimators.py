@@ -37,15 +37,21 @@ class Symmetric:
     """A field on local correlation and descriptors that treats both images alike, with its inverse."""
 
     kind: CandidateKind = "deformable"
+    capture = False
+    likeness = "local correlation and self-similarity descriptors"
 
     def estimate(self, problem: Problem, start: Transform) -> Candidate:
         """See `Estimator`."""
         linear = linear_part(start) or Affine.identity()
-        field = fit_symmetric(problem.images, linear, on_progress=problem.progress)
-        return Candidate(
-            compose([field, linear]), "local correlation and self-similarity descriptors",
-            fitted_to=frozenset({"correlation"}),
-        )  # fmt: skip
+        field = fit_symmetric(problem.images, linear, capture=self.capture, on_progress=problem.progress)
+        return Candidate(compose([field, linear]), self.likeness, fitted_to=frozenset({"correlation"}))
+
+
+class SymmetricFromCapture(Symmetric):
+    """As `Symmetric`, after a search for displacements of up to a quarter of the field of view."""
+
+    capture = True
+    likeness = "local correlation and self-similarity descriptors, after a discrete search"
 
 
 def _middle(body: Volume) -> np.ndarray:

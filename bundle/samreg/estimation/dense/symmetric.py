@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samreg.estimation.dense.capture import captured
 from samreg.estimation.dense.fields import composed, on_level, unfolded
 from samreg.estimation.dense.filters import smoothed
 from samreg.estimation.dense.forces import Force, LocalCorrelation, SelfSimilarity
@@ -25,17 +26,19 @@ STEP_VOX = 0.25  # that the fastest point of each image moves in a step, of the 
 FORCE_VOX = 3.0  # smoothing of the forces, likewise
 FIELD_VOX = 0.5  # smoothing of the fields after each step, likewise
 SELF_SIMILARITY = 10.0  # weight of descriptors, on the coarsest level, beside local correlation
+MOST_CAPTURED = 1_500_000  # voxels of the images that large displacements are searched on
 FALL = 0.25  # mm per mm, of a displacement outside of the images
 
 
 def fit_symmetric(
-    pair: ImagePair, start: Affine, *, on_progress: Callable[[float], None] | None = None
+    pair: ImagePair, start: Affine, *, capture: bool = False, on_progress: Callable[[float], None] | None = None
 ) -> DisplacementField:
     """The field u of x_moving = start(x_fixed + u(x_fixed)), with its inverse.
 
     Args:
         pair: The images and their bodies.
         start: Linear transform to begin with, fixed to moving points.
+        capture: Whether displacements of up to a quarter of the field are searched first (`captured`).
         on_progress: Called with the share done, 0..1.
 
     Returns:
@@ -46,6 +49,9 @@ def fit_symmetric(
     done = 0
     grid = levels[0].grid
     fields = torch.zeros((2, *grid.shape, 3), device=pair.device)
+    if capture:
+        sharpest = next((level for level in reversed(levels) if level.grid.size <= MOST_CAPTURED), levels[0])
+        fields, grid = captured(sharpest), sharpest.grid
     for level in levels:
         fields, grid = on_level(fields, grid, level.grid), level.grid
         terms: list[tuple[float, Force]] = [(1.0, LocalCorrelation(level.images, grid))]
