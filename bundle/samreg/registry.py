@@ -121,7 +121,7 @@ ESTIMATORS = _table(
     ),
     Entry(
         "symmetric-wide",
-        "deformable: as symmetric, after a search for displacements of up to a quarter of the field of view",
+        "deformable: as symmetric, after a search for displacements of up to a third of the field of view",
         "samreg.estimation.dense_estimators:SymmetricFromCapture",
     ),
     Entry(

@@ -48,7 +48,7 @@ class Symmetric:
 
 
 class SymmetricFromCapture(Symmetric):
-    """As `Symmetric`, after a search for displacements of up to a quarter of the field of view."""
+    """As `Symmetric`, after a search for displacements of up to a third of the field of view."""
 
     capture = True
     likeness = "local correlation and self-similarity descriptors, after a discrete search"

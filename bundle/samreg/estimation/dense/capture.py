@@ -21,22 +21,30 @@ from samreg.estimation.dense.levels import DenseLevel
 from samreg.geometry import Grid, finest_spacing_mm, sample_each
 
 # Chosen on hippocampi of different people and on known warps (docs/performance.md).
-POINTS = 16  # along the longest side, on the coarsest control grid
-REACH = 0.25  # of the field of view along each axis, that the first search covers
+POINTS = 12  # along the longest side, on the coarsest control grid
+REACH = 0.35  # of the field of view along each axis, that the first search covers
 REFINED = 1  # steps that each further search covers
 FINER = 0.5**0.5  # spacing of the control points, from one search to the next
 FINEST = 1.5  # spacing of the control points beside that of the images, which no search goes below
-MOST_WORK = 50_000_000  # voxels times displacements of a search; a finer one is left out
-COUPLINGS = 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1  # cost of a step beside the smooth field, rising
+MOST_WORK = 30_000_000  # voxels times displacements of a search; a finer one is left out
+COUPLINGS = (
+    0.00001,
+    0.0003,
+    0.001,
+    0.003,
+    0.01,
+    0.03,
+    0.1,
+)  # cost of a step off the smooth field; the first parts equals
 SMOOTHING = 1.2  # of the field, in control points
 
 
 def captured(level: DenseLevel) -> Tensor:
-    """Displacements of the middle towards both images, up to a quarter of the field of view along each axis.
+    """Displacements of the middle towards both images, up to a third of the field of view along each axis.
 
     Each search tries the whole range of displacements at every control point, on descriptors that were made once and
-    travel with the images. The first covers the range, the next ones correct it with control points closer together.
-    Thick slices keep their spacing, and displacement across them goes by whole slices of what the stack has.
+    travel with the images. The first covers the range, the next ones correct it with control points closer together,
+    none closer than thick slices lie.
 
     Args:
         level: Both images.
@@ -107,7 +115,7 @@ def _cost_volume(seen: Tensor, control: Grid, reach: Sequence[int]) -> Tensor:
             one = one.narrow(axis + 1, 2 * steps - at, shape[axis])
             other = other.narrow(axis + 1, at, shape[axis])
         distance = (one[:-1] - other[:-1]).square_().mean(0)
-        cost[place] = _block_mean((distance - unrelated) * one[-1] * other[-1], control.shape)
+        cost[place] = _block_mean((distance - unrelated) * (one[-1] * other[-1]), control.shape)
     return cost
 
 
@@ -129,7 +137,7 @@ def _coupled(cost: Tensor, control: Grid) -> Tensor:
         for count, spacing in zip(cost.shape[:3], control.spacing_mm, strict=True)
     ]
     displacements = torch.stack(torch.meshgrid(*along, indexing="ij"), -1).reshape(-1, 3)
-    field = smoothed(displacements[cost.flatten(0, 2).argmin(0)], sigmas, first=-4)
+    field = cost.new_zeros((*control.shape, 3))
     for coupling in COUPLINGS:
         total = cost
         for axis, values in enumerate(along):

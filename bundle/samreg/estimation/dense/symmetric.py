@@ -38,7 +38,7 @@ def fit_symmetric(
     Args:
         pair: The images and their bodies.
         start: Linear transform to begin with, fixed to moving points.
-        capture: Whether displacements of up to a quarter of the field are searched first (`captured`).
+        capture: Whether displacements of up to a third of the field are searched first (`captured`).
         on_progress: Called with the share done, 0..1.
 
     Returns:
