@@ -27,15 +27,8 @@ REFINED = 1  # steps that each further search covers
 FINER = 0.5**0.5  # spacing of the control points, from one search to the next
 FINEST = 1.5  # spacing of the control points beside that of the images, which no search goes below
 MOST_WORK = 30_000_000  # voxels times displacements of a search; a finer one is left out
-COUPLINGS = (
-    0.00001,
-    0.0003,
-    0.001,
-    0.003,
-    0.01,
-    0.03,
-    0.1,
-)  # cost of a step off the smooth field; the first parts equals
+# Cost of a step off the smooth field; the first only decides between equals.
+COUPLINGS = 0.00001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1
 SMOOTHING = 1.2  # of the field, in control points
 
 
