@@ -120,6 +120,11 @@ ESTIMATORS = _table(
         "samreg.estimation.dense_estimators:Symmetric",
     ),
     Entry(
+        "symmetric-wide",
+        "deformable: as symmetric, after a search for displacements of up to a third of the field of view",
+        "samreg.estimation.dense_estimators:SymmetricFromCapture",
+    ),
+    Entry(
         "rigid-from-pairs",
         "rigid: a robust fit to pairs of regions",
         "samreg.estimation.linear_estimators:RigidFromPairs",

@@ -38,18 +38,26 @@ class Symmetric:
     """
 
     kind: CandidateKind = "deformable"
+    capture = False
+    rests_on = "local correlation and self-similarity descriptors"
 
     def estimate(self, problem: Problem, start: Transform) -> Candidate | Abstention:
         """See `Estimator`."""
         given, images = linear_part(start) or Affine.identity(), problem.images
         starts = [given, fit_by_descriptors(images, [given, _onto_each_other(images, given)])]
         try:
-            field, linear = fit_symmetric(images, starts, on_progress=problem.progress)
+            field, linear = fit_symmetric(images, starts, capture=self.capture, on_progress=problem.progress)
         except UsageError as error:
             return Abstention(f"the field has no inverse ({error.got})")
         transform = compose([field, Affine(settled(linear.moving_from_fixed))])
-        rests_on = "local correlation and self-similarity descriptors"
-        return Candidate(transform, rests_on, fitted_to=frozenset({"correlation"}))
+        return Candidate(transform, self.rests_on, fitted_to=frozenset({"correlation"}))
+
+
+class SymmetricFromCapture(Symmetric):
+    """As `Symmetric`, after a search for displacements of up to a third of the field of view."""
+
+    capture = True
+    rests_on = "local correlation and self-similarity descriptors, after a discrete search"
 
 
 def _onto_each_other(images: ImagePair, linear: Affine) -> Affine:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from samreg.estimation.base import ignored
+from samreg.estimation.dense.capture import captured
 from samreg.estimation.dense.fields import composed, on_level, unfolded
 from samreg.estimation.dense.filters import smoothed
 from samreg.estimation.dense.forces import Force, LocalCorrelation, SelfSimilarity
@@ -28,11 +29,16 @@ FORCE_VOX = 3.0  # smoothing of the forces, likewise
 FIELD_VOX = 0.5  # smoothing of the fields after each step, likewise,
 FIELD_SLICES = 0.35  # and at least by so much of the spacing along each axis: noise moves thick slices
 SELF_SIMILARITY = 10.0  # weight of descriptors, on the coarsest level, beside local correlation
+MOST_CAPTURED = 1_500_000  # voxels of the images that large displacements are searched on
 FALL = 0.25  # mm per mm, of a displacement outside of the images
 
 
 def fit_symmetric(
-    pair: ImagePair, starts: Sequence[Affine], *, on_progress: Callable[[float], None] = ignored
+    pair: ImagePair,
+    starts: Sequence[Affine],
+    *,
+    capture: bool = False,
+    on_progress: Callable[[float], None] = ignored,
 ) -> tuple[DisplacementField, Affine]:
     """The field u of x_moving = start(x_fixed + u(x_fixed)), with its inverse, and the start that it stands before.
 
@@ -41,12 +47,13 @@ def fit_symmetric(
     Args:
         pair: The images and their bodies.
         starts: Linear transforms to begin with, fixed to moving points; at least one.
+        capture: Whether displacements of up to a third of the field are searched first (`captured`).
         on_progress: Called with the share done, 0..1.
 
     Returns:
         A field around the bodies that vanishes at the border of its grid, and knows its inverse; and the start.
     """
-    descents = [_Descent.of(pair, start) for start in starts]
+    descents = [_Descent.of(pair, start, capture) for start in starts]
     last = max(descent.work(slice(-1, None)) for descent in descents)
     total, done = last + sum(descent.work(slice(-1)) for descent in descents), 0
 
@@ -78,8 +85,11 @@ class _Descent:
     grid: Grid
 
     @staticmethod
-    def of(pair: ImagePair, start: Affine) -> _Descent:
+    def of(pair: ImagePair, start: Affine, capture: bool) -> _Descent:
         levels = dense_levels(pair, start)
+        if capture:
+            sharpest = next((level for level in reversed(levels) if level.grid.size <= MOST_CAPTURED), levels[0])
+            return _Descent(start, levels, captured(sharpest), sharpest.grid)
         grid = levels[0].grid
         return _Descent(start, levels, torch.zeros((2, *grid.shape, 3), device=pair.device), grid)
 
