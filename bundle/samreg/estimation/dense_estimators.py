@@ -10,7 +10,7 @@ from samreg.estimation.dense.affine import fit_by_descriptors
 from samreg.estimation.dense.symmetric import fit_symmetric
 from samreg.estimation.image_pair import ImagePair
 from samreg.estimation.linear_estimators import settled
-from samreg.geometry import Volume
+from samreg.estimation.rigid import centroid
 from samreg.transforms import Affine, Transform, compose
 
 
@@ -63,9 +63,5 @@ class SymmetricFromCapture(Symmetric):
 def _onto_each_other(images: ImagePair, linear: Affine) -> Affine:
     """A transform moved to where it lays the middles of both bodies onto each other."""
     step = np.eye(4)
-    step[:3, 3] = _middle(images.moving_body) - linear.map_points(_middle(images.fixed_body))
+    step[:3, 3] = centroid(images.moving_body) - linear.map_points(centroid(images.fixed_body))
     return Affine(step @ linear.moving_from_fixed)
-
-
-def _middle(body: Volume) -> np.ndarray:
-    return body.grid.lps(np.argwhere(body.voxels > 0).mean(0))

@@ -71,7 +71,7 @@ def edge_starts(pair: ImagePair, best: int = 4) -> list[Start]:
 
 def plain_starts(pair: ImagePair) -> list[Start]:
     """The scanner's own coordinates, the bodies' centroids, and the middles of the fields of view."""
-    fixed, moving = (_centroid(body) for body in (pair.fixed_body, pair.moving_body))
+    fixed, moving = (centroid(body) for body in (pair.fixed_body, pair.moving_body))
     shifts = {
         "scanner coordinates": np.zeros(3),
         "centroids": moving - fixed,
@@ -182,7 +182,8 @@ def _distinct(ended: list[_Ended], pair: ImagePair) -> list[_Ended]:
     return kept
 
 
-def _centroid(body: Volume) -> np.ndarray:
+def centroid(body: Volume) -> np.ndarray:
+    """Of the voxels of a mask, [3] LPS mm."""
     return body.grid.lps(np.argwhere(body.voxels > 0).mean(0)[None])[0]
 
 

@@ -75,7 +75,6 @@ class _Fit:
     Attributes:
         descriptors: [c, n] of the fixed image.
         moving: [4 c, i, j, k] of the moving image: descriptors and their slopes per mm.
-        known: [1, i, j, k] 1 where the moving image has values.
         points: [n, 3] mm along the axes, about the centre of the grid.
     """
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, pad
 
-from samreg.encoders.mind import even_dilation, mind_ssc
-from samreg.estimation.dense.fields import composed, on_level, unfolded
+from samreg.estimation.dense.fields import composed, on_level, sigmas_vox, unfolded
 from samreg.estimation.dense.filters import smoothed
+from samreg.estimation.dense.forces import SelfSimilarity
 from samreg.estimation.dense.levels import DenseLevel
 from samreg.geometry import Grid, finest_spacing_mm, sample_each
 
@@ -46,8 +46,7 @@ def captured(level: DenseLevel) -> Tensor:
         [2, i, j, k, 3] mm along the axes of the level's grid, to the fixed and to the moving image. They do not fold.
     """
     finest, extent = level.grid, level.grid.extent_mm
-    dilation = even_dilation(finest)
-    descriptors = torch.stack([mind_ssc(image, dilation=dilation) for image in level.images])
+    descriptors = SelfSimilarity.of(level.images, finest).descriptors
     known = torch.stack([torch.ones_like(level.known), level.known])[:, None]
     images = torch.cat([descriptors, known], 1)
     fields, grid = torch.zeros((2, 1, 1, 1, 3), device=images.device), finest.recentred((1, 1, 1), extent)
@@ -124,7 +123,7 @@ def _block_mean(values: Tensor, shape: Sequence[int]) -> Tensor:
 def _coupled(cost: Tensor, control: Grid) -> Tensor:
     """The smooth field [i, j, k, 3] mm of the least cost: best displacements and smoothing take turns."""
     unit = finest_spacing_mm(control)
-    sigmas = [SMOOTHING * unit / float(spacing) for spacing in control.spacing_mm]
+    sigmas = sigmas_vox(control, SMOOTHING)
     along = [
         (torch.arange(count).to(cost) - count // 2) * float(spacing)
         for count, spacing in zip(cost.shape[:3], control.spacing_mm, strict=True)

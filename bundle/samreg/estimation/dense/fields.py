@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from samreg.estimation.dense.filters import gradient, smoothed, window_mean
-from samreg.geometry import Grid, sample_each
+from samreg.geometry import Grid, finest_spacing_mm, sample_each
 
 LEAST_DETERMINANT = 0.3  # of the Jacobian; less is nearly a fold, and vectors of the same grid may hold no inverse
 MOST_REPAIRS = 50
@@ -18,6 +18,16 @@ def voxel_indices(grid: Grid, device: torch.device | str = "cpu") -> Tensor:
     """[1, i, j, k, 3] float32 index of every voxel."""
     axes = [torch.arange(n, dtype=torch.float32, device=device) for n in grid.shape]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)[None]
+
+
+def sigmas_vox(grid: Grid, finest: float) -> list[float]:
+    """The same smoothing in mm along all axes, in voxels of each.
+
+    Args:
+        grid: Whose voxels count.
+        finest: Standard deviation in voxels along the axis of the finest spacing.
+    """
+    return [finest * finest_spacing_mm(grid) / float(spacing) for spacing in grid.spacing_mm]
 
 
 def pulled(images: Tensor, displacements: Tensor, grid: Grid) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from samreg.estimation.base import ignored
 from samreg.estimation.dense.capture import captured
-from samreg.estimation.dense.fields import composed, on_level, unfolded
+from samreg.estimation.dense.fields import composed, on_level, sigmas_vox, unfolded
 from samreg.estimation.dense.filters import smoothed
 from samreg.estimation.dense.forces import Force, LocalCorrelation, SelfSimilarity
 from samreg.estimation.dense.levels import KNOWN, DenseLevel, dense_levels
@@ -143,16 +143,11 @@ def _stepped(fields: Tensor, level: DenseLevel, terms: Sequence[tuple[float, For
     force = torch.stack([weight * term.force(fields) for weight, term in terms]).sum(0)
     # Motion across thick slices is seen less well by as much as they are thicker.
     seen = torch.as_tensor(finest_spacing_mm(grid) / grid.spacing_mm).to(force)
-    force = smoothed(force * seen * level.known[..., None], _sigmas(grid, FORCE_VOX), first=-4)
+    force = smoothed(force * seen * level.known[..., None], sigmas_vox(grid, FORCE_VOX), first=-4)
     fastest = force.square().sum(-1).max().sqrt()
     step = force * (STEP_VOX * finest_spacing_mm(grid) / fastest.clamp_min(torch.finfo(torch.float32).tiny))
-    widths = [max(FIELD_SLICES, width) for width in _sigmas(grid, FIELD_VOX)]
+    widths = [max(FIELD_SLICES, width) for width in sigmas_vox(grid, FIELD_VOX)]
     return smoothed(composed(fields, step, grid), widths, first=-4)
-
-
-def _sigmas(grid: Grid, finest: float) -> list[float]:
-    """The same smoothing in mm along all axes, in voxels."""
-    return [finest * finest_spacing_mm(grid) / float(spacing) for spacing in grid.spacing_mm]
 
 
 def _between_images(fields: Tensor, grid: Grid) -> DisplacementField:
