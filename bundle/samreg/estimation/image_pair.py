@@ -12,7 +12,7 @@ from samreg.geometry import Volume, field_scale
 # Chosen on phantoms and real heads, of a field of view of 256 mm, and scale with it.
 RIM_MM = 8.0  # around the body of a volume, so that its outline counts
 SPACINGS_MM = 6.0, 3.0, 1.0  # of the images that a fit compares, one after the other
-PICTURE_SPACINGS_MM = 1.0, 1.0, 0.5  # vessels of a photograph are a hundredth of its width
+PICTURE_SPACINGS_MM = 2.0, 1.0, 1.0  # a photograph shows finer structure
 COARSE_SAMPLES = 6_000
 
 
@@ -52,7 +52,7 @@ class ImagePair:
 
     @cached_property
     def coarse(self) -> PointSamples:
-        """Sample points at 6 mm for a field of view of 256 mm; of pictures at 1 mm, and flattened (`preprocess`).
+        """Sample points at 6 mm for a field of view of 256 mm; of pictures at 2 mm, and flattened (`preprocess`).
 
         Their `points` are [n, 3] LPS mm of the fixed image. Their `mutual_information(matrix)` takes a tensor [4, 4]
         from fixed to moving points, float64, and gives nats and the share of points inside the moving image, both
@@ -67,7 +67,7 @@ class ImagePair:
 
     @cached_property
     def fine(self) -> PointSamples:
-        """Sample points at 1 mm, of pictures at 0.5 mm, or at the fixed resolution if that is coarser, as `coarse`."""
+        """Sample points at 1 mm, of pictures too, or at the fixed resolution if that is coarser, as `coarse`."""
         return self._at(2, self.samples)
 
     @property
