@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from samreg.estimation.base import Candidate, Problem, linear_part
 from samreg.evidence import Evidence, Examination, SecondMeasure
+from samreg.geometry import Volume
 from samreg.metrics import why_not_invertible
+from samreg.preprocess import flattened
 from samreg.quality import scale_is_plausible
 from samreg.rois import RoiPairs
 from samreg.transforms import Affine, Transform
-from samreg.types import TransformKind
+from samreg.types import Mask, TransformKind
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +54,22 @@ class PairExaminer:
         return why_not_invertible(candidate.transform, self.problem.fixed.working.grid) if kind == "deformable" else ""
 
     def examination(self, witnesses: RoiPairs) -> Examination:
-        """Of the two images at working resolution, with these witnesses."""
+        """Of the two images at working resolution, with these witnesses; of pictures what lies in both bodies."""
+        return Examination(*self._compared, witnesses, self.problem.tolerance_mm)
+
+    @cached_property
+    def _compared(self) -> tuple[Volume, Volume, Mask]:
+        """Both images, and where in the fixed one they are compared; pictures are flattened, NaN outside the body.
+
+        The light within a camera's field of view, and the edge of the field, do not move with the tissue: between
+        pictures as they are the identity would always be the best.
+        """
         fixed, moving = self.problem.fixed, self.problem.moving
-        return Examination(fixed.working, moving.working, fixed.body, witnesses, self.problem.tolerance_mm)
+        if not fixed.working.grid.is_2d:
+            return fixed.working, moving.working, fixed.body
+        scale = self.problem.images.scale
+        (one, body), (other, read) = (flattened(side.working, side.body, scale) for side in (fixed, moving))
+        return one, replace(other, voxels=np.where(read, other.voxels, np.float32(np.nan))), body
 
     def _witnesses(self, candidate: Candidate, coarser: Transform) -> RoiPairs:
         """Pairs by appearance alone that the candidate was not fitted to.
