@@ -98,6 +98,7 @@ class _Ladder:
 
     examiner: Examiner
     labelled: bool
+    pictures: bool = False
     best: Reached = field(default_factory=lambda: Reached("identity", Affine.identity()))
     stages: dict[str, Transform] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -114,9 +115,9 @@ class _Ladder:
             self.ended = why
             return "refused", why
         # Mutual information is no judge of what was fitted to it, though six degrees of freedom cannot imitate anatomy.
-        second: SecondMeasure = (
-            "likeness" if "information" in candidate.fitted_to and kind != "rigid" else "information"
-        )
+        # Of photographs, whose vessels are a small part of them, it is too noisy to judge even a rigid transform.
+        fitted_to_it = "information" in candidate.fitted_to and (kind != "rigid" or self.pictures)
+        second: SecondMeasure = "likeness" if fitted_to_it else "information"
         finer, coarser = self.examiner.evidence(candidate, self.best.transform, second)
         refines = self.best.kind != "identity"
         decision = decide(finer, coarser, refines=refines, second=second, labelled=self.labelled)
@@ -195,7 +196,7 @@ def climb(
         EstimatorFailed: An estimator failed, or returned neither a candidate nor an abstention.
         SamregError: As an estimator raised it.
     """
-    ladder = _Ladder(examiner, problem.labelled)
+    ladder = _Ladder(examiner, problem.labelled, problem.images.fixed.grid.is_2d)
     for name, estimator in estimators:
         kind: TransformKind = estimator.kind
         if ladder.pass_over(name, kind):

@@ -70,15 +70,22 @@ class ImagePair:
         """Sample points at 1 mm, of pictures too, or at the fixed resolution if that is coarser, as `coarse`."""
         return self._at(2, self.samples)
 
+    @cached_property
+    def pictures(self) -> Level:
+        """Of single slices both without their background, at 1 mm for a field of view of 256 mm."""
+        return self._pictures_at(PICTURE_SPACINGS_MM[-1])
+
     @property
     def scale(self) -> float:
         """Size of the field of view, relative to 256 mm; lengths that fits work with are multiplied by it."""
         return field_scale(self.fixed.grid, self.moving.grid)
 
     def _at(self, step: int, count: int) -> PointSamples:
-        grid = self.fixed.grid
-        wanted = (PICTURE_SPACINGS_MM if grid.is_2d else SPACINGS_MM)[step] * self.scale
-        level = self.level(max(wanted, float(grid.spacing_mm.min())))
-        if grid.is_2d:
-            level = level.flattened(self.scale)
+        if self.fixed.grid.is_2d:
+            level = self._pictures_at(PICTURE_SPACINGS_MM[step])
+        else:
+            level = self.level(max(SPACINGS_MM[step] * self.scale, float(self.fixed.grid.spacing_mm.min())))
         return level.samples(count, seed=self.seed, device=self.device)
+
+    def _pictures_at(self, spacing_mm: float) -> Level:
+        return self.level(spacing_mm * self.scale).flattened(self.scale)

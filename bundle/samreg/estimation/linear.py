@@ -147,7 +147,7 @@ def refine(start: Matrix4, samples: PointSamples, kind: LinearKind, grid: Grid) 
 def _score(samples: PointSamples, matrix: torch.Tensor) -> torch.Tensor:
     information, overlap = samples.mutual_information(matrix.to(samples.points))
     if samples.readable is not None:
-        # Pictures may share any part of their bodies: what all of it tells is the information of a point times its share.
+        # Pictures may share any part of their bodies: what all of it tells is a point's information times its share.
         return information * overlap
     # A sliver of overlap can look well aligned; below MIN_OVERLAP the score falls to nothing.
     return information * (overlap / MIN_OVERLAP).clamp(max=1.0)
