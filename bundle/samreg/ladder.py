@@ -177,6 +177,7 @@ def climb(
     examiner: Examiner,
     asked: TransformKind,
     *,
+    pictures: bool = False,
     stage: Stage = lambda name: nullcontext(ignored),
 ) -> Climb:
     """The finest transform that the evidence carries.
@@ -190,13 +191,14 @@ def climb(
         estimators: With their names, in order; coarse ones first.
         examiner: Tells what speaks for a candidate.
         asked: The kind that was asked for.
+        pictures: The images are single slices; likeness judges their rigid candidates too.
         stage: Opens a stage of the work by its name, and yields what tells of progress.
 
     Raises:
         EstimatorFailed: An estimator failed, or returned neither a candidate nor an abstention.
         SamregError: As an estimator raised it.
     """
-    ladder = _Ladder(examiner, problem.labelled, problem.images.fixed.grid.is_2d)
+    ladder = _Ladder(examiner, problem.labelled, pictures)
     for name, estimator in estimators:
         kind: TransformKind = estimator.kind
         if ladder.pass_over(name, kind):

@@ -146,6 +146,18 @@ def fit_linear(pair: ImagePair, start: Matrix4, kind: LinearKind, origin: str) -
     return LinearFit(matrix, value, origin)
 
 
+def fit_affine(pair: ImagePair, start: Matrix4) -> LinearFit:
+    """The better of the affine fits from a start; of pictures also by way of the coarsest level.
+
+    Sections shrink in staining by more than the fine structure of pictures can show at once.
+    """
+    starts = {"the start": start}
+    if pair.fixed.grid.is_2d:
+        starts["the coarsest level"] = refine(start, pair.coarse, "affine", pair.fixed.grid)[0]
+    fits = [fit_linear(pair, matrix, "affine", origin) for origin, matrix in starts.items()]
+    return max(fits, key=lambda fit: fit.score)
+
+
 def _search_size(pair: ImagePair, spacing_mm: float) -> float:
     """Voxels of the padded images that the search transforms."""
     sides = [v.grid.extent_mm[list(v.grid.active_axes)] / spacing_mm for v in (pair.fixed, pair.moving)]
