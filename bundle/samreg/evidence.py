@@ -179,7 +179,7 @@ class Examination:
         dilation = even_dilation(grid)
         shown = through.warp(self.moving, grid, outside=np.nan)
         known = np.isfinite(shown)
-        shown[~known] = self.moving.voxels.min()
+        shown[~known] = np.nanmin(self.moving.voxels)
         ours, theirs = (mind_ssc(torch.as_tensor(v)[None], dilation=dilation) for v in (self.fixed.voxels, shown))
         points = grid.lps(np.argwhere(self.body))
         places = torch.as_tensor(grid.index(through.inverse().map_points(transform.map_points(points))))

@@ -98,6 +98,7 @@ class _Ladder:
 
     examiner: Examiner
     labelled: bool
+    pictures: bool = False
     best: Reached = field(default_factory=lambda: Reached("identity", Affine.identity()))
     stages: dict[str, Transform] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -113,7 +114,8 @@ class _Ladder:
         if pairs_tell and self.best.kind == "identity" and (why := self.examiner.support(candidate)):
             return "refused", why
         # Mutual information is no judge of what was fitted to it, though six degrees of freedom cannot imitate anatomy.
-        informed = "information" in candidate.fitted_to and kind != "rigid"
+        # Of photographs, whose vessels are a small part of them, it is too noisy to judge even a rigid transform.
+        informed = "information" in candidate.fitted_to and (kind != "rigid" or self.pictures)
         second: SecondMeasure = "likeness" if informed or not pairs_tell else "information"
         finer, coarser = self.examiner.evidence(candidate, self.best.transform, second)
         refines = self.best.kind != "identity"
@@ -168,6 +170,7 @@ def climb(
     estimators: Sequence[tuple[str, Estimator]],
     examiner: Examiner,
     *,
+    pictures: bool = False,
     stage: Stage = lambda name: nullcontext(ignored),
 ) -> Climb:
     """The finest transform that the evidence carries.
@@ -180,13 +183,14 @@ def climb(
         problem: What estimators are given.
         estimators: With their names, in order; coarse ones first.
         examiner: Tells what speaks for a candidate.
+        pictures: The images are single slices; likeness judges their rigid candidates too.
         stage: Opens a stage of the work by its name, and yields what tells of progress.
 
     Raises:
         EstimatorFailed: An estimator failed, or returned neither a candidate nor an abstention.
         SamregError: As an estimator raised it.
     """
-    ladder = _Ladder(examiner, problem.labelled)
+    ladder = _Ladder(examiner, problem.labelled, pictures)
     for name, estimator in estimators:
         kind: TransformKind = estimator.kind
         if ladder.pass_over(name, kind):

@@ -24,6 +24,10 @@ SAME_SPACING, SAME_PLACE = 0.02, 0.1  # of a spacing by which slices may differ 
 TILT_DEG, PICTURE_TILT_DEG = 3.0, 10.0  # by which axes may differ and still lie alike
 CONTRAST_BINS = 64
 DISPLACED = 0.12  # of a slice's sides
+BACKGROUND_MM = 10.0  # of a picture's brightness, of a field of view of 256 mm; scales with it
+BORDER_MM = 2.0  # that a picture loses within its body, likewise
+FLAT_RANGE = 3.0  # local standard deviations
+LEAST_DEVIATION = 0.3  # of the median one
 
 
 def working_volume(
@@ -103,6 +107,34 @@ def background_value(values: np.ndarray) -> float | None:
     if DARKEST < background < BRIGHTEST or counts.max() < LEAST_BORDER * border.size:
         return None
     return background
+
+
+def flattened(picture: Volume, body: Mask, scale: float) -> tuple[Volume, Mask]:
+    """A picture without its background: what it shows against its surroundings, in local standard deviations.
+
+    The edge of a camera's field of view, and the light within it, stay in place when the tissue moves. So only what
+    lies within the body is read, and slow changes of brightness and contrast are removed.
+
+    Args:
+        picture: A single slice.
+        body: [i, j, 1] on its grid.
+        scale: Size of the field of view, relative to 256 mm.
+
+    Returns:
+        The flattened picture, 0 outside the body, and the part of the body [i, j, 1] that is read: all but its rim.
+    """
+    spacing = picture.grid.spacing_mm[:2]
+    inside, values = body[:, :, 0], picture.voxels[:, :, 0].astype(np.float64)
+    sigma = BACKGROUND_MM * scale / spacing
+    share = np.maximum(ndimage.gaussian_filter(inside.astype(np.float64), sigma), 1e-3)
+    values = (values - ndimage.gaussian_filter(values * inside, sigma) / share) * inside
+    deviation = np.sqrt(np.maximum(ndimage.gaussian_filter(values**2, sigma), 0) / share)
+    usual = float(np.median(deviation[inside])) if inside.any() else 0.0
+    values = values / np.maximum(deviation + LEAST_DEVIATION * usual, float(np.finfo(np.float32).tiny))
+    distance = ndimage.distance_transform_edt(inside, sampling=spacing)
+    read = (distance > BORDER_MM * scale) if not inside.all() else inside
+    values = values.clip(-FLAT_RANGE, FLAT_RANGE) * read
+    return replace(picture, voxels=values[:, :, None].astype(np.float32)), read[:, :, None]
 
 
 def turned_like(moving: Volume, fixed: Grid, aligned: Affine) -> Volume:

@@ -10,8 +10,9 @@ from samreg.estimation.mutual_information import PointSamples
 from samreg.geometry import Volume, field_scale
 
 # Chosen on phantoms and real heads, of a field of view of 256 mm, and scale with it.
-RIM_MM = 8.0  # around the body, so that its outline counts
-COARSE_MM, MIDDLE_MM, FINE_MM = 6.0, 3.0, 1.0  # spacing of the images that a fit compares, one after the other
+RIM_MM = 8.0  # around the body of a volume, so that its outline counts
+SPACINGS_MM = 6.0, 3.0, 1.0  # of the images that a fit compares, one after the other
+PICTURE_SPACINGS_MM = 2.0, 1.0, 1.0  # a photograph shows finer structure
 COARSE_SAMPLES = 6_000
 
 
@@ -44,35 +45,47 @@ class ImagePair:
 
         Returns:
             `fixed` and `moving` at this resolution, with their bodies as masks [i, j, k] (`fixed_mask`, `moving_mask`).
-            The masks hold a rim around the body, so that its outline counts.
+            The masks of volumes hold a rim around the body, so that its outline counts.
         """
-        rim = RIM_MM * self.scale
+        rim = 0.0 if self.fixed.grid.is_2d else RIM_MM * self.scale
         return make_level(self.fixed, self.moving, self.fixed_body, self.moving_body, spacing_mm, rim, max_voxels)
 
     @cached_property
     def coarse(self) -> PointSamples:
-        """Sample points at 6 mm for a field of view of 256 mm.
+        """Sample points at 6 mm for a field of view of 256 mm; of pictures at 2 mm, and flattened (`preprocess`).
 
         Their `points` are [n, 3] LPS mm of the fixed image. Their `mutual_information(matrix)` takes a tensor [4, 4]
         from fixed to moving points, float64, and gives nats and the share of points inside the moving image, both
         differentiable in the matrix.
         """
-        return self._at(COARSE_MM * self.scale, COARSE_SAMPLES)
+        return self._at(0, COARSE_SAMPLES)
 
     @cached_property
     def middle(self) -> PointSamples:
-        """Sample points at 3 mm, as `coarse`."""
-        return self._at(MIDDLE_MM * self.scale, max(COARSE_SAMPLES, self.samples // 3))
+        """Sample points at 3 mm, of pictures at 1 mm, as `coarse`."""
+        return self._at(1, max(COARSE_SAMPLES, self.samples // 3))
 
     @cached_property
     def fine(self) -> PointSamples:
-        """Sample points at 1 mm, or at the resolution of the fixed image if that is coarser, as `coarse`."""
-        return self._at(max(FINE_MM * self.scale, float(self.fixed.grid.spacing_mm.min())), self.samples)
+        """Sample points at 1 mm, of pictures too, or at the fixed resolution if that is coarser, as `coarse`."""
+        return self._at(2, self.samples)
+
+    @cached_property
+    def pictures(self) -> Level:
+        """Of single slices both without their background, at 1 mm for a field of view of 256 mm."""
+        return self._pictures_at(PICTURE_SPACINGS_MM[-1])
 
     @property
     def scale(self) -> float:
         """Size of the field of view, relative to 256 mm; lengths that fits work with are multiplied by it."""
         return field_scale(self.fixed.grid, self.moving.grid)
 
-    def _at(self, spacing_mm: float, count: int) -> PointSamples:
-        return self.level(spacing_mm).samples(count, seed=self.seed, device=self.device)
+    def _at(self, step: int, count: int) -> PointSamples:
+        if self.fixed.grid.is_2d:
+            level = self._pictures_at(PICTURE_SPACINGS_MM[step])
+        else:
+            level = self.level(max(SPACINGS_MM[step] * self.scale, float(self.fixed.grid.spacing_mm.min())))
+        return level.samples(count, seed=self.seed, device=self.device)
+
+    def _pictures_at(self, spacing_mm: float) -> Level:
+        return self.level(spacing_mm * self.scale).flattened(self.scale)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from scipy import ndimage, optimize
 
 from samreg.estimation.mutual_information import MIN_OVERLAP, PointSamples
 from samreg.geometry import Grid, Volume
-from samreg.preprocess import mask_on, working_volume
+from samreg.preprocess import flattened, mask_on, working_volume
 from samreg.threads import in_parallel
 from samreg.transforms import nearest_rotation
 from samreg.types import Mask, Matrix4
@@ -39,6 +39,12 @@ class Level:
     moving: Volume
     fixed_mask: Mask
     moving_mask: Mask
+
+    def flattened(self, scale: float) -> Level:
+        """The same of pictures without their background, and masks without their rim; see `preprocess.flattened`."""
+        fixed, fixed_mask = flattened(self.fixed, self.fixed_mask, scale)
+        moving, moving_mask = flattened(self.moving, self.moving_mask, scale)
+        return replace(self, fixed=fixed, moving=moving, fixed_mask=fixed_mask, moving_mask=moving_mask)
 
     def samples(self, count: int, *, seed: int, device: str) -> PointSamples:
         """Sample points for mutual information."""
@@ -140,5 +146,8 @@ def refine(start: Matrix4, samples: PointSamples, kind: LinearKind, grid: Grid) 
 
 def _score(samples: PointSamples, matrix: torch.Tensor) -> torch.Tensor:
     information, overlap = samples.mutual_information(matrix.to(samples.points))
+    if samples.readable is not None:
+        # Pictures may share any part of their bodies: what all of it tells is a point's information times its share.
+        return information * overlap
     # A sliver of overlap can look well aligned; below MIN_OVERLAP the score falls to nothing.
     return information * (overlap / MIN_OVERLAP).clamp(max=1.0)

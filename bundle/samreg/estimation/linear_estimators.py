@@ -10,7 +10,7 @@ from samreg.estimation.rigid import (
     ALIKE,
     Start,
     edge_starts,
-    fit_linear,
+    fit_affine,
     fit_rigid,
     in_plane,
     mirror_ratio,
@@ -85,7 +85,7 @@ class DenseAffine:
     def estimate(self, problem: Problem, start: Transform) -> Candidate | Abstention:
         """See `Estimator`."""
         linear = linear_part(start) or Affine.identity()
-        fit = fit_linear(problem.images, linear.moving_from_fixed, "affine", "the start")
+        fit = fit_affine(problem.images, linear.moving_from_fixed)
         return Candidate(
             Affine(settled(fit.moving_from_fixed)), "mutual information", fitted_to=frozenset({"information"})
         )

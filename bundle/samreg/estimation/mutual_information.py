@@ -30,18 +30,25 @@ class PointSamples:
         fixed_bins: [n] int64 bin of the fixed value at each point.
         moving: [i, j, k] float64, the spline coefficients of the intensities in units of bins.
         moving_volume: Its geometry.
+        readable: [i, j, k] float64, the spline coefficients of where the moving picture is read, 0..1. None: within
+            its field of view.
     """
 
     points: Tensor
     fixed_bins: Tensor
     moving: Tensor
     moving_volume: Volume
+    readable: Tensor | None = None
 
     @staticmethod
     def draw(
         fixed: Volume, moving: Volume, fixed_mask: Mask, moving_mask: Mask, count: int, *, seed: int, device: str
     ) -> PointSamples:
-        """Random points of the fixed mask, jittered within their voxels so that no grid is favoured."""
+        """Random points of the fixed mask, jittered within their voxels so that no grid is favoured.
+
+        Of volumes the whole moving image is read, so that the outline of the body counts. Of pictures only what lies in
+        both masks is compared: their outline may be that of a camera's field of view, which does not move.
+        """
         rng = np.random.default_rng(seed)
         flat = np.flatnonzero(fixed_mask)
         chosen = np.sort(rng.choice(flat, min(count, flat.size), replace=False))
@@ -58,6 +65,7 @@ class PointSamples:
             values.round().long().clamp(0, BINS - 1),
             other,
             moving,
+            torch.as_tensor(coefficients(moving_mask.astype(np.float64)), device=device) if moving.grid.is_2d else None,
         )
 
     def mutual_information(self, moving_from_fixed: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,6 +80,8 @@ class PointSamples:
         """Mutual information (nats) with the points at `mapped` [n, 3] LPS mm of the moving image."""
         ijk = index_points(self.moving_volume.grid, mapped)
         seen = _seen(ijk, self.moving.shape)
+        if self.readable is not None:
+            seen = seen * interpolate(self.readable, ijk).clamp(0, 1)
         first, weights = parzen(interpolate(self.moving, ijk))
         cells = (self.fixed_bins * BINS + first)[:, None] + torch.arange(4, device=first.device)
         joint = weights.new_zeros(BINS * BINS)

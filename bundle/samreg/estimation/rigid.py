@@ -21,8 +21,8 @@ from samreg.types import Matrix4
 logger = logging.getLogger(__name__)
 
 TILTS_DEG = (-40.0, -20.0, 20.0, 40.0)
-PICTURE_TILTS_DEG = (*TILTS_DEG, -90.0, 90.0, 180.0)  # a slide may lie any way round
-SEARCH_MM = 8.0
+PICTURE_TILTS_DEG = tuple(float(d) for d in range(5, 360, 5))  # a slide may lie any way round
+SEARCH_MM, PICTURE_SEARCH_MM = 8.0, 1.0  # vessels of a photograph are a hundredth of its width
 MAX_SEARCH_VOXELS = 2e7
 DISTINCT_MM = 5.0  # on average over the body: alignments that end nearer to each other are one
 ALIKE = 1e-4  # share of a score by which starts may differ and still count as equal: mirror and rotation symmetry
@@ -56,16 +56,17 @@ class LinearFit:
 
 
 def edge_starts(pair: ImagePair, best: int = 4) -> list[Start]:
-    """Starts from a global search on edges over tilts and all translations."""
-    spacing = SEARCH_MM * pair.scale
+    """Starts from a global search on edges, of pictures on what is flattened, over tilts and all translations."""
+    picture = pair.fixed.grid.is_2d
+    spacing = (PICTURE_SEARCH_MM if picture else SEARCH_MM) * pair.scale
     while _search_size(pair, spacing) > MAX_SEARCH_VOXELS:
         spacing *= 1.25
-    fixed, moving = (working_volume(v, spacing / 2) for v in (pair.fixed, pair.moving))
+    fixed, moving = (working_volume(v, spacing if picture else spacing / 2) for v in (pair.fixed, pair.moving))
     fixed_body = mask_on(pair.fixed_body.voxels > 0, pair.fixed_body.grid, fixed.grid)
     moving_body = mask_on(pair.moving_body.voxels > 0, pair.moving_body.grid, moving.grid)
-    rotations = tilts(PICTURE_TILTS_DEG if pair.fixed.grid.is_2d else TILTS_DEG, pair.fixed.grid)
+    rotations = tilts(PICTURE_TILTS_DEG if picture else TILTS_DEG, pair.fixed.grid)
     found = global_search(fixed, moving, fixed_body, moving_body, rotations, spacing_mm=spacing, best=best)
-    logger.info("The global search reached these correlations of edges: %s.", [round(value, 3) for value, _ in found])
+    logger.info("The global search reached these correlations: %s.", [round(value, 3) for value, _ in found])
     return [Start("edges", matrix) for _, matrix in found]
 
 
@@ -143,6 +144,18 @@ def fit_linear(pair: ImagePair, start: Matrix4, kind: LinearKind, origin: str) -
     matrix, value = refine(start, pair.fine, kind, pair.fixed.grid)
     logger.info("The %s fit from %s reached a mutual information of %.4f nat.", kind, origin, value)
     return LinearFit(matrix, value, origin)
+
+
+def fit_affine(pair: ImagePair, start: Matrix4) -> LinearFit:
+    """The better of the affine fits from a start; of pictures also by way of the coarsest level.
+
+    Sections shrink in staining by more than the fine structure of pictures can show at once.
+    """
+    starts = {"the start": start}
+    if pair.fixed.grid.is_2d:
+        starts["the coarsest level"] = refine(start, pair.coarse, "affine", pair.fixed.grid)[0]
+    fits = [fit_linear(pair, matrix, "affine", origin) for origin, matrix in starts.items()]
+    return max(fits, key=lambda fit: fit.score)
 
 
 def _search_size(pair: ImagePair, spacing_mm: float) -> float:

@@ -1,6 +1,7 @@
 """Where to start: a global search over rotations and all translations.
 
-Edges (gradient magnitude) are compared, so contrast may differ or be inverted; normalised
+Of volumes edges (gradient magnitude) are compared, so contrast may differ or be inverted; of pictures what they
+show without their background, within both bodies and with either sign. Normalised
 correlation over the overlap is found for every translation at once by FFT, so a large offset or
 a body partly outside the field of view costs nothing extra.
 
@@ -10,12 +11,14 @@ Source: Padfield, "Masked object registration in the Fourier domain", IEEE TIP 2
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
 
-from samreg.geometry import Grid, Volume, resample
+from samreg.geometry import Grid, Volume, field_scale, resample
+from samreg.preprocess import flattened
 from samreg.threads import in_parallel
 from samreg.transforms import about_centre
 from samreg.types import Mask, Matrix4
@@ -49,18 +52,24 @@ def global_search(
         rotations: Rotations [3, 3] (moving from fixed) to try.
 
     Returns:
-        (edge correlation, [4, 4] moving from fixed) of the best translation of each rotation.
+        (correlation, [4, 4] moving from fixed) of the best translation of each rotation.
     """
     centre = moving.grid.centre_lps
     fixed_grid = _search_grid(fixed.grid, spacing_mm)
-    fixed_edges, fixed_mask = _edges(fixed, fixed_body, fixed_grid, np.eye(4))
+    pictures = fixed.grid.is_2d
+    if pictures:
+        scale = field_scale(fixed.grid, moving.grid)
+        shown = flattened(fixed, fixed_body, scale), flattened(moving, moving_body, scale)
+    else:
+        shown = _edges(fixed, fixed_body, fixed_grid), _edges(moving, moving_body, fixed_grid)
+    fixed_values, fixed_mask = _on(*shown[0], fixed_grid, np.eye(4))
 
     def under(rotation: np.ndarray) -> tuple[float, Matrix4]:
         # The moving image, turned back about its centre, in axes parallel to the fixed grid.
         turned = about_centre(rotation, np.zeros(3), centre)
         moving_grid = _grid_around(moving.grid, np.linalg.inv(turned), spacing_mm, fixed_grid)
-        moving_edges, moving_mask = _edges(moving, moving_body, moving_grid, turned)
-        score, shift = _best_shift(fixed_edges, fixed_mask, moving_edges, moving_mask)
+        moving_values, moving_mask = _on(*shown[1], moving_grid, turned)
+        score, shift = _best_shift(fixed_values, fixed_mask, moving_values, moving_mask, either_sign=pictures)
         offset = moving_grid.origin_lps - fixed_grid.origin_lps + fixed_grid.affine[:3, :3] @ shift
         back = np.eye(4)
         back[:3, 3] = offset
@@ -89,8 +98,8 @@ def _grid_around(grid: Grid, matrix: np.ndarray, spacing_mm: float, like: Grid) 
     return moved.bounding_grid(spacing_mm)
 
 
-def _edges(volume: Volume, body: Mask, grid: Grid, volume_from_grid: Matrix4) -> tuple[np.ndarray, np.ndarray]:
-    """Compressed gradient magnitude on `grid`, and where it is known (the image's field of view)."""
+def _edges(volume: Volume, body: Mask, grid: Grid) -> tuple[Volume, Mask]:
+    """Compressed gradient magnitude for a search on `grid`, and where it is known (the image's field of view)."""
     sigma = [
         max(0.5, 0.6 * grid.spacing_mm[0] / s) if n > 1 else 0
         for s, n in zip(volume.grid.spacing_mm, volume.grid.shape, strict=True)
@@ -102,14 +111,19 @@ def _edges(volume: Volume, body: Mask, grid: Grid, volume_from_grid: Matrix4) ->
     edges = np.sqrt(squares)
     scale = np.percentile(edges[body], 75) if body.any() else edges.mean()
     edges = edges / (edges + max(float(scale), float(np.finfo(np.float32).tiny)))
+    return replace(volume, voxels=edges), np.ones(volume.grid.shape, bool)
+
+
+def _on(volume: Volume, mask: Mask, grid: Grid, volume_from_grid: Matrix4) -> tuple[np.ndarray, np.ndarray]:
+    """Values on `grid`, 0 where they are not known, and where they are."""
     on_target = Grid(volume.grid.shape, np.linalg.inv(volume_from_grid) @ volume.grid.affine)
-    values = resample(edges, on_target, grid)
-    known = resample(np.ones(volume.grid.shape, np.uint8), on_target, grid, mode="nearest")
+    values = resample(volume.voxels, on_target, grid)
+    known = resample(mask.astype(np.uint8), on_target, grid, mode="nearest")
     return values * known, known.astype(np.float32)
 
 
 def _best_shift(
-    fixed: np.ndarray, fixed_mask: np.ndarray, moving: np.ndarray, moving_mask: np.ndarray
+    fixed: np.ndarray, fixed_mask: np.ndarray, moving: np.ndarray, moving_mask: np.ndarray, *, either_sign: bool
 ) -> tuple[float, np.ndarray]:
     """Greatest masked correlation over all shifts, and the shift in voxels: moving index = fixed index + shift.
 
@@ -130,7 +144,8 @@ def _best_shift(
     top = correlate(f, m) - sum_f * sum_m / count
     var_f = np.maximum(correlate(f2, mm) - sum_f**2 / count, 0)
     var_m = np.maximum(correlate(fm, m2) - sum_m**2 / count, 0)
-    # Correlation counts by how much of the smaller image's edge content it explains.
+    top = np.abs(top) if either_sign else top
+    # Correlation counts by how much of the smaller image's content it explains.
     energy = min(
         float((fixed**2).sum() - fixed.sum() ** 2 / fixed_mask.sum()),
         float((moving**2).sum() - moving.sum() ** 2 / moving_mask.sum()),
