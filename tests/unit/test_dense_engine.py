@@ -11,10 +11,12 @@ from samreg import phantoms
 from samreg.estimation.dense.affine import fit_by_descriptors
 from samreg.estimation.dense.fields import determinants, unfolded
 from samreg.estimation.dense.filters import gradient, smoothed, window_mean
+from samreg.estimation.dense.invertible import invertible
 from samreg.estimation.dense.symmetric import fit_symmetric
 from samreg.estimation.image_pair import ImagePair
 from samreg.geometry import Grid, Volume
-from samreg.transforms import Affine, compose
+from samreg.metrics import why_not_invertible
+from samreg.transforms import Affine, DisplacementField, compose
 
 
 def image_pair(phantom: phantoms.Phantom) -> ImagePair:
@@ -73,6 +75,18 @@ def test_folds_are_smoothed_away_and_the_rest_is_left_alone():
     mended = unfolded(field, grid)
     assert determinants(mended, grid).min() > 0
     assert mended[0, 25:].abs().max() == 0
+
+
+def test_a_shear_between_slices_is_smoothed_until_the_grid_holds_its_inverse_and_the_rest_is_left_alone():
+    grid = Grid.from_axes((60, 40, 8), (1.0, 1.0, 8.0))
+    vectors = np.zeros((*grid.shape, 3), np.float32)
+    bump = np.exp(-(np.square(np.indices((20, 20)) - 9.5).sum(0)) / 18)
+    vectors[10:30, 10:30, 3] = bump[..., None] * (3.0, 3.0, 1.0)
+    assert why_not_invertible(DisplacementField(grid, vectors), grid)
+    mended = invertible(DisplacementField(grid, vectors))
+    assert not why_not_invertible(mended, grid)
+    assert np.abs(mended.vectors - vectors)[40:].max() == 0
+    assert np.abs(mended.vectors).max() > 0.5 * np.abs(vectors).max()
 
 
 class TestSymmetric:

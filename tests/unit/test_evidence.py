@@ -118,6 +118,25 @@ def test_descriptors_that_travel_prefer_the_true_stretch_and_not_a_squeezed_imag
     assert examination.evidence(squeezed, through=identity).likeness.gain_over(before).falls
 
 
+def test_descriptors_hardly_nearer_than_chance_decide_nothing():
+    told = {"refines": False, "second": "likeness", "pairs_tell": False}
+    far = decide(evidence(likeness=-0.8), evidence(likeness=-1.0), **told)
+    assert not far.finer
+    assert not far.within_noise
+    assert "80% of their distance by chance" in far.reason
+    assert decide(evidence(likeness=-0.6), evidence(likeness=-1.0), **told).finer
+
+
+def test_chance_is_the_likeness_of_unrelated_images_and_equal_images_are_alike():
+    phantom = phantoms.pair("identity", fixed_grid=phantoms.grid("axial", 48))
+    noise = np.random.default_rng(0).normal(400, 100, phantom.fixed.grid.shape).astype(np.float32)
+    nothing = RoiPairs(phantom.fixed.grid, phantom.fixed.grid, ())
+    identity = Affine.identity()
+    for moving, expected in ((replace(phantom.fixed, voxels=noise), -1.0), (phantom.fixed, 0.0)):
+        examination = Examination(phantom.fixed, moving, phantom.body, nothing, 10.0)
+        assert examination.evidence(identity, through=identity).likeness.value == pytest.approx(expected, abs=0.03)
+
+
 def test_regions_have_no_say_where_they_are_too_coarse_but_given_contours_do():
     finer = replace(evidence(closeness=1.0), likeness=measure(-0.04))
     rules = {"refines": True, "second": "likeness", "pairs_tell": False}

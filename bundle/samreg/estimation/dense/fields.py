@@ -11,7 +11,7 @@ from samreg.geometry import Grid, finest_spacing_mm, sample_each
 LEAST_DETERMINANT = 0.3  # of the Jacobian; less is nearly a fold, and vectors of the same grid may hold no inverse
 MOST_REPAIRS = 50
 REPAIR_VOX = 1.0  # smoothing of a repair
-REPAIR_RADIUS = 2  # voxels around a fold that are smoothed
+REPAIR_RADIUS = 1  # voxels around it that are smoothed
 
 
 def voxel_indices(grid: Grid, device: torch.device | str = "cpu") -> Tensor:
@@ -66,16 +66,21 @@ def on_level(displacements: Tensor, source: Grid, target: Grid) -> Tensor:
 
 
 def unfolded(displacements: Tensor, grid: Grid) -> Tensor:
-    """Displacements [b, i, j, k, 3] smoothed where they fold or nearly do, and nowhere else, until they do not."""
-    radii = [min(REPAIR_RADIUS, (n - 1) // 2) for n in grid.shape]
+    """Displacements [b, i, j, k, 3] smoothed where they fold or nearly do, until they do not."""
     for _ in range(MOST_REPAIRS):
         folded = determinants(displacements, grid) < LEAST_DETERMINANT
         if not folded.any():
             break
-        near = window_mean(folded.float(), radii) > 0
-        softer = smoothed(displacements, [REPAIR_VOX] * 3, first=-4)
-        displacements = torch.where(near[..., None], softer, displacements)
+        displacements = softened(displacements, folded, grid)
     return displacements
+
+
+def softened(displacements: Tensor, where: Tensor, grid: Grid) -> Tensor:
+    """Displacements [b, i, j, k, 3] smoothed around some voxels [b, i, j, k], less and less outwards."""
+    radii = [min(REPAIR_RADIUS, (n - 1) // 2) for n in grid.shape]
+    near = (window_mean(where.float(), radii) > 0).float()
+    share = window_mean(near, radii)[..., None]  # where a patch ended at once, it would fold
+    return displacements + share * (smoothed(displacements, [REPAIR_VOX] * 3, first=-4) - displacements)
 
 
 def determinants(displacements: Tensor, grid: Grid) -> Tensor:

@@ -17,6 +17,7 @@ from samreg.estimation.dense.capture import captured
 from samreg.estimation.dense.fields import composed, on_level, sigmas_vox, unfolded
 from samreg.estimation.dense.filters import smoothed
 from samreg.estimation.dense.forces import Force, LocalCorrelation, SelfSimilarity
+from samreg.estimation.dense.invertible import invertible
 from samreg.estimation.dense.levels import KNOWN, DenseLevel, dense_levels
 from samreg.estimation.image_pair import ImagePair
 from samreg.geometry import Grid, finest_spacing_mm, inside, sample
@@ -30,7 +31,7 @@ FIELD_VOX = 0.5  # smoothing of the fields after each step, likewise,
 FIELD_SLICES = 0.35  # and at least by so much of the spacing along each axis: noise moves thick slices
 SELF_SIMILARITY = 10.0  # weight of descriptors, on the coarsest level, beside local correlation
 MOST_CAPTURED = 1_500_000  # voxels of the images that large displacements are searched on
-FALL = 0.25  # mm per mm, of a displacement outside of the images
+FALL = 0.5  # mm per mm, of a displacement outside of the images
 
 
 def fit_symmetric(
@@ -52,6 +53,9 @@ def fit_symmetric(
 
     Returns:
         A field around the bodies that vanishes at the border of its grid, and knows its inverse; and the start.
+
+    Raises:
+        UsageError: The field has no inverse.
     """
     descents = [_Descent.of(pair, start, capture) for start in starts]
     last = max(descent.work(slice(-1, None)) for descent in descents)
@@ -151,13 +155,12 @@ def _stepped(fields: Tensor, level: DenseLevel, terms: Sequence[tuple[float, For
 
 
 def _between_images(fields: Tensor, grid: Grid) -> DisplacementField:
-    """From the middle to each image becomes from the fixed to the moving image, and back."""
+    """From the middle to each image becomes from the fixed to the moving image, with its inverse."""
     fields, grid = _vanishing(fields, grid)
     axes = torch.as_tensor(grid.direction.T).to(fields)
     to_fixed, to_moving = (DisplacementField(grid, vectors) for vectors in (fields @ axes).cpu().numpy())
     forward = compose([to_fixed.inverse(), to_moving])
-    backward = compose([to_moving.inverse(), to_fixed])
-    return DisplacementField(grid, forward.displacement(grid), DisplacementField(grid, backward.displacement(grid)))
+    return invertible(DisplacementField(grid, forward.displacement(grid)))
 
 
 def _vanishing(fields: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
