@@ -11,14 +11,10 @@ from samreg.estimation.base import Candidate, Problem, linear_part
 from samreg.evidence import Evidence, Examination, SecondMeasure
 from samreg.geometry import Volume
 from samreg.metrics import why_not_invertible
-from samreg.quality import scale_is_plausible
+from samreg.quality import scale_is_plausible, stands_out
 from samreg.rois import RoiPairs
 from samreg.transforms import Affine, Transform
 from samreg.types import Mask, TransformKind
-
-# Pictures that share half of their field have few regions in common. An alignment stands out where no other has half of
-# its score: rivals had 0 to 0.13 of that of photographs a third of a field apart, 0.88 to 0.99 of unrelated ones.
-UNRIVALLED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +32,8 @@ class PairExaminer:
     def support(self, candidate: Candidate) -> str:
         """See `ladder.Examiner`."""
         count = self.problem.pairs_under(candidate.transform).independent
-        picture = self.problem.images.fixed.grid.is_2d
-        unrivalled = picture and candidate.rivals is not None and candidate.rivals < UNRIVALLED
-        if self.problem.labelled or unrivalled or count >= self.min_pairs:
+        alone = stands_out(candidate, self.problem.images.fixed.grid)
+        if self.problem.labelled or alone or count >= self.min_pairs:
             return ""
         return f"{count} pairs of regions agree with it, which are too few"
 

@@ -27,7 +27,7 @@ from samreg.ladder import Climb, EstimatorFailed, climb
 from samreg.memory import PeakMemory
 from samreg.pairing import Pairing
 from samreg.preprocess import body_mask, working_volume
-from samreg.quality import Findings, gate
+from samreg.quality import Findings, gate, stands_out
 from samreg.regions import RegionFinder
 from samreg.result import Quality, RegistrationResult
 from samreg.stopwatch import Progress, Stopwatch
@@ -170,6 +170,7 @@ def _quality(climbed: Climb, problem: Problem, examiner: PairExaminer, config: C
         before=examination.evidence(identity),
         after=examination.evidence(transform),
         overlaps=(overlap(matched.pairs, identity), overlap(matched.pairs, transform)),
+        stands_out="rigid" in climbed.stages and stands_out(climbed.rigid, problem.images.fixed.grid),
         nothing_held=climbed.best.kind == "identity" and not climbed.aligned,
     )
     return gate(findings, examination, config.quality), inverse

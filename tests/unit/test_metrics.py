@@ -206,6 +206,8 @@ def test_the_gate_passes_what_all_evidence_supports(examination):
         ({"after": evidence(mi=0.1)}, "FAIL", "similarity"),
         ({"transform": Affine(np.diag([1.5, 1, 1, 1]))}, "FAIL", "scale"),
         ({"unaligned": unaligned(3, 100)}, "FAIL", "above-chance"),
+        ({"pairs": pairs_of(box(14, 24)), "stands_out": True}, "REVIEW", "pairs"),
+        ({"unaligned": unaligned(3, 100), "stands_out": True}, "REVIEW", "above-chance"),
         ({"unaligned": unaligned(10, 100)}, "REVIEW", "independent-pairs"),
         ({"unaligned": unaligned(5, 6)}, "REVIEW", "independent-pairs"),
         ({"mirrored": 1.5}, "FAIL", "mirrored-input"),
