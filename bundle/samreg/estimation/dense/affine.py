@@ -19,6 +19,7 @@ from samreg.types import Matrix4
 
 # Chosen on hippocampi of different people (docs/performance.md).
 MOST_VOXELS = 250_000  # of a level that is fitted
+MANY_VOXELS = 30_000  # of more, every second one along each axis tells enough
 STEPS = 20  # at most, on each level
 TRIES = 6  # of a step, each shorter
 SETTLED = 1e-6  # share that a step gains, below which there is no other
@@ -73,7 +74,7 @@ class _Fit:
     """One level.
 
     Attributes:
-        descriptors: [c, n] of the fixed image.
+        descriptors: [c, n] of the fixed image at the points.
         moving: [4 c, i, j, k] of the moving image: descriptors and their slopes per mm.
         points: [n, 3] mm along the axes, about the centre of the grid.
     """
@@ -90,8 +91,10 @@ class _Fit:
         spacing = torch.as_tensor(grid.spacing_mm).to(moving)
         slopes = (gradient(moving) / spacing).movedim(-1, 1).flatten(0, 1)
         middle = (torch.tensor(grid.shape).to(moving) - 1) / 2
-        points = ((voxel_indices(grid, moving.device)[0] - middle) * spacing).reshape(-1, 3)
-        return _Fit(level, fixed.flatten(1), torch.cat([moving, slopes]), points.double())
+        every = 2 if grid.size > MANY_VOXELS else 1
+        chosen = tuple(slice(n // 2 % every, None, every) for n in grid.shape)
+        points = ((voxel_indices(grid, moving.device)[0] - middle) * spacing)[chosen].reshape(-1, 3)
+        return _Fit(level, fixed[:, *chosen].flatten(1), torch.cat([moving, slopes]), points.double())
 
     def minimised(self, matrix: Matrix4) -> tuple[Matrix4, float]:
         seen, damping = self.seen(matrix), FIRST_DAMPING

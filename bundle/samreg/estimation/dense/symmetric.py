@@ -21,7 +21,7 @@ from samreg.estimation.dense.invertible import invertible
 from samreg.estimation.dense.levels import KNOWN, DenseLevel, dense_levels
 from samreg.estimation.image_pair import ImagePair
 from samreg.geometry import Grid, finest_spacing_mm, inside, sample
-from samreg.transforms import Affine, DisplacementField, compose
+from samreg.transforms import Affine, DisplacementField, Transform, compose
 
 # Chosen on hippocampi of different people and on phantoms (docs/performance.md).
 STEPS = {8: 40, 4: 60, 2: 60, 1: 30}  # by the spacing of the level, in finest spacings
@@ -70,7 +70,7 @@ def fit_symmetric(
         descent.follow(slice(-1), step_done)
     best = _likeliest(descents)
     best.follow(slice(-1, None), step_done)
-    return best.field(), best.start
+    return invertible(best.field()), best.start
 
 
 @dataclass(eq=False)
@@ -114,7 +114,7 @@ class _Descent:
             self.fields, self.grid = unfolded(fields, level.grid), level.grid
 
     def field(self) -> DisplacementField:
-        """From the fixed to the moving image as the start shows it, with its inverse."""
+        """From the fixed to the moving image as the start shows it."""
         return _between_images(self.fields, self.grid)
 
 
@@ -122,11 +122,13 @@ def _likeliest(descents: Sequence[_Descent]) -> _Descent:
     """The one under which the descriptors agree best, read as each of the starts shows them: none gains by it."""
     if len(descents) == 1:
         return descents[0]
-    return min(descents, key=lambda descent: sum(_distance(descent, shown) for shown in descents))
+    transforms = [compose([descent.field(), descent.start]) for descent in descents]
+    apart = [sum(_distance(transform, shown) for shown in descents) for transform in transforms]
+    return descents[int(np.argmin(apart))]
 
 
-def _distance(descent: _Descent, shown: _Descent) -> float:
-    """Mean squared distance of the descriptors under a descent.
+def _distance(transform: Transform, shown: _Descent) -> float:
+    """Mean squared distance of the descriptors under a transform.
 
     Those of the moving image are made once, as the start of another one shows it, and travel with the tissue: a start
     that squeezes the image does not make them alike.
@@ -134,7 +136,7 @@ def _distance(descent: _Descent, shown: _Descent) -> float:
     level = next(level for level in shown.levels if level.grid is shown.grid)
     fixed, moving = SelfSimilarity.of(level.images, level.grid).descriptors
     points = level.grid.points().reshape(-1, 3)
-    there = shown.start.inverse().map_points(compose([descent.field(), descent.start]).map_points(points))
+    there = shown.start.inverse().map_points(transform.map_points(points))
     ijk = torch.as_tensor(level.grid.index(there)).to(moving)
     apart = (sample(moving, ijk) - fixed.flatten(1)).square().mean(0)
     seen = inside(ijk, level.grid.shape) & (sample(level.known[None], ijk)[0] > KNOWN)
@@ -155,12 +157,11 @@ def _stepped(fields: Tensor, level: DenseLevel, terms: Sequence[tuple[float, For
 
 
 def _between_images(fields: Tensor, grid: Grid) -> DisplacementField:
-    """From the middle to each image becomes from the fixed to the moving image, with its inverse."""
+    """From the middle to each image becomes from the fixed to the moving image."""
     fields, grid = _vanishing(fields, grid)
     axes = torch.as_tensor(grid.direction.T).to(fields)
     to_fixed, to_moving = (DisplacementField(grid, vectors) for vectors in (fields @ axes).cpu().numpy())
-    forward = compose([to_fixed.inverse(), to_moving])
-    return invertible(DisplacementField(grid, forward.displacement(grid)))
+    return DisplacementField(grid, compose([to_fixed.inverse(), to_moving]).displacement(grid))
 
 
 def _vanishing(fields: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
