@@ -5,7 +5,7 @@ A comparison decides only where it tells more than its noise; within the noise a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,7 @@ from samreg.geometry import Volume, sample
 from samreg.metrics import normalised_correlation, pair_dice, pair_distance_mm
 from samreg.rois import RoiPairs
 from samreg.transforms import Transform
-from samreg.types import Mask
+from samreg.types import Mask, TransformKind
 
 SecondMeasure = Literal["information", "likeness"]
 
@@ -216,6 +216,36 @@ def overlap(pairs: RoiPairs, transform: Transform) -> Measure:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What a candidate is judged by.
+
+    Attributes:
+        second: The measure that decides where witnesses do not tell; the candidate was not fitted to it.
+        pairs_tell: Found regions are fine enough to tell it from the coarser transform; given contours always are.
+    """
+
+    second: SecondMeasure
+    pairs_tell: bool = True
+
+    @staticmethod
+    def of(fitted_to: Collection[str], kind: TransformKind, *, pictures: bool) -> Terms:
+        """Those of a candidate.
+
+        Args:
+            fitted_to: As of `Candidate`.
+            kind: Of the candidate.
+            pictures: The images are single slices.
+        """
+        if "correlation" in fitted_to:
+            # Centroids of regions are coarser than what it sees, and descriptors travel with the tissue.
+            return Terms("likeness", pairs_tell=False)
+        # Mutual information is no judge of what was fitted to it, though six degrees of freedom cannot imitate anatomy.
+        # Of photographs, whose vessels are a small part of them, it is too noisy to judge even a rigid transform.
+        informed = "information" in fitted_to and (kind != "rigid" or pictures)
+        return Terms("likeness" if informed else "information")
+
+
+@dataclass(frozen=True)
 class Decision:
     """Which of two transforms is the better one.
 
@@ -233,11 +263,10 @@ class Decision:
 def decide(
     finer: Evidence,
     coarser: Evidence,
+    terms: Terms,
     *,
     refines: bool,
-    second: SecondMeasure,
     labelled: bool = False,
-    pairs_tell: bool = True,
 ) -> Decision:
     """Whether the finer transform is better on evidence that it was not fitted to.
 
@@ -248,11 +277,11 @@ def decide(
        by its WORTH, and likeness where it ends nearer than chance. Else the simpler transform stays.
 
     Args:
+        finer, coarser: What speaks for each.
+        terms: What the finer one is judged by.
         refines: The finer transform starts from the coarser one and sees the same part of the body, so coverage and
             correlation may not fall.
-        second: What the finer transform was not fitted to: mutual information, or the likeness of descriptors.
         labelled: The witnesses are given contours.
-        pairs_tell: Found regions are fine enough to tell the two apart; given contours always are.
     """
     least = coarser.coverage - MOST_COVERAGE_LOST if refines else MIN_COVERAGE
     if finer.coverage < least - COVERAGE_NOISE:
@@ -270,7 +299,7 @@ def decide(
     if refines and coarser.correlation.value > COMPARABLE and lost:
         return Decision(False, f"correlation falls ({correlation})")
     closeness = finer.closeness.gain_over(coarser.closeness)
-    coarse = not (pairs_tell or labelled)
+    coarse, second = not (terms.pairs_tell or labelled), terms.second
     enough = not coarse and finer.closeness.parts.size >= (MIN_CONTOURS if labelled else MIN_WITNESSES)
     if enough and closeness.rises:
         return Decision(True, f"pairs that were not fitted come closer ({closeness} mm)")

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from samreg.estimation.base import Candidate, Problem, linear_part
-from samreg.evidence import Evidence, Examination, SecondMeasure
+from samreg.evidence import Evidence, Examination, SecondMeasure, Terms
 from samreg.geometry import Volume
 from samreg.metrics import why_not_invertible
 from samreg.quality import scale_is_plausible, stands_out
@@ -36,6 +36,10 @@ class PairExaminer:
         if self.problem.labelled or alone or count >= self.min_pairs:
             return ""
         return f"{count} pairs of regions agree with it, which are too few"
+
+    def terms(self, candidate: Candidate, kind: TransformKind) -> Terms:
+        """See `ladder.Examiner`."""
+        return Terms.of(candidate.fitted_to, kind, pictures=self.problem.images.fixed.grid.is_2d)
 
     def evidence(self, candidate: Candidate, coarser: Transform, second: SecondMeasure) -> tuple[Evidence, Evidence]:
         """See `ladder.Examiner`."""

@@ -16,7 +16,7 @@ import torch
 
 from samreg.errors import InputRefused, SamregError, as_sentence
 from samreg.estimation.base import Abstention, Candidate, Estimator, Problem, ignored
-from samreg.evidence import Evidence, SecondMeasure, decide
+from samreg.evidence import Evidence, SecondMeasure, Terms, decide
 from samreg.registry import is_own
 from samreg.result import Outcome, Step
 from samreg.stopwatch import Stage
@@ -77,6 +77,10 @@ class Examiner(Protocol):
         """Why pairs of regions do not support a candidate at all, a clause; empty if they do."""
         ...
 
+    def terms(self, candidate: Candidate, kind: TransformKind) -> Terms:
+        """What the candidate is judged by: something that it was not fitted to."""
+        ...
+
     def evidence(self, candidate: Candidate, coarser: Transform, second: SecondMeasure) -> tuple[Evidence, Evidence]:
         """What speaks for the candidate, and for the coarser transform that it would replace.
 
@@ -98,7 +102,6 @@ class _Ladder:
 
     examiner: Examiner
     labelled: bool
-    pictures: bool = False
     best: Reached = field(default_factory=lambda: Reached("identity", Affine.identity()))
     stages: dict[str, Transform] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
@@ -109,17 +112,12 @@ class _Ladder:
 
     def judge(self, kind: TransformKind, candidate: Candidate) -> tuple[Outcome, str]:
         """Take a candidate if evidence that it was not fitted to says it is better."""
-        # Centroids of regions are coarser than what local correlation sees, and descriptors travel with the tissue.
-        pairs_tell = "correlation" not in candidate.fitted_to
-        if pairs_tell and self.best.kind == "identity" and (why := self.examiner.support(candidate)):
+        terms = self.examiner.terms(candidate, kind)
+        if terms.pairs_tell and self.best.kind == "identity" and (why := self.examiner.support(candidate)):
             return "refused", why
-        # Mutual information is no judge of what was fitted to it, though six degrees of freedom cannot imitate anatomy.
-        # Of photographs, whose vessels are a small part of them, it is too noisy to judge even a rigid transform.
-        informed = "information" in candidate.fitted_to and (kind != "rigid" or self.pictures)
-        second: SecondMeasure = "likeness" if informed or not pairs_tell else "information"
-        finer, coarser = self.examiner.evidence(candidate, self.best.transform, second)
+        finer, coarser = self.examiner.evidence(candidate, self.best.transform, terms.second)
         refines = self.best.kind != "identity"
-        decision = decide(finer, coarser, refines=refines, second=second, labelled=self.labelled, pairs_tell=pairs_tell)
+        decision = decide(finer, coarser, terms, refines=refines, labelled=self.labelled)
         if not decision.finer:
             self.aligned |= not refines and decision.within_noise and not self.examiner.flaw(candidate, kind)
             return "refused", decision.reason
@@ -170,7 +168,6 @@ def climb(
     estimators: Sequence[tuple[str, Estimator]],
     examiner: Examiner,
     *,
-    pictures: bool = False,
     stage: Stage = lambda name: nullcontext(ignored),
 ) -> Climb:
     """The finest transform that the evidence carries.
@@ -183,14 +180,13 @@ def climb(
         problem: What estimators are given.
         estimators: With their names, in order; coarse ones first.
         examiner: Tells what speaks for a candidate.
-        pictures: The images are single slices; likeness judges their rigid candidates too.
         stage: Opens a stage of the work by its name, and yields what tells of progress.
 
     Raises:
         EstimatorFailed: An estimator failed, or returned neither a candidate nor an abstention.
         SamregError: As an estimator raised it.
     """
-    ladder = _Ladder(examiner, problem.labelled, pictures)
+    ladder = _Ladder(examiner, problem.labelled)
     for name, estimator in estimators:
         kind: TransformKind = estimator.kind
         if ladder.pass_over(name, kind):

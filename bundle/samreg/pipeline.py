@@ -100,7 +100,7 @@ def run(
         )
         examiner = PairExaminer(problem, config.quality.min_pairs)
         hashes = fixed.content_hash, moving.content_hash
-        climbed = climb(problem, tools.estimators, examiner, pictures=fixed.grid.is_2d, stage=watch.stage)
+        climbed = climb(problem, tools.estimators, examiner, stage=watch.stage)
         if (fixed.content_hash, moving.content_hash) != hashes:
             raise EstimatorFailed(
                 "an estimator changed the images that it was given", "estimators that leave the problem as it is",

@@ -71,9 +71,9 @@ def shifted(measure: Measure, by: float) -> Measure:
 def test_no_decision_flips_when_a_piece_of_evidence_moves_by_its_noise(monkeypatch, name):
     seen = []
 
-    def recorded(finer: Evidence, coarser: Evidence, **rules) -> evidence.Decision:
-        seen.append((finer, coarser, rules))
-        return evidence.decide(finer, coarser, **rules)
+    def recorded(finer: Evidence, coarser: Evidence, terms: evidence.Terms, **rules) -> evidence.Decision:
+        seen.append((finer, coarser, {"terms": terms, **rules}))
+        return evidence.decide(finer, coarser, terms, **rules)
 
     monkeypatch.setattr(ladder, "decide", recorded)
     phantom = PAIRS[name]()

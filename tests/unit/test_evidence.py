@@ -10,6 +10,7 @@ from samreg.evidence import (
     Evidence,
     Examination,
     Measure,
+    Terms,
     blocks_of,
     correlation_parts,
     decide,
@@ -70,21 +71,21 @@ def test_noise_is_never_less_than_what_processors_change():
     ],
 )
 def test_a_finer_transform_must_not_be_worse_on_any_count(finer, reason):
-    decision = decide(finer, evidence(), refines=True, second="information")
+    decision = decide(finer, evidence(), terms=Terms("information"), refines=True)
     assert not decision.finer
     assert reason in decision.reason
 
 
 def test_witnesses_that_tell_decide():
     closer = evidence(closeness=5.1)
-    assert decide(closer, evidence(), refines=True, second="information").finer
-    assert decide(closer, evidence(), refines=True, second="likeness").finer
+    assert decide(closer, evidence(), terms=Terms("information"), refines=True).finer
+    assert decide(closer, evidence(), terms=Terms("likeness"), refines=True).finer
 
 
 @pytest.mark.parametrize("closeness", [4.95, 5.0, 5.05])
 def test_within_the_noise_of_the_witnesses_mutual_information_decides(closeness):
     finer = replace(evidence(closeness=closeness, information=1.2), closeness=measure(closeness, 0.1))
-    decision = decide(finer, evidence(), refines=True, second="information")
+    decision = decide(finer, evidence(), terms=Terms("information"), refines=True)
     assert decision.finer
     assert "do not decide" in decision.reason
     assert "mutual information rises" in decision.reason
@@ -92,17 +93,17 @@ def test_within_the_noise_of_the_witnesses_mutual_information_decides(closeness)
 
 def test_within_all_noise_the_simpler_transform_stays():
     finer = evidence(closeness=5.1, information=1.05, noise=0.1)
-    decision = decide(finer, evidence(), refines=True, second="information")
+    decision = decide(finer, evidence(), terms=Terms("information"), refines=True)
     assert not decision.finer
     assert "the simpler transform stays" in decision.reason
 
 
 def test_what_was_fitted_to_mutual_information_is_judged_by_descriptors():
     finer = replace(evidence(information=1.5), closeness=measure(5.0, 0.1))
-    assert not decide(finer, evidence(), refines=True, second="likeness").finer
-    assert decide(finer, evidence(), refines=False, second="information").finer
+    assert not decide(finer, evidence(), terms=Terms("likeness"), refines=True).finer
+    assert decide(finer, evidence(), terms=Terms("information"), refines=False).finer
     alike = replace(finer, likeness=measure(-0.04))
-    decision = decide(alike, evidence(), refines=True, second="likeness")
+    decision = decide(alike, evidence(), terms=Terms("likeness"), refines=True)
     assert decision.finer
     assert "descriptors" in decision.reason
 
@@ -118,8 +119,23 @@ def test_descriptors_that_travel_prefer_the_true_stretch_and_not_a_squeezed_imag
     assert examination.evidence(squeezed, through=identity).likeness.gain_over(before).falls
 
 
+@pytest.mark.parametrize(
+    ("fitted_to", "kind", "pictures", "expected"),
+    [
+        ((), "affine", False, Terms("information")),
+        (("information",), "rigid", False, Terms("information")),
+        (("information",), "rigid", True, Terms("likeness")),
+        (("information",), "affine", False, Terms("likeness")),
+        (("likeness",), "affine", False, Terms("information")),
+        (("correlation",), "deformable", False, Terms("likeness", pairs_tell=False)),
+    ],
+)
+def test_no_candidate_is_judged_by_what_it_was_fitted_to(fitted_to, kind, pictures, expected):
+    assert Terms.of(frozenset(fitted_to), kind, pictures=pictures) == expected
+
+
 def test_descriptors_hardly_nearer_than_chance_decide_nothing():
-    told = {"refines": False, "second": "likeness", "pairs_tell": False}
+    told = {"terms": Terms("likeness", pairs_tell=False), "refines": False}
     far = decide(evidence(likeness=-0.8), evidence(likeness=-1.0), **told)
     assert not far.finer
     assert not far.within_noise
@@ -139,25 +155,25 @@ def test_chance_is_the_likeness_of_unrelated_images_and_equal_images_are_alike()
 
 def test_regions_have_no_say_where_they_are_too_coarse_but_given_contours_do():
     finer = replace(evidence(closeness=1.0), likeness=measure(-0.04))
-    rules = {"refines": True, "second": "likeness", "pairs_tell": False}
+    rules = {"terms": Terms("likeness", pairs_tell=False), "refines": True}
     assert decide(finer, evidence(closeness=9.0), **rules).finer
     assert not decide(evidence(closeness=9.0), evidence(closeness=1.0), **rules).finer
     assert not decide(finer, evidence(closeness=9.0), **rules, labelled=True).finer
 
 
 def test_too_few_witnesses_do_not_decide():
+    rules = {"terms": Terms("information"), "refines": True}
     finer = evidence(closeness=9.0, count=3)
-    assert not decide(finer, evidence(count=3), refines=True, second="information").finer
-    assert decide(evidence(closeness=1.0, information=1.5, count=3), evidence(count=3), refines=True,
-                  second="information").finer  # fmt: skip
+    assert not decide(finer, evidence(count=3), **rules).finer
+    assert decide(evidence(closeness=1.0, information=1.5, count=3), evidence(count=3), **rules).finer
 
 
 def test_two_given_contours_decide():
     finer, coarser = (evidence(closeness=c, count=2) for c in (9.0, 5.0))
-    assert decide(finer, coarser, refines=True, second="information", labelled=True).finer
-    assert not decide(coarser, finer, refines=True, second="information", labelled=True).finer
+    assert decide(finer, coarser, terms=Terms("information"), refines=True, labelled=True).finer
+    assert not decide(coarser, finer, terms=Terms("information"), refines=True, labelled=True).finer
     one = evidence(closeness=9.0, count=1)
-    assert not decide(one, evidence(count=1), refines=True, second="information", labelled=True).finer
+    assert not decide(one, evidence(count=1), terms=Terms("information"), refines=True, labelled=True).finer
 
 
 def test_parts_of_mutual_information_tell_how_it_varies_with_what_was_seen():
@@ -216,8 +232,8 @@ def test_the_true_shift_is_preferred_and_pairs_beyond_the_tolerance_count_as_wro
     before, after = examination.evidence(Affine.identity()), examination.evidence(shifted_by(3.0))
     assert before.closeness.value == pytest.approx(0.9 * 7.0)
     assert after.closeness.value == pytest.approx(0.9 * 10.0)
-    assert decide(after, before, refines=True, second="information").finer
-    assert not decide(before, after, refines=True, second="information").finer
+    assert decide(after, before, terms=Terms("information"), refines=True).finer
+    assert not decide(before, after, terms=Terms("information"), refines=True).finer
     assert np.isnan(overlap(witnesses, Affine.identity()).value)  # none is held out
 
 

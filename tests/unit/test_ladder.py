@@ -9,7 +9,7 @@ import torch
 
 from samreg.errors import InputRefused
 from samreg.estimation.base import Abstention, Candidate, Problem
-from samreg.evidence import Evidence, Measure
+from samreg.evidence import Evidence, Measure, Terms
 from samreg.ladder import EstimatorFailed, climb
 from samreg.transforms import Affine, Transform, compose
 
@@ -65,6 +65,9 @@ class NearTheTruth:
 
     def support(self, candidate: Candidate) -> str:
         return self.unsupported
+
+    def terms(self, candidate: Candidate, kind: str) -> Terms:
+        return Terms.of(candidate.fitted_to, kind, pictures=False)
 
     def evidence(self, candidate: Candidate, coarser: Transform, second: str) -> tuple[Evidence, Evidence]:
         self.seconds.append(second)
