@@ -34,6 +34,7 @@ ORDER = (
     ("io",),
     ("ecosystem",),
     ("preprocess",),
+    ("constraints",),
     ("promptable_models",),
     ("sam", "embedded"),
     ("availability",),
