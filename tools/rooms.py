@@ -44,7 +44,7 @@ ORDER = (
     ("estimation",),
     ("metrics",),
     ("evidence", "result"),
-    ("quality",),
+    ("constraint_checks", "quality"),
     ("own_answers",),
     ("regions",),
     ("pairing",),

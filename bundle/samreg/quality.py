@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from samreg.config import QualityConfig
+from samreg.constraint_checks import constraint_checks
+from samreg.constraints.measuring import ConstraintReport
 from samreg.evidence import COVERAGE_NOISE, DECIDES, MIN_COVERAGE, Evidence, Examination, Gain, Measure
 from samreg.metrics import inverse_error_mm, jacobian_measures, pair_dice, pair_distance_mm
 from samreg.result import Criterion, Quality, Verdict
@@ -47,6 +49,7 @@ class Findings:
         voxel_mm: Finest spacing of the fixed image itself, in which tolerances count.
         before, after: What speaks for the identity, and for this transform.
         overlaps: Of held-out pairs, before and after.
+        constraints: How far the transform respects what was asked of it; None: nothing was.
         nothing_held: No estimate was taken, and none was as good as the identity, which is therefore only what is left.
     """
 
@@ -63,6 +66,7 @@ class Findings:
     after: Evidence
     overlaps: tuple[Measure, Measure]
     nothing_held: bool = False
+    constraints: ConstraintReport | None = None
 
 
 def gate(findings: Findings, examination: Examination, config: QualityConfig) -> Quality:
@@ -82,6 +86,7 @@ def gate(findings: Findings, examination: Examination, config: QualityConfig) ->
         _ambiguity(findings),
         *_mirror(findings),
         *_identity(findings),
+        *constraint_checks(findings.constraints),
         Criterion(
             "rigid-phantom", "Rigid error against a known transform", "at most half a voxel",
             None, "voxel", "not judged",

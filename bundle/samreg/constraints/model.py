@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from samreg.geometry import Volume
+from samreg.geometry import Grid, Volume
 from samreg.preprocess import mask_on
-from samreg.types import Points
+from samreg.types import Mask, Points
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +79,24 @@ def painted(image: Volume, mask: Volume) -> Volume:
     inside = mask_on(mask.voxels > 0, mask.grid, image.grid)
     _, nearest = ndimage.distance_transform_edt(~inside, sampling=image.grid.spacing_mm, return_indices=True)
     return replace(image, voxels=image.voxels[tuple(nearest)])
+
+
+def counted_body(body: Mask, grid: Grid, mask: Volume | None) -> Mask:
+    """What of a body counts.
+
+    Args:
+        body: bool [i, j, k].
+        grid: Of the body.
+        mask: 0 and 1 on any grid of the same space; None: all counts.
+
+    Returns:
+        bool [i, j, k]; of a mask that holds nothing of the body the mask alone, and of one too small for the grid the
+        body.
+    """
+    if mask is None:
+        return body
+    counted = mask_on(mask.voxels > 0, mask.grid, grid)
+    return next((part for part in (body & counted, counted) if part.any()), body)
 
 
 def numbered(labels: Volume) -> Volume:

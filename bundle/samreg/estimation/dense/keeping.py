@@ -20,15 +20,12 @@ from samreg.geometry import Grid, Volume, finest_spacing_mm, sample_nearest, tra
 from samreg.transforms import Affine, rigid_from_points
 from samreg.types import Mask, Points
 
-ZONE_VOX = 2.0  # around a region, where it is moved as the region: what is interpolated at its border is exact then
+# Around a region, moved as the region. What is interpolated at the border of a rigid one is exact then.
+RIGID_ZONE_VOX, VOLUME_ZONE_VOX = 2.5, 1.5
 ZONE_WEIGHT = 1e-3  # of a voxel around it in the fit of its motion, so that a thin region does not twist
 SLOPE = 0.2  # mm per mm, of a correction that fades out around a region
 LEAST_RAMP_VOX = 4.0  # of the finest spacing, over which it fades
 SWEEPS = 4  # that smooth it there
-
-# The motion that is wanted at points [n, 3] LPS mm, of one region: where they are, which are inside, where they are
-# mapped, and the determinant there.
-Wanted = Callable[["_Place"], Points]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +33,13 @@ class _Place:
     """One region as the middle shows it, with the voxels around it.
 
     Attributes:
-        number: Of the region.
         points: [n, 3] LPS mm in the middle.
         inside: bool [n].
         mapped: [n, 3] LPS mm, where the half field takes them.
         other: [n, 3] LPS mm, where the map to the moving image takes them, start included.
-        ratio: Mean determinant of the half field within the region, and of that map.
+        ratio, other_ratio: Mean determinant within the region, of the half field and of that map.
     """
 
-    number: int
     points: Points
     inside: Mask
     mapped: Points
@@ -77,6 +72,11 @@ class Keeper:
     start: Affine
     rigid: bool
 
+    @property
+    def zone_vox(self) -> float:
+        """Distance from a region within which all is moved as the region."""
+        return RIGID_ZONE_VOX if self.rigid else VOLUME_ZONE_VOX
+
     def kept(self, fields: Tensor, grid: Grid) -> Tensor:
         """The fields [2, i, j, k, 3], corrected within the regions and smoothly around them.
 
@@ -91,7 +91,7 @@ class Keeper:
         fields = self._corrected(fields, grid, 1, lambda at: at.scaled(1 / at.ratio, dimensions))
         return self._corrected(fields, grid, 0, lambda at: at.scaled(at.other_ratio / at.ratio, dimensions))
 
-    def _corrected(self, fields: Tensor, grid: Grid, half: int, wanted: Wanted) -> Tensor:
+    def _corrected(self, fields: Tensor, grid: Grid, half: int, wanted: Callable[[_Place], Points]) -> Tensor:
         """The fields with one half corrected."""
         found = self._in_middle(fields, grid)
         if found is None:
@@ -104,7 +104,7 @@ class Keeper:
         mapped = points + in_lps(both, grid)
         local = determinants(both, grid).double().cpu().numpy()
         distance, nearest = ndimage.distance_transform_edt(numbers == 0, return_indices=True)
-        zone = np.where(distance <= ZONE_VOX, numbers[tuple(nearest)], 0)
+        zone = np.where(distance <= self.zone_vox, numbers[tuple(nearest)], 0)
         change = np.zeros((*part.shape, 3))
         for number in range(1, int(numbers.max()) + 1):
             here = zone == number
@@ -112,7 +112,6 @@ class Keeper:
                 continue
             inside = numbers == number
             place = _Place(
-                number,
                 points[here],
                 inside[here],
                 mapped[half][here],
@@ -130,7 +129,7 @@ class Keeper:
         """The part of the grid around the regions, and the number of the region at each of its voxels."""
         shown = self.start.inverse().map_points(self.regions.grid.lps(np.argwhere(self.regions.voxels > 0)))
         ijk = grid.index(shown)
-        reach = np.ceil(fields[1].abs().amax((0, 1, 2)).cpu().numpy() / grid.spacing_mm) + ZONE_VOX + 1
+        reach = np.ceil(fields[1].abs().amax((0, 1, 2)).cpu().numpy() / grid.spacing_mm) + self.zone_vox + 1
         low = np.clip(np.floor(ijk.min(0) - reach), 0, grid.shape).astype(int)
         high = np.clip(np.ceil(ijk.max(0) + reach) + 1, 0, grid.shape).astype(int)
         if (low >= high).any():
