@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ class Sources:
     moving_rois: Path | None = None
     allow_different_patients: bool = False
     pixel_spacing_mm: tuple[float, float] | None = None
-    constraints: ConstraintInputs = ConstraintInputs()
+    constraints: ConstraintInputs = field(default_factory=ConstraintInputs)
 
     def __post_init__(self) -> None:
         for name in ("fixed", "moving", "fixed_rois", "moving_rois"):

@@ -113,8 +113,8 @@ def why_constraints_break(transform: Transform, constraints: Constraints, *, lan
         if missed:
             worst = max(missed, key=lambda mark: mark.residual_mm / mark.accuracy_mm)
             return (
-                f"{len(missed)} of the landmarks are not met, at worst '{worst.name}' ({worst.residual_mm:.2g} mm away, "
-                f"at most {worst.accuracy_mm:g} mm are accepted)"
+                f"{len(missed)} of the landmarks are not met, at worst '{worst.name}' ({worst.residual_mm:.2g} mm "
+                f"away, accuracy {worst.accuracy_mm:g} mm)"
             )
     if not constraints.kept:
         return ""

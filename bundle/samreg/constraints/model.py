@@ -35,8 +35,8 @@ class Constraints:
     Attributes:
         fixed_mask, moving_mask: Volumes of 0 and 1, on any grid of their image: what counts of it. None: all of it.
         landmarks: Places in both images.
-        keep_volume: int32 numbers (1, 2, …) of separate regions of the moving image, on a grid around them. Each has the
-            same volume before and after. 0 is none of them.
+        keep_volume: int32 numbers (1, 2, …) of separate regions of the moving image, on a grid around them. Each has
+            the same volume before and after. 0 is none of them.
         keep_rigid: The same of regions that are only turned and shifted.
     """
 

@@ -27,8 +27,8 @@ class ImagePair:
         samples: Points read at the finest level.
         seed: Of the random choice of these points.
         device: Where tensors live.
-        fixed_mask, moving_mask: What counts of each image, as volumes of 0 and 1 on any grid of it; None: all of it. The
-            bodies lie within.
+        fixed_mask, moving_mask: What counts of each image, as volumes of 0 and 1 on any grid of it; None: all of it.
+            The bodies lie within.
     """
 
     fixed: Volume

@@ -37,7 +37,7 @@ def in_lps(vectors: Tensor, grid: Grid) -> np.ndarray:
 
 
 def along_axes(vectors_lps: np.ndarray, grid: Grid, like: Tensor) -> Tensor:
-    """Vectors [..., 3] in LPS mm as vectors in mm along the axes of a grid, of the type and on the device of another."""
+    """Vectors [..., 3] in LPS mm in mm along the axes of a grid, of the type and on the device of another tensor."""
     return torch.as_tensor(vectors_lps @ np.linalg.inv(grid.direction.T)).to(like)
 
 

@@ -102,5 +102,5 @@ def _bent(fields: Tensor, grid: Grid, arrived: Points, missing: Points) -> Tenso
 
 
 def _bump(distance: Tensor) -> Tensor:
-    """1 at distance 0, smooth, 0 from distance 1 on. Source: Wendland, Adv Comput Math 4, 1995 (C2, three dimensions)."""
+    """1 at distance 0, smooth, 0 from distance 1 on. Source: Wendland, Adv Comput Math 4, 1995 (C2 in space)."""
     return (1 - distance).clamp_min(0) ** 4 * (4 * distance + 1)

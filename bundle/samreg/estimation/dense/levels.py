@@ -101,7 +101,7 @@ def _factors(finest: Grid) -> Sequence[int]:
 
 
 def _around_bodies(pair: ImagePair, start: Affine, also: Points | None) -> Grid:
-    """The part of the fixed grid that holds both bodies, and more of its space where asked, not finer than affordable."""
+    """The part of the fixed grid that holds both bodies, and more where asked, no finer than can be afforded."""
     bodies = [
         pair.fixed_body.grid.lps(np.argwhere(pair.fixed_body.voxels > 0)),
         start.inverse().map_points(pair.moving_body.grid.lps(np.argwhere(pair.moving_body.voxels > 0))),
