@@ -49,8 +49,8 @@ class Findings:
         voxel_mm: Finest spacing of the fixed image itself, in which tolerances count.
         before, after: What speaks for the identity, and for this transform.
         overlaps: Of held-out pairs, before and after.
-        constraints: How far the transform respects what was asked of it; None: nothing was.
         nothing_held: No estimate was taken, and none was as good as the identity, which is therefore only what is left.
+        constraints: How far the transform respects what was asked of it; None: nothing was.
     """
 
     transform: Transform

@@ -99,7 +99,8 @@ class Keeper:
         box, numbers = found
         low = [side.start for side in box]
         part = grid.crop(low, [side.stop for side in box])
-        both = fields[(slice(None), *box)]
+        i, j, k = box
+        both = fields[:, i, j, k]
         points = part.points()
         mapped = points + in_lps(both, grid)
         local = determinants(both, grid).double().cpu().numpy()
@@ -134,8 +135,8 @@ class Keeper:
         high = np.clip(np.ceil(ijk.max(0) + reach) + 1, 0, grid.shape).astype(int)
         if (low >= high).any():
             return None
-        box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        points = grid.crop(low, high).points() + in_lps(fields[(1, *box)], grid)
+        i, j, k = box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+        points = grid.crop(low, high).points() + in_lps(fields[1, i, j, k], grid)
         places = torch.as_tensor(self.regions.grid.index(self.start.map_points(points)))
         numbers = sample_nearest(self.regions.voxels, places)
         return (box, numbers) if numbers.any() else None
