@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from samreg.errors import UsageError
 from samreg.geometry import Grid, Volume
 from samreg.preprocess import mask_on
 from samreg.types import Mask, Points
@@ -20,12 +21,27 @@ class Landmarks:
         fixed, moving: [n, 3] LPS mm; the same row is the same place.
         accuracy_mm: [n] float64, how far a mapped fixed landmark may end from its moving one.
         names: One for each.
+
+    Raises:
+        UsageError: Lists of different length or another shape, numbers that are not finite, or an accuracy of 0.
     """
 
     fixed: Points
     moving: Points
     accuracy_mm: np.ndarray
     names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        for name, shape in (("fixed", (count, 3)), ("moving", (count, 3)), ("accuracy_mm", (count,))):
+            values = np.array(getattr(self, name), np.float64)
+            if not count or values.shape != shape:
+                raise UsageError(
+                    f"'{name}' of {count} landmarks has the shape {values.shape}", f"{shape}, and at least one landmark"
+                )
+            if not np.isfinite(values).all() or (name == "accuracy_mm" and values.min() <= 0):
+                raise UsageError(f"'{name}' of the landmarks holds {values.tolist()}", "finite mm; accuracies above 0")
+            object.__setattr__(self, name, values)
 
 
 @dataclass(frozen=True, eq=False)
