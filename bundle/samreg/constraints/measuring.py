@@ -134,6 +134,20 @@ def why_constraints_break(transform: Transform, constraints: Constraints, *, lan
     return ""
 
 
+def volume_ratios(inverse: Transform, regions: Volume) -> np.ndarray:
+    """Volume of each region after to before.
+
+    Args:
+        inverse: Moving points to fixed points.
+        regions: Numbers 1, 2, … of regions of the moving image.
+
+    Returns:
+        float64 [n], in order of the numbers.
+    """
+    numbers, local = regions.voxels.ravel(), inverse.jacobian_determinant(regions.grid).ravel()
+    return np.asarray((np.bincount(numbers, local) / np.bincount(numbers))[1:])
+
+
 def _residuals(transform: Transform, constraints: Constraints) -> Iterator[LandmarkResidual]:
     marks = constraints.landmarks
     if marks is None:

@@ -10,7 +10,7 @@ from samreg.constraints.model import Constraints
 from samreg.estimation.dense.keeping import Keeper
 from samreg.estimation.dense.landmarks import LandmarkPull
 from samreg.geometry import Grid
-from samreg.transforms import Affine
+from samreg.transforms import Affine, Transform
 
 ROUNDS = 8  # of corrections, each of which disturbs the others a little
 SETTLED_MM = 0.01  # that a round changes the fields by, below which there is no other
@@ -43,6 +43,18 @@ class Constrained:
         for keeper in self.keepers:
             fields = keeper.kept(fields, grid)
         return fields
+
+    def aimed(self, inverse: Transform) -> Constrained | None:
+        """Corrections that make up for what a transform that these ended at misses; None where it is near enough.
+
+        Args:
+            inverse: Moving points to fixed points.
+        """
+        aimed = [keeper.aimed(inverse) for keeper in self.keepers]
+        if not any(aimed):
+            return None
+        keepers = tuple(new or old for new, old in zip(aimed, self.keepers, strict=True))
+        return Constrained(keepers, self.pull)
 
     def settled(self, fields: Tensor, grid: Grid) -> Tensor:
         """The fields [2, i, j, k, 3] with regions and landmarks corrected until nothing changes."""

@@ -7,17 +7,18 @@ follows from the fixed to the moving image, start included, neither drifts while
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
+from samreg.constraints.measuring import volume_ratios
 from samreg.estimation.dense.fields import along_axes, determinants, in_lps
 from samreg.estimation.dense.filters import smoothed
 from samreg.geometry import Grid, Volume, finest_spacing_mm, sample_nearest, transform_points
-from samreg.transforms import Affine, rigid_from_points
+from samreg.transforms import Affine, Transform, rigid_from_points
 from samreg.types import Mask, Points
 
 # Around a region, moved as the region. What is interpolated at the border of a rigid one is exact then.
@@ -25,6 +26,7 @@ RIGID_ZONE_VOX, VOLUME_ZONE_VOX = 2.5, 1.5
 ZONE_WEIGHT = 1e-3  # of a voxel around it in the fit of its motion, so that a thin region does not twist
 SLOPE = 0.2  # mm per mm, of a correction that fades out around a region
 LEAST_RAMP_VOX = 4.0  # of the finest spacing, over which it fades
+NEAR_ENOUGH = 0.005  # of a volume, from which on it is not corrected again
 SWEEPS = 4  # that smooth it there
 
 
@@ -33,6 +35,7 @@ class _Place:
     """One region as the middle shows it, with the voxels around it.
 
     Attributes:
+        number: Of the region.
         points: [n, 3] LPS mm in the middle.
         inside: bool [n].
         mapped: [n, 3] LPS mm, where the half field takes them.
@@ -40,6 +43,7 @@ class _Place:
         ratio, other_ratio: Mean determinant within the region, of the half field and of that map.
     """
 
+    number: int
     points: Points
     inside: Mask
     mapped: Points
@@ -66,11 +70,13 @@ class Keeper:
         regions: Numbers of the regions of the moving image, on their own grid.
         start: The linear transform behind the fields.
         rigid: Whether their shape is kept, or only their volume.
+        aims: Of each region the ratio of its volumes to head for; empty: 1.
     """
 
     regions: Volume
     start: Affine
     rigid: bool
+    aims: tuple[float, ...] = ()
 
     @property
     def zone_vox(self) -> float:
@@ -89,7 +95,28 @@ class Keeper:
             fields = self._corrected(fields, grid, 1, lambda at: at.rigid(at.points))
             return self._corrected(fields, grid, 0, lambda at: at.rigid(at.other))
         fields = self._corrected(fields, grid, 1, lambda at: at.scaled(1 / at.ratio, dimensions))
-        return self._corrected(fields, grid, 0, lambda at: at.scaled(at.other_ratio / at.ratio, dimensions))
+        aims = self.aims or (1.0,) * int(self.regions.voxels.max())
+        return self._corrected(
+            fields, grid, 0, lambda at: at.scaled(aims[at.number - 1] * at.other_ratio / at.ratio, dimensions)
+        )
+
+    def aimed(self, inverse: Transform) -> Keeper | None:
+        """A keeper that makes up for what a transform that this one ended at misses.
+
+        On a coarse grid the voxels of a region do not tell its volume exactly.
+
+        Args:
+            inverse: Moving points to fixed points.
+
+        Returns:
+            None where the volumes are near enough, or shapes are kept.
+        """
+        if self.rigid:
+            return None
+        ratios = volume_ratios(inverse, self.regions)
+        if np.abs(ratios - 1).max() <= NEAR_ENOUGH:
+            return None
+        return replace(self, aims=tuple((np.array(self.aims or 1.0) / ratios).tolist()))
 
     def _corrected(self, fields: Tensor, grid: Grid, half: int, wanted: Callable[[_Place], Points]) -> Tensor:
         """The fields with one half corrected."""
@@ -113,6 +140,7 @@ class Keeper:
                 continue
             inside = numbers == number
             place = _Place(
+                number,
                 points[here],
                 inside[here],
                 mapped[half][here],

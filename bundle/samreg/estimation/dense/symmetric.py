@@ -34,6 +34,7 @@ FIELD_VOX = 0.5  # smoothing of the fields after each step, likewise,
 FIELD_SLICES = 0.35  # and at least by so much of the spacing along each axis: noise moves thick slices
 SELF_SIMILARITY = 10.0  # weight of descriptors, on the coarsest level, beside local correlation
 MOST_CAPTURED = 1_500_000  # voxels of the images that large displacements are searched on
+VOLUME_ROUNDS = 4  # of corrections of volumes at the end
 KEEP_EVERY = 5  # steps, after which regions that keep their shape or volume are corrected
 UNCONSTRAINED = Constraints()
 FALL = 0.25  # mm per mm, of a displacement outside of the images
@@ -78,7 +79,7 @@ def fit_symmetric(
         descent.follow(slice(-1), step_done)
     best = _likeliest(descents)
     best.follow(slice(-1, None), step_done)
-    return best.field(), best.start
+    return best.constrained_field(), best.start
 
 
 @dataclass(eq=False)
@@ -138,6 +139,22 @@ class _Descent:
         if float(determinants(self.fields, self.grid).min()) <= 0:
             raise UsageError("it folds where it is made to respect the constraints", "constraints that agree")
         return _between_images(self.fields, self.grid)
+
+    def constrained_field(self) -> DisplacementField:
+        """`field`, corrected until volumes that are to be kept are those measured on it.
+
+        Raises:
+            UsageError: It folds, or has no inverse.
+        """
+        field = self.field()
+        for _ in range(VOLUME_ROUNDS if self.constrained.keepers else 0):
+            aimed = self.constrained.aimed(compose([field, self.start]).inverse())
+            if aimed is None:
+                break
+            self.constrained = aimed
+            self.fields = aimed.settled(self.fields, self.grid)
+            field = self.field()
+        return field
 
 
 def _held_points(constraints: Constraints, start: Affine) -> Points:
