@@ -119,6 +119,23 @@ class TestKeptRegions:
         assert why_constraints_break(keeping, kept) == ""
 
 
+@pytest.mark.parametrize("radius_mm", [8, 15])
+def test_a_lesion_that_the_fixed_image_lacks_does_not_vanish(radius_mm):
+    """The images pull it together as far as they can; nothing there has its brightness."""
+    phantom = phantoms.pair("deformable", fixed_grid=phantoms.grid("axial", 64), rotation_deg=0.5, peak_mm=5)
+    grid = phantom.moving.grid
+    middle = grid.lps(np.argwhere(organ(phantom, "liver")).mean(0).round()[None])[0]
+    lesion = np.linalg.norm(grid.points() - middle, axis=-1) <= radius_mm
+    bright = np.where(lesion, 1.2 * phantom.moving.voxels.max(), phantom.moving.voxels).astype(np.float32)
+    phantom = replace(phantom, moving=replace(phantom.moving, voxels=bright))
+    constraints = Constraints(keep_volume=numbered(Volume(lesion.astype(np.int32), grid)))
+    without, with_it = (
+        report(registered(phantom, asked), constraints).regions[0] for asked in (Constraints(), constraints)
+    )
+    assert without.volume_ratio < 0.92
+    assert with_it.volume_ratio == pytest.approx(1, abs=0.02)
+
+
 def test_a_region_beyond_the_body_stays_rigid_too(deformed):
     """An implant that the body mask leaves out, partly beyond the fixed image."""
     grid = deformed.moving.grid
