@@ -26,8 +26,9 @@ RIGID_ZONE_VOX, VOLUME_ZONE_VOX = 2.5, 1.5
 ZONE_WEIGHT = 1e-3  # of a voxel around it in the fit of its motion, so that a thin region does not twist
 SLOPE = 0.2  # mm per mm, of a correction that fades out around a region
 LEAST_RAMP_VOX = 4.0  # of the finest spacing, over which it fades
-NEAR_ENOUGH = 0.005  # of a volume, from which on it is not corrected again
 SWEEPS = 4  # that smooth it there
+MOST_SCALED = 2.0  # times a volume is made larger or smaller by one correction
+NEAR_ENOUGH = 0.005  # of a volume, from which on it is not corrected again
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,7 @@ class _Place:
     def scaled(self, ratio: float, dimensions: int) -> Points:
         """Where the half field takes them, scaled about the middle of the region."""
         centre = self.mapped[self.inside].mean(0)
+        ratio = min(max(ratio, 1 / MOST_SCALED), MOST_SCALED)
         return np.asarray(centre + ratio ** (1 / dimensions) * (self.mapped - centre))
 
 
