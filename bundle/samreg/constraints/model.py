@@ -91,6 +91,9 @@ def painted(image: Volume, mask: Volume) -> Volume:
     Args:
         image: To be painted.
         mask: 0 and 1 on any grid of the image's space; a voxel of the image at least lies in it.
+
+    Returns:
+        The image with other voxels, float32 [i, j, k].
     """
     inside = mask_on(mask.voxels > 0, mask.grid, image.grid)
     _, nearest = ndimage.distance_transform_edt(~inside, sampling=image.grid.spacing_mm, return_indices=True)
