@@ -73,9 +73,11 @@ class InstantPipeline:
         """In place of `samreg.session.Session.register`."""
         return lambda session, *images, **options: self(*images, session.config, **options)
 
-    def __call__(self, fixed, moving, config=None, *, fixed_labels=None, moving_labels=None, on_progress=None):
+    def __call__(
+        self, fixed, moving, config=None, *, fixed_labels=None, moving_labels=None, constraints=None, on_progress=None
+    ):
         self.calls += 1
-        self.labels = (fixed_labels, moving_labels)
+        self.labels, self.constraints = (fixed_labels, moving_labels), constraints
         for fraction in (0.0, 0.5, 1.0):
             if on_progress:
                 on_progress("match", fraction)

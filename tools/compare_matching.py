@@ -21,7 +21,6 @@ from samreg import phantoms
 from samreg.config import Config, ProposalConfig
 from samreg.encoders.handcrafted import Handcrafted
 from samreg.encoders.pooling import pool
-from samreg.estimation.robust import rigid_from_points
 from samreg.geometry import Volume
 from samreg.matching import SegmentedImage, link_slices, pair_up
 from samreg.metrics import pair_distance_mm
@@ -29,7 +28,7 @@ from samreg.phantoms import Phantom
 from samreg.preprocess import body_mask, working_volume
 from samreg.proposals.superpixels import Superpixels
 from samreg.rois import RoiPairs
-from samreg.transforms import Rigid
+from samreg.transforms import Rigid, rigid_from_points
 
 CORRECT_MM = 5.0
 SPACING_MM = 4.0

@@ -17,6 +17,7 @@ from samreg.threads import prepare
 
 if TYPE_CHECKING:
     from samreg.config import Config, configured
+    from samreg.constraints.inputs import ConstraintInputs
     from samreg.session import Session, register
 
 # Silent until the application that uses the library sets up logging.
@@ -26,11 +27,12 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 prepare()
 
 __version__ = "0.1.0"
-__all__ = ["Config", "Session", "__version__", "configured", "register"]
+__all__ = ["Config", "ConstraintInputs", "Session", "__version__", "configured", "register"]
 
 
 _HOMES = {
     "Config": "samreg.config",
+    "ConstraintInputs": "samreg.constraints.inputs",
     "configured": "samreg.config",
     "Session": "samreg.session",
     "register": "samreg.session",

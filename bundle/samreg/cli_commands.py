@@ -15,7 +15,7 @@ from samreg import __version__, evaluation
 from samreg.artefacts import OF_REGISTER
 from samreg.availability import check_config
 from samreg.cli import say
-from samreg.cli_options import config_from
+from samreg.cli_options import config_from, constraints_from
 from samreg.cli_progress import ProgressLine
 from samreg.config import Config, presets
 from samreg.errors import InputRefused, UsageError
@@ -37,7 +37,12 @@ def register(args: Namespace) -> int:
     config = config_from(args)
     config = config.with_values({"as_files": config.as_files or args.as_files})
     sources = Sources(
-        args.fixed, args.moving, fixed_rois=args.fixed_rois, moving_rois=args.moving_rois, **_pair_options(args)
+        args.fixed,
+        args.moving,
+        fixed_rois=args.fixed_rois,
+        moving_rois=args.moving_rois,
+        constraints=constraints_from(args),
+        **_pair_options(args),
     )
     if args.dry_run:
         planned = plan(sources, args.out, config)

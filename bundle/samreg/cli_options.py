@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from samreg import registry
 from samreg.config import Config, TransformChoice, nested, presets, read_values, resolved
+from samreg.constraints.inputs import ACCURACY_MM, ConstraintInputs
 from samreg.registry import Entry, is_own
 from samreg.sam.family import FAMILY
 
@@ -124,6 +125,54 @@ def add_configuration(p: argparse.ArgumentParser) -> None:
         help="largest number of CPU threads (default: the processors that this process may use)",
     )
     p.add_argument("--seed", type=int, metavar="N", help="seed of the random number generators (default 0)")
+
+
+def add_constraints(p: argparse.ArgumentParser) -> None:
+    """What the transform is asked to respect; `constraints_from` reads them."""
+    for role in ("fixed", "moving"):
+        p.add_argument(
+            f"--{role}-mask",
+            type=path_of,
+            metavar="FILE",
+            help=f"label map in the space of the {role} image; only what lies in its labels takes part (default: all "
+            "of the image)",
+        )
+    p.add_argument(
+        "--landmarks",
+        type=path_of,
+        metavar="PAIRS.csv",
+        help="points that correspond, in LPS mm: columns fixed_x, fixed_y, fixed_z, moving_x, moving_y, moving_z, and "
+        "optionally accuracy_mm and name; a deformable transform meets each within its accuracy",
+    )
+    p.add_argument(
+        "--landmarks-accuracy",
+        type=_positive,
+        metavar="MM",
+        help=f"accuracy of landmarks whose row states none (default {ACCURACY_MM:g})",
+    )
+    p.add_argument(
+        "--keep-volume",
+        type=path_of,
+        metavar="FILE",
+        help="label map in the space of the moving image; each separate region keeps its volume, such as a lesion",
+    )
+    p.add_argument(
+        "--keep-rigid",
+        type=path_of,
+        metavar="FILE",
+        help="label map in the space of the moving image; each separate region is only turned and shifted, such as a "
+        "bone or an implant",
+    )
+
+
+def constraints_from(args: argparse.Namespace) -> ConstraintInputs:
+    """The constraints that the options of `add_constraints` mean.
+
+    Raises:
+        UsageError: An accuracy without landmarks.
+    """
+    keys = ("fixed_mask", "moving_mask", "landmarks", "keep_volume", "keep_rigid")
+    return ConstraintInputs(**{key: getattr(args, key) for key in keys}, landmarks_accuracy_mm=args.landmarks_accuracy)
 
 
 def config_from(args: argparse.Namespace, settings: Mapping[str, Any] | None = None) -> Config:

@@ -10,6 +10,7 @@ from samreg import __version__
 from samreg.cli_options import (
     MODELS,
     add_configuration,
+    add_constraints,
     add_pair,
     add_pixel_spacing,
     add_transform,
@@ -74,6 +75,7 @@ def _add_register(commands: Any) -> None:
         metavar="FILE",
         help="label map on the grid of the moving image; regions with the same number in both label maps are pairs",
     )
+    add_constraints(p)
     p.add_argument(
         "--as-files",
         action="store_true",

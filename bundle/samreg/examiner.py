@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from samreg.constraints.measuring import why_constraints_break
 from samreg.estimation.base import Candidate, Problem, linear_part
 from samreg.evidence import Evidence, Examination, SecondMeasure, Terms
 from samreg.geometry import Volume
@@ -55,7 +56,10 @@ class PairExaminer:
             return f"its transform is not {kind}"
         if not scale_is_plausible(candidate.transform):
             return "it stretches the body more than anatomy allows"
-        return why_not_invertible(candidate.transform, self.problem.fixed.working.grid) if kind == "deformable" else ""
+        deforms = kind == "deformable"
+        if deforms and (why := why_not_invertible(candidate.transform, self.problem.fixed.working.grid)):
+            return why
+        return why_constraints_break(candidate.transform, self.problem.constraints, landmarks=deforms)
 
     def examination(self, witnesses: RoiPairs) -> Examination:
         """Of the two images at working resolution, pictures as `ImagePair.pictures` has them, with these witnesses."""

@@ -14,6 +14,8 @@ import torch
 
 import samreg
 from samreg.config import Config
+from samreg.constraints.measuring import ConstraintReport, measured
+from samreg.constraints.model import Constraints, counted_body
 from samreg.device import within_memory
 from samreg.encoders import Encoder
 from samreg.estimation.base import Estimator, Problem, linear_part
@@ -65,6 +67,7 @@ def run(
     tools: Tools,
     labels: tuple[Labels, Labels] | None = None,
     on_progress: Progress | None = None,
+    constraints: Constraints | None = None,
 ) -> RegistrationResult:
     """Register a moving to a fixed image.
 
@@ -73,6 +76,7 @@ def run(
         tools: What to work with.
         labels: Label maps [i, j, k] on the grids of both images; regions with the same number are pairs (Case 1).
         on_progress: Called with the stage's name and its share done, 0..1.
+        constraints: What the transform is asked to respect; default nothing.
 
     Raises:
         InputRefused: The images cannot be registered.
@@ -80,12 +84,14 @@ def run(
         EstimatorFailed: An estimator failed.
     """
     config, peak, watch = tools.config, PeakMemory(), Stopwatch(on_progress)
+    constraints = constraints or Constraints()
     for note in tools.notes:
         logger.warning("Fall-back: %s", note)
     with within_memory(), limited(config.threads) as threads:
         with watch.stage("prepare"):
-            images = _image_pair(fixed, moving, tools)
-        finder = RegionFinder(fixed, moving, config, tools.encoder, labels)
+            images = _image_pair(fixed, moving, constraints, tools)
+        masks = constraints.fixed_mask, constraints.moving_mask
+        finder = RegionFinder(images.fixed, images.moving, config, tools.encoder, labels, masks)
         with watch.stage("regions") as progress:
             segmented = finder.segmented(progress)
         pairing = Pairing(finder, *segmented, tools.encoder, config, watch.stage)
@@ -97,6 +103,7 @@ def run(
             tools.encoder.encode,
             labelled=labels is not None,
             calibrated=tools.encoder.calibration.fitted_on is not None,
+            constraints=constraints,
         )
         examiner = PairExaminer(problem, config.quality.min_pairs)
         hashes = fixed.content_hash, moving.content_hash
@@ -109,7 +116,9 @@ def run(
             )  # fmt: skip
         matched = pairing.under(linear_part(climbed.best.transform))
         with watch.stage("quality"):
-            quality, inverse = _quality(climbed, problem, examiner, config)
+            inverse = climbed.best.transform.inverse()
+            respected = measured(climbed.best.transform, inverse, constraints) if constraints else None
+            quality = _quality(climbed, inverse, problem, examiner, config, respected)
         return RegistrationResult(
             fixed=fixed,
             moving=moving,
@@ -125,6 +134,7 @@ def run(
             moving_rois=matched.moving,
             pairs=matched.pairs.on_grids(fixed.grid, moving.grid),
             quality=quality,
+            constraints=respected,
             config=config,
             timings_s=watch.seconds,
             peak_memory_mb=peak.mb,
@@ -137,24 +147,33 @@ def run(
         )
 
 
-def _image_pair(fixed: Volume, moving: Volume, tools: Tools) -> ImagePair:
+def _image_pair(fixed: Volume, moving: Volume, constraints: Constraints, tools: Tools) -> ImagePair:
     check_images(fixed, moving)
+    fixed, moving = constraints.counted(fixed, moving)
+    masks = constraints.fixed_mask, constraints.moving_mask
     spacing_mm = BODY_MM * field_scale(fixed.grid, moving.grid)
-    fixed_body, moving_body = in_parallel(lambda image: _body(image, spacing_mm), (fixed, moving))
-    config = tools.config
-    return ImagePair(fixed, moving, fixed_body, moving_body, config.estimation.rigid_samples, config.seed, tools.device)
+    sides = zip((fixed, moving), masks, strict=True)
+    fixed_body, moving_body = in_parallel(lambda side: _body(*side, spacing_mm), tuple(sides))
+    samples, seed = tools.config.estimation.rigid_samples, tools.config.seed
+    return ImagePair(fixed, moving, fixed_body, moving_body, samples, seed, tools.device, *masks)
 
 
-def _body(image: Volume, spacing_mm: float) -> Volume:
-    """The body mask as a volume of 0 and 1 at a coarse resolution."""
+def _body(image: Volume, mask: Volume | None, spacing_mm: float) -> Volume:
+    """What counts of the body as a volume of 0 and 1 at a coarse resolution."""
     coarse = working_volume(image, spacing_mm)
-    return Volume(body_mask(coarse).astype(np.uint8), coarse.grid)
+    return Volume(counted_body(body_mask(coarse), coarse.grid, mask).astype(np.uint8), coarse.grid)
 
 
-def _quality(climbed: Climb, problem: Problem, examiner: PairExaminer, config: Config) -> tuple[Quality, Transform]:
-    """The quality of where the climb ended, and its inverse."""
+def _quality(
+    climbed: Climb,
+    inverse: Transform,
+    problem: Problem,
+    examiner: PairExaminer,
+    config: Config,
+    respected: ConstraintReport | None,
+) -> Quality:
+    """The quality of where the climb ended."""
     transform, identity = climbed.best.transform, Affine.identity()
-    inverse = transform.inverse()
     matched = problem.matched(linear_part(transform))
     examination = examiner.examination(matched.free.apart_from(matched.pairs.fitted))
     findings = Findings(
@@ -172,8 +191,9 @@ def _quality(climbed: Climb, problem: Problem, examiner: PairExaminer, config: C
         overlaps=(overlap(matched.pairs, identity), overlap(matched.pairs, transform)),
         stands_out="rigid" in climbed.stages and stands_out(climbed.rigid, problem.images.fixed.grid),
         nothing_held=climbed.best.kind == "identity" and not climbed.aligned,
+        constraints=respected,
     )
-    return gate(findings, examination, config.quality), inverse
+    return gate(findings, examination, config.quality)
 
 
 def _mirrored(climbed: Climb, problem: Problem) -> float | None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from samreg.config import QualityConfig
+from samreg.constraint_checks import constraint_checks
+from samreg.constraints.measuring import ConstraintReport
 from samreg.estimation.base import Candidate
 from samreg.evidence import COVERAGE_NOISE, DECIDES, MIN_COVERAGE, Evidence, Examination, Gain, Measure
 from samreg.geometry import Grid
@@ -54,6 +56,7 @@ class Findings:
         overlaps: Of held-out pairs, before and after.
         stands_out: Pictures show the alignment without pairs of regions; see `stands_out`.
         nothing_held: No estimate was taken, and none was as good as the identity, which is therefore only what is left.
+        constraints: How far the transform respects what was asked of it; None: nothing was.
     """
 
     transform: Transform
@@ -70,6 +73,7 @@ class Findings:
     overlaps: tuple[Measure, Measure]
     stands_out: bool = False
     nothing_held: bool = False
+    constraints: ConstraintReport | None = None
 
 
 def gate(findings: Findings, examination: Examination, config: QualityConfig) -> Quality:
@@ -89,6 +93,7 @@ def gate(findings: Findings, examination: Examination, config: QualityConfig) ->
         _ambiguity(findings),
         *_mirror(findings),
         *_identity(findings),
+        *constraint_checks(findings.constraints),
         Criterion(
             "rigid-phantom", "Rigid error against a known transform", "at most half a voxel",
             None, "voxel", "not judged",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from samreg.config import Config
+from samreg.constraints.model import counted_body
 from samreg.encoders.base import Encoder
 from samreg.encoders.pooling import pool
 from samreg.geometry import Volume, field_scale
@@ -36,6 +37,7 @@ class RegionFinder:
         config: Names proposer and encoder.
         encoder: Makes features.
         labels: Given label maps, in place of a proposer.
+        masks: What counts of the fixed and the moving image, 0 and 1 on any grid of it; None: all of it.
         notes: What the proposer did in place of what was asked for, one sentence each; it has said so in the log.
     """
 
@@ -44,6 +46,7 @@ class RegionFinder:
     config: Config
     encoder: Encoder
     labels: tuple[Labels, Labels] | None = None
+    masks: tuple[Volume | None, Volume | None] = (None, None)
     notes: list[str] = field(default_factory=list, init=False)
 
     @property
@@ -55,8 +58,8 @@ class RegionFinder:
     def segmented(self, on_progress: OnProgress) -> tuple[SegmentedImage, SegmentedImage]:
         """Both images with their regions."""
         labels = self.labels or (None, None)
-        fixed = self._segmented(self.fixed, labels[0], lambda share: on_progress(share / 2))
-        moving = self._segmented(self.moving, labels[1], lambda share: on_progress((1 + share) / 2))
+        fixed = self._segmented(self.fixed, labels[0], self.masks[0], lambda share: on_progress(share / 2))
+        moving = self._segmented(self.moving, labels[1], self.masks[1], lambda share: on_progress((1 + share) / 2))
         logger.info(
             "%d regions were found in the fixed image and %d in the moving image.", len(fixed.rois), len(moving.rois)
         )
@@ -79,18 +82,20 @@ class RegionFinder:
         cut = cut_along(moving.image, fixed.image.grid, aligned)
         segmented = moving
         if cut is not moving.image:
-            found = self._segmented(cut, None, on_progress)
+            found = self._segmented(cut, None, self.masks[1], on_progress)
             logger.info("%d regions were found in the moving image, cut along the fixed slices.", len(found.rois))
             # The evidence stays with the image as it was acquired: the cut shows no more than the fixed one does.
             segmented = replace(moving, rois=found.rois, prototypes=found.prototypes)
         elsewhere = self.encoder.encode(self._read(displaced(cut), moving.working))
         return replace(segmented, displaced=pool(elsewhere, segmented.rois))
 
-    def _segmented(self, image: Volume, labels: Labels | None, on_progress: OnProgress) -> SegmentedImage:
+    def _segmented(
+        self, image: Volume, labels: Labels | None, mask: Volume | None, on_progress: OnProgress
+    ) -> SegmentedImage:
         proposals = self.config.proposals
         spacing_mm = REGIONS_MM * field_scale(self.fixed.grid, self.moving.grid)
         working = working_volume(image, spacing_mm, keep_slices=proposals.per_slice)
-        body = body_mask(working)
+        body = counted_body(body_mask(working), working.grid, mask)
         if labels is not None:
             rois = GivenLabels(labels).propose(image, mask_on(body, working.grid, image.grid), proposals)
             on_progress(1.0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from samreg.config import Config
+from samreg.constraints.measuring import ConstraintReport
 from samreg.ecosystem import grid_for, image_as, transform_as
 from samreg.geometry import Grid, Volume
 from samreg.rois import RoiPairs, RoiSet
@@ -104,6 +105,7 @@ class RegistrationResult:
         provenance: Versions, device, hashes of configuration, weights and input, roles of the series.
         roles: How the fixed and the moving image were chosen, one sentence ("as given").
         series: Why each series of a study was taken or left, where there was a choice.
+        constraints: What the transform was asked to respect, and how far it does; None: nothing was asked.
     """
 
     fixed: Volume
@@ -128,6 +130,7 @@ class RegistrationResult:
     series: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
+    constraints: ConstraintReport | None = None
 
     def warped(self, grid: Grid | None = None) -> Volume:
         """The moving image on the fixed grid, or on another grid of the fixed image's space.

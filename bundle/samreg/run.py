@@ -187,6 +187,7 @@ def compute(inputs: Inputs, session: Session, on_progress: Progress | None = Non
             inputs.moving,
             fixed_labels=inputs.fixed_labels,
             moving_labels=inputs.moving_labels,
+            constraints=inputs.constraints,
             on_progress=on_progress,
         )
     )

@@ -6,6 +6,8 @@ from functools import cached_property
 
 from samreg.availability import check_config
 from samreg.config import Config
+from samreg.constraints.inputs import ConstraintInputs
+from samreg.constraints.model import Constraints
 from samreg.counterparts import Located
 from samreg.counterparts.finding import PromptLike, counterpart_of
 from samreg.device import find_device
@@ -58,6 +60,7 @@ class Session:
         *,
         fixed_labels: Image | Labels | None = None,
         moving_labels: Image | Labels | None = None,
+        constraints: ConstraintInputs | Constraints | None = None,
         on_progress: Progress | None = None,
     ) -> RegistrationResult:
         """As `samreg.session.register`, with the configuration of the session.
@@ -76,9 +79,11 @@ class Session:
         volumes = as_volumes(fixed, moving) if inputs is None else (inputs.fixed, inputs.moving)
         first, second = as_labels(fixed_labels, volumes[0]), as_labels(moving_labels, volumes[1])
         labels = None if first is None or second is None else (first, second)
+        if isinstance(constraints, ConstraintInputs):
+            constraints = constraints.read(*volumes)
         tools = self.tools
         try:
-            result = run(*volumes, tools, labels, on_progress)
+            result = run(*volumes, tools, labels, on_progress, constraints)
         finally:
             tools.encoder.forget()
         return result if inputs is None else inputs.told_in(result)
@@ -118,6 +123,7 @@ def register(
     *,
     fixed_labels: Image | Labels | None = None,
     moving_labels: Image | Labels | None = None,
+    constraints: ConstraintInputs | Constraints | None = None,
     on_progress: Progress | None = None,
 ) -> RegistrationResult:
     """Register one pair of images; for several with one configuration `Session` loads the models once.
@@ -128,6 +134,8 @@ def register(
         config: Everything that decides the result; default `Config()`.
         fixed_labels, moving_labels: Label maps on the images' grids, as arrays [i, j, k] or as the images may be given;
             regions with the same number are pairs (Case 1 of SAMReg). Both or neither.
+        constraints: What the transform is asked to respect: masks of what counts, landmarks, and regions of the moving
+            image that keep their volume or their shape. As a caller gives them, or as they were read.
         on_progress: Called with the stage's name and its share done, 0..1.
 
     Returns:
@@ -143,7 +151,12 @@ def register(
         >>> result.transform.map_points([[0.0, 10.0, -20.0]])
     """
     return Session(config).register(
-        fixed, moving, fixed_labels=fixed_labels, moving_labels=moving_labels, on_progress=on_progress
+        fixed,
+        moving,
+        fixed_labels=fixed_labels,
+        moving_labels=moving_labels,
+        constraints=constraints,
+        on_progress=on_progress,
     )
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from samreg.availability import check_config
 from samreg.config import Config, SeriesConfig
+from samreg.constraints.inputs import ConstraintInputs
 from samreg.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
+    from samreg.constraints.model import Constraints
     from samreg.geometry import Volume
     from samreg.io import Roles
     from samreg.result import RegistrationResult
@@ -33,6 +35,7 @@ class Sources:
         fixed_rois, moving_rois: Label maps on the images' grids; equal numbers are pairs (Case 1).
         allow_different_patients: Do not refuse a pair whose patient attributes differ.
         pixel_spacing_mm: (x, y) of pictures that do not state it.
+        constraints: What the transform is asked to respect.
 
     Raises:
         UsageError: A label map of one image alone.
@@ -50,6 +53,7 @@ class Sources:
     moving_rois: Path | None = None
     allow_different_patients: bool = False
     pixel_spacing_mm: tuple[float, float] | None = None
+    constraints: ConstraintInputs = field(default_factory=ConstraintInputs)
 
     def __post_init__(self) -> None:
         for name in ("fixed", "moving", "fixed_rois", "moving_rois"):
@@ -68,7 +72,8 @@ class Sources:
     @property
     def paths(self) -> list[Path]:
         """Every path that is read."""
-        return [*self.images, *(path for path in (self.fixed_rois, self.moving_rois) if path is not None)]
+        rois = [path for path in (self.fixed_rois, self.moving_rois) if path is not None]
+        return [*self.images, *rois, *self.constraints.paths]
 
     @property
     def labelled(self) -> bool:
@@ -82,6 +87,7 @@ class Inputs:
 
     Attributes:
         fixed_labels, moving_labels: [i, j, k] integers on the images' grids, or None.
+        constraints: What the transform is asked to respect.
         roles: How the fixed and the moving image were chosen, one sentence.
         series: Why each series of a study was taken or left.
         seconds: Time taken to read.
@@ -91,6 +97,7 @@ class Inputs:
     moving: Volume
     fixed_labels: Labels | None = None
     moving_labels: Labels | None = None
+    constraints: Constraints | None = None
     roles: str = "as given"
     series: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -180,6 +187,7 @@ def read(sources: Sources, config: Config) -> Inputs:
         moving,
         fixed_labels=None if sources.fixed_rois is None else io.read_labels(sources.fixed_rois, fixed),
         moving_labels=None if sources.moving_rois is None else io.read_labels(sources.moving_rois, moving),
+        constraints=sources.constraints.read(fixed, moving),
         roles=chosen.roles,
         series=chosen.series,
         seconds=perf_counter() - started,
@@ -208,12 +216,18 @@ def several(sources: Sources, config: Config) -> tuple[Sources, ...]:
     """The sources of each registration where the rules allow several moving series; else none.
 
     Raises:
-        UsageError: Rules for images that are no DICOM series.
+        UsageError: Rules for images that are no DICOM series, or constraints of one moving image.
         InputRefused: As `samreg.io.find_roles`.
     """
     roles = _roles(sources, config) if config.series.several_moving else None
     if roles is None:
         return ()
+    if sources.constraints.of_one_moving_image:
+        raise UsageError(
+            "landmarks or a mask of one moving image are given where several are registered (series.several_moving)",
+            "constraints of the fixed image alone",
+            "Register each moving series by itself, with its own constraints.",
+        )
     return tuple(
         replace(sources, fixed_series=roles.fixed.series_uid, moving_series=moving.series_uid)
         for moving in roles.moving

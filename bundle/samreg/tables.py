@@ -18,6 +18,7 @@ AXES = ("x", "y", "z")
 NAMES = ("name", "label", "id")
 UNNAMED = ""  # a first column without a name: row numbers, as pandas and BIRL write them
 MAX_COORDINATE_MM = 1e5
+NUMBERS = {2: "two", 3: "three", 6: "six"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +155,7 @@ def _numbers(rows: list[tuple[str, ...]], columns: tuple[int, ...], path: Path, 
         if not all(map(_is_number, cells)):
             raise UsageError(
                 f"row {n + first} of '{path}' is '{','.join(row)}'",
-                f"{'two' if len(columns) == 2 else 'three'} finite numbers {meaning}",
+                f"{NUMBERS[len(columns)]} finite numbers {meaning}",
             )
         points[n] = [float(cell) for cell in cells]
         if np.abs(points[n]).max() > MAX_COORDINATE_MM:

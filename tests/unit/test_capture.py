@@ -94,7 +94,7 @@ class TestCaptured:
 @pytest.mark.parametrize("shape", [(24, 20, 2), (9, 8, 7), (40, 4, 1)])
 def test_constant_images_are_left_alone_on_any_grid(shape):
     grid = Grid.from_axes(shape, (1.0, 1.5, 8.0))
-    level = DenseLevel(1, grid, torch.zeros(2, 1, *shape), torch.ones(shape))
+    level = DenseLevel(1, grid, torch.zeros(2, 1, *shape), torch.ones(2, *shape))
     fields = captured(level)
     assert fields.shape == (2, *shape, 3)
     assert fields.isfinite().all()

@@ -7,12 +7,12 @@ from samreg import phantoms
 from samreg.estimation.linear import generators
 from samreg.estimation.mutual_information import BINS, parzen
 from samreg.estimation.patches import RoiPatches, roi_loss
-from samreg.estimation.robust import affine_from_points, irls, ransac_rigid, rigid_from_points
+from samreg.estimation.robust import affine_from_points, irls, ransac_rigid
 from samreg.estimation.search import global_search, tilts
 from samreg.geometry import Grid, transform_points
 from samreg.preprocess import body_mask, contrast_matched, working_volume
 from samreg.rois import Roi, RoiPair, RoiPairs
-from samreg.transforms import about_centre
+from samreg.transforms import about_centre, rigid_from_points
 
 
 @pytest.fixture

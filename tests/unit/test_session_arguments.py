@@ -39,7 +39,7 @@ def registered(monkeypatch) -> list:
     """Stands in for the pipeline, and keeps the images and label maps that it is given."""
     seen: list = []
 
-    def run(fixed, moving, tools, labels=None, on_progress=None):
+    def run(fixed, moving, tools, labels=None, on_progress=None, constraints=None):
         seen.append((fixed, moving, labels))
         return instant_result(fixed, moving, tools.config)
 

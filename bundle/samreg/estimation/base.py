@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any, Literal, Protocol, get_args
 
 from samreg.config import EstimationConfig
+from samreg.constraints.model import Constraints
 from samreg.encoders.base import Features
 from samreg.errors import UsageError
 from samreg.estimation.image_pair import ImagePair
@@ -48,6 +49,7 @@ class Problem:
         labelled: The pairs are given contours (Case 1).
         calibrated: The confidences of the pairs are probabilities.
         progress: Called with the share done, 0..1.
+        constraints: What the transform is asked to respect. What does not count of an image is painted over already.
     """
 
     images: ImagePair
@@ -59,6 +61,7 @@ class Problem:
     labelled: bool = False
     calibrated: bool = True
     progress: Callable[[float], None] = field(default=ignored)
+    constraints: Constraints = field(default_factory=Constraints)
 
     @property
     def seed(self) -> int:

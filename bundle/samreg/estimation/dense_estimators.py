@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from samreg.constraints.measuring import why_constraints_break
 from samreg.errors import UsageError
 from samreg.estimation.base import Abstention, Candidate, CandidateKind, Problem, linear_part
 from samreg.estimation.dense.affine import fit_by_descriptors
@@ -45,11 +46,16 @@ class Symmetric:
         """See `Estimator`."""
         given, images = linear_part(start) or Affine.identity(), problem.images
         starts = [given, fit_by_descriptors(images, [given, _onto_each_other(images, given)])]
+        constraints = problem.constraints
         try:
-            field, linear = fit_symmetric(images, starts, capture=self.capture, on_progress=problem.progress)
+            field, linear = fit_symmetric(
+                images, starts, capture=self.capture, constraints=constraints, on_progress=problem.progress
+            )
         except UsageError as error:
             return Abstention(f"the field has no inverse ({error.got})")
         transform = compose([field, Affine(settled(linear.moving_from_fixed))])
+        if why := why_constraints_break(transform, constraints):
+            return Abstention(f"the field cannot respect the constraints without folding ({why})")
         return Candidate(transform, self.rests_on, fitted_to=frozenset({"correlation"}))
 
 

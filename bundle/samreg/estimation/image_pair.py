@@ -21,11 +21,14 @@ class ImagePair:
     """Two images and their bodies at all the resolutions that a linear fit needs.
 
     Attributes:
-        fixed, moving: As they were read; voxels float32 [i, j, k], grids in LPS mm.
+        fixed, moving: As they were read, painted over where a mask says that they do not count; voxels float32
+            [i, j, k], grids in LPS mm.
         fixed_body, moving_body: Masks as volumes of 0 and 1, on any grid of their image.
         samples: Points read at the finest level.
         seed: Of the random choice of these points.
         device: Where tensors live.
+        fixed_mask, moving_mask: What counts of each image, as volumes of 0 and 1 on any grid of it; None: all of it.
+            The bodies lie within.
     """
 
     fixed: Volume
@@ -35,6 +38,13 @@ class ImagePair:
     samples: int
     seed: int
     device: str
+    fixed_mask: Volume | None = None
+    moving_mask: Volume | None = None
+
+    @property
+    def masked(self) -> bool:
+        """Whether a mask says what counts of an image."""
+        return self.fixed_mask is not None or self.moving_mask is not None
 
     def level(self, spacing_mm: float, max_voxels: int = 8_000_000) -> Level:
         """Images and masks at one resolution.
@@ -45,10 +55,11 @@ class ImagePair:
 
         Returns:
             `fixed` and `moving` at this resolution, with their bodies as masks [i, j, k] (`fixed_mask`, `moving_mask`).
-            The masks of volumes hold a rim around the body, so that its outline counts.
+            The masks of volumes hold a rim around the body, so that its outline counts; not beyond what counts at all.
         """
         rim = 0.0 if self.fixed.grid.is_2d else RIM_MM * self.scale
-        return make_level(self.fixed, self.moving, self.fixed_body, self.moving_body, spacing_mm, rim, max_voxels)
+        level = make_level(self.fixed, self.moving, self.fixed_body, self.moving_body, spacing_mm, rim, max_voxels)
+        return level.within(self.fixed_mask, self.moving_mask) if self.masked else level
 
     @cached_property
     def coarse(self) -> PointSamples:

@@ -46,6 +46,18 @@ class Level:
         moving, moving_mask = flattened(self.moving, self.moving_mask, scale)
         return replace(self, fixed=fixed, moving=moving, fixed_mask=fixed_mask, moving_mask=moving_mask)
 
+    def within(self, fixed: Volume | None, moving: Volume | None) -> Level:
+        """The same with masks that lie within what counts of each image (0 and 1 on any grid of it; None: all)."""
+
+        def cut(mask: Mask, image: Volume, counted: Volume | None) -> Mask:
+            return mask if counted is None else mask & mask_on(counted.voxels > 0, counted.grid, image.grid)
+
+        return replace(
+            self,
+            fixed_mask=cut(self.fixed_mask, self.fixed, fixed),
+            moving_mask=cut(self.moving_mask, self.moving, moving),
+        )
+
     def samples(self, count: int, *, seed: int, device: str) -> PointSamples:
         """Sample points for mutual information."""
         return PointSamples.draw(

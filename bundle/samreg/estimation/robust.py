@@ -5,26 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from samreg.geometry import transform_points
-from samreg.transforms import nearest_rotation
+from samreg.transforms import rigid_from_points
 from samreg.types import Matrix4, Points
 
 TRIALS = 2000
-
-
-def rigid_from_points(fixed: Points, moving: Points, weights: np.ndarray) -> Matrix4:
-    """The weighted least-squares rotation and translation (Kabsch), [4, 4] moving from fixed.
-
-    Args:
-        fixed, moving: Paired points [n, 3] LPS mm, n ≥ 3 and not all on a line for a unique rotation.
-        weights: [n], not negative.
-    """
-    share = weights / weights.sum()
-    centre_fixed, centre_moving = share @ fixed, share @ moving
-    covariance = (moving - centre_moving).T @ ((fixed - centre_fixed) * share[:, None])
-    out = np.eye(4)
-    out[:3, :3] = nearest_rotation(covariance)
-    out[:3, 3] = centre_moving - out[:3, :3] @ centre_fixed
-    return out
 
 
 def affine_from_points(

@@ -185,6 +185,18 @@ LABELS = Group(
             "Give the file itself.",
         ),
         Refusal(
+            "mask-outside",
+            "a mask without a voxel within its image",
+            "a mask in the space of its image",
+            "Check that the mask belongs to this image, and that its header places it there.",
+        ),
+        Refusal(
+            "too-many-regions",
+            "a mask of what keeps its shape or volume that falls into very many separate regions",
+            "at most 100 regions",
+            "Remove specks from the mask: keep its large parts, or close its gaps.",
+        ),
+        Refusal(
             "no-common-label",
             "two label maps that share no label",
             "the same number for the same structure in both",

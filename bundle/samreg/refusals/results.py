@@ -71,7 +71,7 @@ LANDMARKS = Group(
         Refusal(
             "landmark-outside",
             "a landmark outside its image",
-            "positions in pixels of the image that was registered",
+            "positions within the image that was registered",
             "Scale the landmarks to this image, or give the image that they were set on.",
         ),
     ),

@@ -19,6 +19,7 @@ from samreg.report.acquisition import image_json, with_notes
 from samreg.whole_files import whole_file
 
 if TYPE_CHECKING:
+    from samreg.constraints.measuring import ConstraintReport
     from samreg.result import RegistrationResult
 
 SCHEMA_VERSION = "1.2"
@@ -80,6 +81,7 @@ def report_json(
             }
             for c in quality.criteria
         ],
+        "constraints": None if result.constraints is None else _constraints(result.constraints),
         "metrics": {"before": dict(quality.before), "after": dict(quality.after)},
         "timings_s": {stage: round(float(seconds), 3) for stage, seconds in result.timings_s.items()},
         "peak_memory_mb": round(float(result.peak_memory_mb), 1),
@@ -100,6 +102,14 @@ def report_json(
     }
     document["provenance"] = provenance
     return _plain(document)
+
+
+def _constraints(report: ConstraintReport) -> dict[str, Any]:
+    return {
+        "masks": list(report.masks),
+        "landmarks": [asdict(mark) | {"met": mark.met} for mark in report.landmarks],
+        "regions": [asdict(region) | {"met": region.met} for region in report.regions],
+    }
 
 
 def refusal_json(error: SamregError, **context: Any) -> dict[str, Any]:
@@ -170,6 +180,7 @@ def _blank() -> dict[str, Any]:
         "transform": None,
         "pairs": None,
         "criteria": [],
+        "constraints": None,
         "metrics": {"before": {}, "after": {}},
         "timings_s": {},
         "peak_memory_mb": None,

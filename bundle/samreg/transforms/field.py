@@ -11,7 +11,7 @@ from torch import Tensor
 from samreg.errors import UsageError
 from samreg.geometry import Grid, index_points, sample
 from samreg.transforms.base import Transform
-from samreg.types import Vectors
+from samreg.types import Points, Vectors
 
 PLAIN_STEPS, MOST_STEPS = 15, 80  # of the search for an inverse: by fixed point, and with Newton's method after them
 SHORTER = 0.5  # a step after one that brought a point no nearer
@@ -72,6 +72,19 @@ class DisplacementField(Transform):
                 "an invertible field without folds",
             )
         return DisplacementField(grid, vectors, self)
+
+    def sources(self, points: Points, tolerance_mm: float = 1e-3) -> Points:
+        """The points that are mapped to given ones, as far as the search of `inverse` finds them.
+
+        Args:
+            points: [n, 3] LPS mm.
+            tolerance_mm: Distance from the given point at which one counts as found.
+
+        Returns:
+            [n, 3] LPS mm.
+        """
+        target = torch.as_tensor(np.asarray(points, np.float64))
+        return self._found(target, target, tolerance_mm)[0].numpy()
 
     def _longest_at_border(self) -> float:
         faces = [np.take(self.vectors, end, axis) for axis in self.grid.active_axes for end in (0, -1)]

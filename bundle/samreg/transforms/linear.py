@@ -8,7 +8,7 @@ from torch import Tensor
 
 from samreg.errors import UsageError
 from samreg.transforms.base import Transform
-from samreg.types import Matrix4
+from samreg.types import Matrix4, Points
 
 ORTHONORMAL_TOLERANCE = 1e-6
 
@@ -102,6 +102,25 @@ def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
     """
     u, _, vt = np.linalg.svd(matrix)
     return u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
+
+
+def rigid_from_points(fixed: Points, moving: Points, weights: np.ndarray) -> Matrix4:
+    """The weighted least-squares rotation and translation (Kabsch), [4, 4] moving from fixed.
+
+    Args:
+        fixed, moving: Paired points [n, 3] LPS mm, n ≥ 3 and not all on a line for a unique rotation.
+        weights: [n], not negative, not all zero.
+
+    Returns:
+        [4, 4] float64 on LPS mm.
+    """
+    share = weights / weights.sum()
+    centre_fixed, centre_moving = share @ fixed, share @ moving
+    covariance = (moving - centre_moving).T @ ((fixed - centre_fixed) * share[:, None])
+    out = np.eye(4)
+    out[:3, :3] = nearest_rotation(covariance)
+    out[:3, 3] = centre_moving - out[:3, :3] @ centre_fixed
+    return out
 
 
 def about_centre(linear: np.ndarray, translation_mm: np.ndarray, centre_lps: np.ndarray) -> Matrix4:

@@ -128,7 +128,8 @@ class _Fit:
         mapped = self.points @ exact[:3, :3].T + exact[:3, 3]
         ijk = (mapped / torch.as_tensor(grid.spacing_mm).to(mapped)) + (torch.tensor(grid.shape).to(mapped) - 1) / 2
         ijk = ijk.float()
-        valid = inside(ijk, grid.shape) & (sample(self.level.known[None], ijk)[0] > 0.5)
+        known = self.level.known
+        valid = inside(ijk, grid.shape) & (sample(known[1:], ijk)[0] > 0.5) & (known[0].flatten() > 0.5)
         values = sample(self.moving, ijk) * valid
         difference = values[:count] - self.descriptors * valid
         total = float(difference.square().sum(dtype=torch.float64)) / count / max(1, int(valid.sum()))

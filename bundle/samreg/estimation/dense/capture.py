@@ -47,8 +47,7 @@ def captured(level: DenseLevel) -> Tensor:
     """
     finest, extent = level.grid, level.grid.extent_mm
     descriptors = SelfSimilarity.of(level.images, finest).descriptors
-    known = torch.stack([torch.ones_like(level.known), level.known])[:, None]
-    images = torch.cat([descriptors, known], 1)
+    images = torch.cat([descriptors, level.known[:, None]], 1)
     fields, grid = torch.zeros((2, 1, 1, 1, 3), device=images.device), finest.recentred((1, 1, 1), extent)
     spacing, search = float(extent.max()) / POINTS, 0
     while not search or spacing >= FINEST * finest_spacing_mm(finest):

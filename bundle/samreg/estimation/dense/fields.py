@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,16 @@ def sigmas_vox(grid: Grid, finest: float) -> list[float]:
         finest: Standard deviation in voxels along the axis of the finest spacing.
     """
     return [finest * finest_spacing_mm(grid) / float(spacing) for spacing in grid.spacing_mm]
+
+
+def in_lps(vectors: Tensor, grid: Grid) -> np.ndarray:
+    """Vectors [..., 3] in mm along the axes of a grid as vectors in LPS mm, float32."""
+    return np.asarray((vectors @ torch.as_tensor(grid.direction.T).to(vectors)).cpu().numpy())
+
+
+def along_axes(vectors_lps: np.ndarray, grid: Grid, like: Tensor) -> Tensor:
+    """Vectors [..., 3] in LPS mm in mm along the axes of a grid, of the type and on the device of another tensor."""
+    return torch.as_tensor(vectors_lps @ np.linalg.inv(grid.direction.T)).to(like)
 
 
 def pulled(images: Tensor, displacements: Tensor, grid: Grid) -> Tensor:

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samreg.estimation.dense.fields import pulled
 from samreg.estimation.image_pair import ImagePair
 from samreg.geometry import Grid, Volume, finest_spacing_mm, resample
 from samreg.preprocess import on_grid
 from samreg.transforms import Affine
+from samreg.types import Points
 
 COARSEST = 4
 LEAST_VOXELS = 8  # along each side that is coarsened
@@ -30,37 +32,62 @@ class DenseLevel:
     Attributes:
         factor: By which it is coarser than the finest level.
         images: float32 [2, 1, i, j, k] fixed and moving image, of mean zero and variance one.
-        known: [i, j, k] 1 where the moving image has values.
+        known: [2, i, j, k] 1 where each image has values that count.
+        masked: A mask says what counts.
     """
 
     factor: int
     grid: Grid
     images: Tensor
     known: Tensor
+    masked: bool = False
+
+    def seen(self, fields: Tensor) -> Tensor:
+        """[i, j, k] 1 where both images count, as fields [2, i, j, k, 3] show them.
+
+        Without masks that is where both have values before anything moves.
+        """
+        shown = pulled(self.known[:, None], fields, self.grid)[:, 0] if self.masked else self.known
+        return shown[0] * shown[1]
 
 
-def dense_levels(pair: ImagePair, start: Affine) -> list[DenseLevel]:
+def dense_levels(pair: ImagePair, start: Affine, also: Points | None = None) -> list[DenseLevel]:
     """Both images around their bodies, coarse to fine; an axis with thick slices keeps its spacing.
 
     Args:
         pair: The images and their bodies.
         start: That the moving image is read through.
+        also: [n, 3] LPS mm in the fixed space, points that the levels hold too, beyond the fixed image if need be.
     """
-    finest = _around_bodies(pair, start)
+    finest = _around_bodies(pair, start, also)
     spacing = np.maximum(pair.moving.grid.spacing_mm, finest_spacing_mm(finest))
     smooth = on_grid(pair.moving, pair.moving.grid.with_spacing(spacing))
     ours = resample(pair.fixed.voxels, pair.fixed.grid, finest, outside=float(pair.fixed.voxels.min()))
     theirs = start.warp(smooth, finest, outside=float(pair.moving.voxels.min()), device=pair.device)
-    ones = Volume(np.ones(smooth.grid.shape, np.float32), smooth.grid)
-    known = Volume((start.warp(ones, finest, device=pair.device) > KNOWN).astype(np.float32), finest)
+    known = _known(pair, start, finest, smooth.grid)
     images = [Volume(np.clip(values, *np.percentile(values, ROBUST)), finest) for values in (ours, theirs)]
     levels = []
     for factor in _factors(finest):
         grid = finest.with_spacing(np.maximum(finest.spacing_mm, factor * finest_spacing_mm(finest)))
         both = torch.as_tensor(np.stack([_standardised(on_grid(image, grid).voxels) for image in images]))
-        seen = torch.as_tensor(on_grid(known, grid).voxels)
-        levels.append(DenseLevel(factor, grid, both[:, None].to(pair.device), seen.to(pair.device)))
+        seen = torch.as_tensor(np.stack([on_grid(side, grid).voxels for side in known]))
+        levels.append(DenseLevel(factor, grid, both[:, None].to(pair.device), seen.to(pair.device), pair.masked))
     return levels
+
+
+def _known(pair: ImagePair, start: Affine, finest: Grid, moving: Grid) -> tuple[Volume, Volume]:
+    """1 where each image has values that count, on the finest grid; the moving image is read on a grid of its own."""
+    fixed = np.ones(finest.shape, np.float32)
+    beyond = ~pair.fixed.grid.contains(finest.corners(shape=finest.shape)).all()
+    if pair.fixed_mask is not None:
+        fixed = resample(pair.fixed_mask.voxels, pair.fixed_mask.grid, finest, mode="nearest").astype(np.float32)
+    elif beyond:
+        fixed = resample(np.ones(pair.fixed.grid.shape, np.float32), pair.fixed.grid, finest)
+    seen = np.ones(moving.shape, np.float32)
+    known = start.warp(Volume(seen, moving), finest, device=pair.device) > KNOWN
+    if pair.moving_mask is not None:
+        known &= start.warp(pair.moving_mask, finest, interpolation="nearest") > 0
+    return Volume(fixed, finest), Volume(known.astype(np.float32), finest)
 
 
 def _factors(finest: Grid) -> Sequence[int]:
@@ -73,8 +100,8 @@ def _factors(finest: Grid) -> Sequence[int]:
     return factors
 
 
-def _around_bodies(pair: ImagePair, start: Affine) -> Grid:
-    """The part of the fixed grid that holds both bodies, no finer than can be afforded."""
+def _around_bodies(pair: ImagePair, start: Affine, also: Points | None) -> Grid:
+    """The part of the fixed grid that holds both bodies, and more where asked, no finer than can be afforded."""
     bodies = [
         pair.fixed_body.grid.lps(np.argwhere(pair.fixed_body.voxels > 0)),
         start.inverse().map_points(pair.moving_body.grid.lps(np.argwhere(pair.moving_body.voxels > 0))),
@@ -83,6 +110,11 @@ def _around_bodies(pair: ImagePair, start: Affine) -> Grid:
     shape = np.asarray(pair.fixed.grid.shape)
     low = np.clip(np.floor(ijk.min(0)).astype(int) - MARGIN_VOX, 0, shape - 1)
     high = np.clip(np.ceil(ijk.max(0)).astype(int) + 1 + MARGIN_VOX, low + 1, shape)
+    if also is not None and len(also):
+        more = pair.fixed.grid.index(also)
+        low = np.minimum(low, np.floor(more.min(0)).astype(int) - MARGIN_VOX * (shape > 1))
+        high = np.maximum(high, np.ceil(more.max(0)).astype(int) + 1 + MARGIN_VOX * (shape > 1))
+        low, high = np.where(shape > 1, low, 0), np.where(shape > 1, high, 1)
     whole = grid = pair.fixed.grid.crop(low, high)
     spacing = finest_spacing_mm(whole)
     while grid.size > MOST_VOXELS:

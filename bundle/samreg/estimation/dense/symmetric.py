@@ -12,9 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from samreg.constraints.model import Constraints
+from samreg.errors import UsageError
 from samreg.estimation.base import ignored
 from samreg.estimation.dense.capture import captured
-from samreg.estimation.dense.fields import composed, on_level, sigmas_vox, unfolded
+from samreg.estimation.dense.constrained import Constrained
+from samreg.estimation.dense.fields import composed, determinants, on_level, sigmas_vox, unfolded
 from samreg.estimation.dense.filters import smoothed
 from samreg.estimation.dense.forces import Force, LocalCorrelation, SelfSimilarity
 from samreg.estimation.dense.invertible import invertible
@@ -22,6 +25,7 @@ from samreg.estimation.dense.levels import KNOWN, DenseLevel, dense_levels
 from samreg.estimation.image_pair import ImagePair
 from samreg.geometry import Grid, finest_spacing_mm, inside, sample
 from samreg.transforms import Affine, DisplacementField, Transform, compose
+from samreg.types import Points
 
 # Chosen on hippocampi of different people and on phantoms (docs/performance.md).
 STEPS = {8: 40, 4: 60, 2: 60, 1: 30}  # by the spacing of the level, in finest spacings
@@ -31,6 +35,9 @@ FIELD_VOX = 0.5  # smoothing of the fields after each step, likewise,
 FIELD_SLICES = 0.35  # and at least by so much of the spacing along each axis: noise moves thick slices
 SELF_SIMILARITY = 10.0  # weight of descriptors, on the coarsest level, beside local correlation
 MOST_CAPTURED = 1_500_000  # voxels of the images that large displacements are searched on
+VOLUME_ROUNDS = 4  # of corrections of volumes at the end
+KEEP_EVERY = 5  # steps, after which regions that keep their shape or volume are corrected
+UNCONSTRAINED = Constraints()
 FALL = 0.5  # mm per mm, of a displacement outside of the images
 
 
@@ -39,6 +46,7 @@ def fit_symmetric(
     starts: Sequence[Affine],
     *,
     capture: bool = False,
+    constraints: Constraints = UNCONSTRAINED,
     on_progress: Callable[[float], None] = ignored,
 ) -> tuple[DisplacementField, Affine]:
     """The field u of x_moving = start(x_fixed + u(x_fixed)), with its inverse, and the start that it stands before.
@@ -49,15 +57,17 @@ def fit_symmetric(
         pair: The images and their bodies.
         starts: Linear transforms to begin with, fixed to moving points; at least one.
         capture: Whether displacements of up to a third of the field are searched first (`captured`).
+        constraints: Landmarks and regions of the moving image that the whole transform, start included, respects. What
+            counts of the images is told by the masks of `pair`.
         on_progress: Called with the share done, 0..1.
 
     Returns:
         A field around the bodies that vanishes at the border of its grid, and knows its inverse; and the start.
 
     Raises:
-        UsageError: The field has no inverse.
+        UsageError: The field folds where it is made to respect the constraints, or has no inverse.
     """
-    descents = [_Descent.of(pair, start, capture) for start in starts]
+    descents = [_Descent.of(pair, start, capture, constraints) for start in starts]
     last = max(descent.work(slice(-1, None)) for descent in descents)
     total, done = last + sum(descent.work(slice(-1)) for descent in descents), 0
 
@@ -70,7 +80,7 @@ def fit_symmetric(
         descent.follow(slice(-1), step_done)
     best = _likeliest(descents)
     best.follow(slice(-1, None), step_done)
-    return invertible(best.field()), best.start
+    return invertible(best.constrained_field()), best.start
 
 
 @dataclass(eq=False)
@@ -81,21 +91,25 @@ class _Descent:
         levels: Coarse to fine.
         fields: [2, i, j, k, 3] from the middle to both images, in mm along the axes of the grid.
         grid: Of the fields.
+        constrained: Corrects the fields.
     """
 
     start: Affine
     levels: Sequence[DenseLevel]
     fields: Tensor
     grid: Grid
+    constrained: Constrained
 
     @staticmethod
-    def of(pair: ImagePair, start: Affine, capture: bool) -> _Descent:
-        levels = dense_levels(pair, start)
+    def of(pair: ImagePair, start: Affine, capture: bool, constraints: Constraints) -> _Descent:
+        levels = dense_levels(pair, start, _held_points(constraints, start))
+        constrained = Constrained.by(constraints, start)
         if capture:
             sharpest = next((level for level in reversed(levels) if level.grid.size <= MOST_CAPTURED), levels[0])
-            return _Descent(start, levels, captured(sharpest), sharpest.grid)
+            return _Descent(start, levels, captured(sharpest), sharpest.grid, constrained)
         grid = levels[0].grid
-        return _Descent(start, levels, torch.zeros((2, *grid.shape, 3), device=pair.device), grid)
+        fields = torch.zeros((2, *grid.shape, 3), device=pair.device)
+        return _Descent(start, levels, fields, grid, constrained)
 
     def work(self, which: slice) -> int:
         """Voxels that the steps on some levels read."""
@@ -108,14 +122,49 @@ class _Descent:
             terms: list[tuple[float, Force]] = [(1.0, LocalCorrelation(level.images, level.grid))]
             if level is self.levels[0]:
                 terms.append((SELF_SIMILARITY, SelfSimilarity.of(level.images, level.grid)))
-            for _ in range(STEPS[level.factor]):
+            fields = self.constrained.settled(fields, level.grid)
+            for n in range(STEPS[level.factor]):
                 fields = _stepped(fields, level, terms)
+                if n % KEEP_EVERY == KEEP_EVERY - 1:
+                    fields = self.constrained.kept(fields, level.grid)
                 step_done(level.grid.size)
-            self.fields, self.grid = unfolded(fields, level.grid), level.grid
+            fields = self.constrained.settled(unfolded(fields, level.grid), level.grid)
+            self.fields, self.grid = fields, level.grid
 
     def field(self) -> DisplacementField:
-        """From the fixed to the moving image as the start shows it."""
+        """From the fixed to the moving image as the start shows it.
+
+        Raises:
+            UsageError: It folds, or has no inverse.
+        """
+        if float(determinants(self.fields, self.grid).min()) <= 0:
+            raise UsageError("it folds where it is made to respect the constraints", "constraints that agree")
         return _between_images(self.fields, self.grid)
+
+    def constrained_field(self) -> DisplacementField:
+        """`field`, corrected until volumes that are to be kept are those measured on it.
+
+        Raises:
+            UsageError: It folds, or has no inverse.
+        """
+        field = self.field()
+        for _ in range(VOLUME_ROUNDS if self.constrained.keepers else 0):
+            aimed = self.constrained.aimed(compose([field, self.start]).inverse())
+            if aimed is None:
+                break
+            self.constrained = aimed
+            self.fields = aimed.settled(self.fields, self.grid)
+            field = self.field()
+        return field
+
+
+def _held_points(constraints: Constraints, start: Affine) -> Points:
+    """[n, 3] LPS mm in the fixed space, of all that is constrained."""
+    moving, fixed = [constraints.kept_points()], []
+    if (marks := constraints.landmarks) is not None:
+        moving.append(marks.moving)
+        fixed.append(marks.fixed)
+    return np.concatenate([start.inverse().map_points(np.concatenate(moving)), *fixed])
 
 
 def _likeliest(descents: Sequence[_Descent]) -> _Descent:
@@ -139,7 +188,8 @@ def _distance(transform: Transform, shown: _Descent) -> float:
     there = shown.start.inverse().map_points(transform.map_points(points))
     ijk = torch.as_tensor(level.grid.index(there)).to(moving)
     apart = (sample(moving, ijk) - fixed.flatten(1)).square().mean(0)
-    seen = inside(ijk, level.grid.shape) & (sample(level.known[None], ijk)[0] > KNOWN)
+    seen = inside(ijk, level.grid.shape) & (sample(level.known[1:], ijk)[0] > KNOWN)
+    seen &= level.known[0].flatten() > KNOWN
     return float(apart[seen].double().mean()) if seen.any() else float("inf")
 
 
@@ -149,7 +199,7 @@ def _stepped(fields: Tensor, level: DenseLevel, terms: Sequence[tuple[float, For
     force = torch.stack([weight * term.force(fields) for weight, term in terms]).sum(0)
     # Motion across thick slices is seen less well by as much as they are thicker.
     seen = torch.as_tensor(finest_spacing_mm(grid) / grid.spacing_mm).to(force)
-    force = smoothed(force * seen * level.known[..., None], sigmas_vox(grid, FORCE_VOX), first=-4)
+    force = smoothed(force * seen * level.seen(fields)[..., None], sigmas_vox(grid, FORCE_VOX), first=-4)
     fastest = force.square().sum(-1).max().sqrt()
     step = force * (STEP_VOX * finest_spacing_mm(grid) / fastest.clamp_min(torch.finfo(torch.float32).tiny))
     widths = [max(FIELD_SLICES, width) for width in sigmas_vox(grid, FIELD_VOX)]

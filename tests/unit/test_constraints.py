@@ -1,0 +1,264 @@
+"""Constraints as they are given, read and measured; no image is registered here."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from samreg import ConstraintInputs
+from samreg.constraint_checks import constraint_checks
+from samreg.constraints.measuring import measured, why_constraints_break
+from samreg.constraints.model import Constraints, Landmarks, counted_body, numbered, painted
+from samreg.errors import InputRefused, UsageError
+from samreg.estimation.base import Candidate
+from samreg.examiner import PairExaminer
+from samreg.geometry import Grid, Volume
+from samreg.io.writing import write_image
+from samreg.transforms import Affine, DisplacementField, Rigid, about_centre
+
+GRID = Grid.from_axes((20, 16, 10), (2.0, 2.0, 3.0), (-20.0, -16.0, 5.0))
+FAR = Grid.from_axes((5, 5, 5), (1.0, 1.0, 1.0), (500.0, 0.0, 0.0))
+HEADER = "name,fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z,accuracy_mm"
+
+
+def image(seed: int = 0) -> Volume:
+    return Volume(np.random.default_rng(seed).normal(size=GRID.shape).astype(np.float32), GRID)
+
+
+def block(*, value: int = 1) -> np.ndarray:
+    labels = np.zeros(GRID.shape, np.int32)
+    labels[6:12, 5:10, 3:7] = value
+    return labels
+
+
+def read(**given) -> Constraints:
+    return ConstraintInputs(**given).read(image(0), image(1))
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(*rows: str, header: str = HEADER):
+        path = tmp_path / "pairs.csv"
+        path.write_text("\n".join([*([header] if header else []), *rows]) + "\n")
+        return path
+
+    return write
+
+
+class TestLandmarkTables:
+    def test_rows_are_read_with_their_accuracy_or_the_given_one(self, table):
+        marks = read(landmarks=table("tip,0,0,8,1,1,9,0.5", "base,2,2,11,3,3,12,"), landmarks_accuracy_mm=2.0).landmarks
+        np.testing.assert_array_equal(marks.fixed, [[0, 0, 8], [2, 2, 11]])
+        np.testing.assert_array_equal(marks.moving, [[1, 1, 9], [3, 3, 12]])
+        np.testing.assert_array_equal(marks.accuracy_mm, [0.5, 2.0])
+        assert marks.names == ("tip", "base")
+
+    def test_without_names_they_are_numbered_and_accurate_to_a_millimetre(self, table):
+        columns = "fixed_x,fixed_y,fixed_z,moving_x,moving_y,moving_z"
+        marks = read(landmarks=table("0,0,8,1,1,9", "1,0,8,1,1,9", header=columns)).landmarks
+        assert marks.names == ("1", "2")
+        np.testing.assert_array_equal(marks.accuracy_mm, [1.0, 1.0])
+
+    @pytest.mark.parametrize(
+        ("row", "said"),
+        [
+            ("b,0,0,x,1,1,9,1", r"row 3 of '.*' is 'b,0,0,x,1,1,9,1'.*six finite numbers"),
+            ("b,0,0,nan,1,1,9,1", "row 3.*six finite numbers"),
+            ("b,0,0,inf,1,1,9,1", "row 3.*six finite numbers"),
+            ("b,0,0,8,1,1,9,1,7", "row 3 of '.*' has 9 fields"),
+            ("b,0,0,8,1,1", "row 3.*six finite numbers"),
+            ("b,0,0,8,1,1,9,0", "row 3 of '.*' has the accuracy '0'"),
+            ("b,0,0,8,1,1,9,nan", "row 3 of '.*' has the accuracy 'nan'"),
+            ("b,0,0,8,1,1,9,fine", "row 3 of '.*' has the accuracy 'fine'"),
+        ],
+    )
+    def test_a_malformed_row_is_refused_by_its_number(self, table, row, said):
+        with pytest.raises(UsageError, match=f"(?i){said}"):
+            read(landmarks=table("a,0,0,8,1,1,9,1", row))
+
+    def test_a_table_without_the_columns_is_refused(self, table):
+        with pytest.raises(UsageError, match="columns named fixed_x"):
+            read(landmarks=table("0,0,8", header="x,y,z"))
+        with pytest.raises(UsageError, match="no header"):
+            read(landmarks=table("0,0,8,1,1,9", header=""))
+
+    @pytest.mark.parametrize(("row", "role"), [("tip,0,0,900,1,1,9,1", "fixed"), ("tip,0,0,8,1,1,900,1", "moving")])
+    def test_a_point_outside_of_its_image_is_refused(self, table, row, role):
+        with pytest.raises(InputRefused, match=f"The {role} point .* of the landmark 'tip' lies outside") as refused:
+            read(landmarks=table("a,0,0,8,1,1,9,1", row))
+        assert refused.value.reason == "landmark-outside"
+
+    @pytest.mark.parametrize("accuracy", [0, -1.0, float("nan"), "1"])
+    def test_an_accuracy_is_a_length(self, accuracy):
+        with pytest.raises(UsageError, match="accuracy of the landmarks"):
+            ConstraintInputs(landmarks="pairs.csv", landmarks_accuracy_mm=accuracy)
+
+    def test_an_accuracy_alone_is_refused(self):
+        with pytest.raises(UsageError, match="without landmarks"):
+            ConstraintInputs(landmarks_accuracy_mm=1.0)
+
+    def test_landmarks_in_memory_are_checked(self):
+        point = np.zeros((1, 3))
+        with pytest.raises(UsageError, match="'moving' of 1 landmarks has the shape"):
+            Landmarks(point, np.zeros((2, 3)), np.ones(1), ("a",))
+        with pytest.raises(UsageError, match="'accuracy_mm' of the landmarks"):
+            Landmarks(point, point, np.zeros(1), ("a",))
+        with pytest.raises(UsageError, match="'fixed' of the landmarks"):
+            Landmarks(point * np.nan, point, np.ones(1), ("a",))
+
+
+MASKS = ("fixed_mask", "moving_mask", "keep_volume", "keep_rigid")
+
+
+class TestMasks:
+    @pytest.mark.parametrize("name", MASKS)
+    def test_a_file_an_array_and_a_volume_are_the_same(self, name, tmp_path):
+        write_image(block().astype(np.float32), GRID, tmp_path / "mask.nii.gz")
+        for given in (tmp_path / "mask.nii.gz", str(tmp_path / "mask.nii.gz"), block(), Volume(block(), GRID)):
+            mask = getattr(read(**{name: given}), name)
+            ijk = GRID.index(mask.grid.lps(np.argwhere(mask.voxels > 0)))
+            assert {tuple(v) for v in np.rint(ijk).astype(int)} == {tuple(v) for v in np.argwhere(block())}
+
+    def test_a_mask_may_lie_on_a_grid_of_its_own(self):
+        finer = GRID.with_spacing((1.0, 1.0, 1.5))
+        values = np.ones(finer.shape, np.uint8)
+        assert read(fixed_mask=Volume(values, finer)).fixed_mask.grid.shape == finer.shape
+
+    @pytest.mark.parametrize("name", MASKS)
+    def test_an_empty_mask_is_refused(self, name):
+        with pytest.raises(InputRefused, match=r"mask.* cannot be used: the label map is empty") as refused:
+            read(**{name: np.zeros(GRID.shape, np.uint8)})
+        assert refused.value.reason == "no-labels"
+
+    @pytest.mark.parametrize("name", MASKS)
+    def test_a_mask_elsewhere_is_refused(self, name):
+        with pytest.raises(InputRefused, match=r"No voxel of the .*mask.* lies within its image") as refused:
+            read(**{name: Volume(np.ones(FAR.shape, np.uint8), FAR)})
+        assert refused.value.reason == "mask-outside"
+
+    @pytest.mark.parametrize("name", MASKS)
+    def test_what_is_no_label_map_is_refused(self, name, tmp_path):
+        (tmp_path / "mask.nii.gz").write_text("no image")
+        with pytest.raises(InputRefused):
+            read(**{name: tmp_path / "mask.nii.gz"})
+        with pytest.raises(InputRefused, match="no labels") as refused:
+            read(**{name: np.full(GRID.shape, 0.5)})
+        assert refused.value.reason == "not-labels"
+
+    def test_a_mask_of_specks_is_refused(self):
+        specks = np.zeros(GRID.shape, np.int32)
+        specks[::2, ::2, ::2] = 1
+        with pytest.raises(InputRefused, match="400 separate regions") as refused:
+            read(keep_rigid=specks)
+        assert refused.value.reason == "too-many-regions"
+
+    def test_regions_are_separate_by_gaps_and_by_labels(self):
+        labels = block()
+        labels[9:12, 5:10, 3:7] = 7  # touches the rest of the block
+        labels[16:18, 12:14, 8:9] = 7
+        regions = numbered(Volume(labels, GRID))
+        sizes = sorted(int((regions.voxels == n).sum()) for n in range(1, regions.voxels.max() + 1))
+        assert sizes == [4, 60, 60]
+        assert regions.voxels.max() == 3
+
+    def test_nothing_outside_of_a_mask_is_left_in_a_painted_image(self):
+        mask, one = Volume((block() > 0).astype(np.uint8), GRID), image()
+        other = Volume(np.where(block() > 0, one.voxels, 1e6).astype(np.float32), GRID)
+        np.testing.assert_array_equal(painted(one, mask).voxels, painted(other, mask).voxels)
+        np.testing.assert_array_equal(painted(one, mask).voxels[block() > 0], one.voxels[block() > 0])
+
+    def test_the_body_that_counts_is_what_lies_in_the_mask(self):
+        body = np.zeros(GRID.shape, bool)
+        body[:9] = True
+        mask = Volume((block() > 0).astype(np.uint8), GRID)
+        np.testing.assert_array_equal(counted_body(body, GRID, mask), body & (block() > 0))
+        np.testing.assert_array_equal(counted_body(body, GRID, None), body)
+        np.testing.assert_array_equal(counted_body(np.zeros(GRID.shape, bool), GRID, mask), block() > 0)
+
+
+def regions() -> Volume:
+    return numbered(Volume(block(), GRID))
+
+
+def turned() -> Rigid:
+    a = np.deg2rad(20)
+    matrix = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    return Rigid(about_centre(matrix, np.array([3.0, -2.0, 1.0]), GRID.centre_lps))
+
+
+def scaled(factor: float) -> Affine:
+    return Affine(about_centre(factor * np.eye(3), np.zeros(3), GRID.centre_lps))
+
+
+class TestMeasures:
+    def test_a_rigid_motion_keeps_all(self):
+        constraints = Constraints(keep_volume=regions(), keep_rigid=regions())
+        for region in measured(turned(), turned().inverse(), constraints).regions:
+            assert region.volume_ratio == pytest.approx(1, abs=1e-4)
+            assert region.most_mm < 1e-3
+            assert region.volume_mm3 == 6 * 5 * 4 * 12
+            assert region.met
+        assert why_constraints_break(turned(), constraints) == ""
+
+    def test_the_ratio_is_that_of_the_region_in_the_fixed_image(self):
+        """The transform takes fixed points apart, so what is seen in the fixed image is smaller."""
+        transform = scaled(1.1)
+        (region,) = measured(transform, transform.inverse(), Constraints(keep_volume=regions())).regions
+        assert region.volume_ratio == pytest.approx(1.1**-3, rel=1e-4)
+        assert "75.1% of what it was" in why_constraints_break(transform, Constraints(keep_volume=regions()))
+
+    def test_scaling_bends_what_stays_rigid_by_its_reach(self):
+        points = regions().grid.lps(np.argwhere(regions().voxels > 0))
+        farthest = np.linalg.norm(points - points.mean(0), axis=1).max()
+        transform = scaled(1 / 1.1)
+        (region,) = measured(transform, transform.inverse(), Constraints(keep_rigid=regions())).regions
+        assert region.most_mm == pytest.approx(0.1 * farthest, rel=1e-3)
+        assert "bends region 1" in why_constraints_break(transform, Constraints(keep_rigid=regions()))
+
+    def test_landmarks_are_measured_before_and_after(self):
+        marks = Landmarks(np.zeros((1, 3)), np.array([[3.0, 4.0, 0.0]]), np.ones(1), ("tip",))
+        constraints, shift = Constraints(landmarks=marks), np.eye(4)
+        shift[:3, 3] = 3.0, 3.5, 0.0
+        (mark,) = measured(Affine(shift), Affine(shift).inverse(), constraints).landmarks
+        assert (mark.before_mm, mark.residual_mm, mark.met) == (5.0, 0.5, True)
+        said = why_constraints_break(Affine.identity(), constraints)
+        assert "1 of the landmarks are not met, at worst 'tip' (5 mm away" in said
+        assert why_constraints_break(Affine.identity(), constraints, landmarks=False) == ""
+
+    def test_a_field_without_an_inverse_respects_no_region(self):
+        vectors = np.random.default_rng(0).uniform(-20, 20, (*GRID.shape, 3))
+        said = why_constraints_break(DisplacementField(GRID, vectors), Constraints(keep_rigid=regions()))
+        assert "no inverse" in said
+
+    def test_the_quality_table_states_what_is_not_met(self):
+        marks = Landmarks(np.zeros((2, 3)), np.array([[0.0, 0, 0.5], [9.0, 0, 0]]), np.ones(2), ("near", "far"))
+        constraints = Constraints(landmarks=marks, keep_volume=regions(), keep_rigid=regions())
+        lines = {line.name: line for line in constraint_checks(measured(scaled(1.1), scaled(1 / 1.1), constraints))}
+        assert {line.verdict for line in lines.values()} == {"not met"}
+        assert "far" in lines["landmarks"].note
+        assert lines["keep-volume"].measured == pytest.approx(1.1**-3, rel=1e-4)
+        respected = measured(turned(), turned().inverse(), Constraints(keep_rigid=regions()))
+        assert [(line.name, line.verdict) for line in constraint_checks(respected)] == [("keep-rigid", "met")]
+
+    def test_nothing_asked_is_nothing_said(self):
+        assert not Constraints()
+        assert list(constraint_checks(None)) == []
+
+
+class TestExaminer:
+    @pytest.fixture
+    def examiner(self) -> PairExaminer:
+        marks = Landmarks(np.zeros((1, 3)), np.array([[9.0, 0.0, 0.0]]), np.ones(1), ("tip",))
+        constraints = Constraints(landmarks=marks, keep_volume=regions())
+        working = SimpleNamespace(working=image())
+        return PairExaminer(SimpleNamespace(constraints=constraints, fixed=working), min_pairs=4)
+
+    def test_an_affine_that_breaks_a_constraint_is_flawed(self, examiner):
+        assert "changes the volume of region 1" in examiner.flaw(Candidate(scaled(1.1), "x"), "affine")
+
+    def test_a_rigid_transform_need_not_meet_landmarks_and_a_field_must(self, examiner):
+        assert examiner.flaw(Candidate(turned(), "x"), "rigid") == ""
+        still = DisplacementField(GRID, np.zeros((*GRID.shape, 3)))
+        assert "landmarks are not met" in examiner.flaw(Candidate(still, "x"), "deformable")
