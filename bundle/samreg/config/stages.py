@@ -152,7 +152,8 @@ class EstimationConfig(Settings):
         smoothness_weight: λ of |∇v|² or |∇u|² (dimensionless: mm per mm).
         finest_spacing_mm: Control spacing of the field on the finest level.
         iterations: On each level of the deformable fit.
-        rigid_samples: Points that the dense rigid refinement reads.
+        rigid_samples: Points that the dense rigid and affine fits read at their finest level, at most; of a small body
+            they read a third of its voxels.
     """
 
     section: ClassVar[str] = "estimation"
