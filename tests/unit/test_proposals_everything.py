@@ -256,7 +256,7 @@ def test_refill_finds_what_lies_between_the_points_of_the_first_pass():
 def test_points_lie_no_nearer_than_two_cells_of_the_embedding(cell_vox, per_side):
     image = Drawn((UPPER, 0.95))
     image.cell_vox = np.ones(2) * cell_vox
-    found_on(image, ProposalConfig(**SURE, points_per_side=16))
+    found_on(image, ProposalConfig(**SURE))
     points = np.concatenate(image.asked)
     assert tuple(len(np.unique(points[:, axis])) for axis in (0, 1)) == per_side
     assert len(points) == np.prod(per_side)
