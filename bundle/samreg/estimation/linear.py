@@ -24,8 +24,8 @@ MAX_STEPS = 100
 FIRST_STEP, LONGEST_STEP = 1 / 40, 1 / 12  # of the body's radius
 DECIMALS = 9  # of the parameters, which are about millimetres
 
-# Of a small body fewer points tell as much: neighbouring voxels are much alike.
-SAMPLED, LEAST_SAMPLES = 1 / 3, 6_000  # share of the body's voxels, and points
+# Neighbouring voxels are much alike: of a body of many a third of them tells as much.
+SAMPLED, ENOUGH_SAMPLES, LEAST_SAMPLES = 1 / 3, 20_000, 6_000  # share of the voxels, points of the finest, of any level
 
 LinearKind = Literal["rigid", "affine"]
 
@@ -55,12 +55,12 @@ class Level:
         """Sample points for mutual information.
 
         Args:
-            most: Points at the finest level of a large body; a smaller one has fewer.
+            most: Points at the finest level of a large body; a smaller one has fewer, and never more than voxels.
             share: Of them that this level needs.
             seed: Of their choice.
             device: Where tensors live.
         """
-        enough = min(most, SAMPLED * np.count_nonzero(self.fixed_mask))
+        enough = min(most, max(ENOUGH_SAMPLES, SAMPLED * np.count_nonzero(self.fixed_mask)))
         count = max(LEAST_SAMPLES, round(share * enough))
         return PointSamples.draw(
             self.fixed, self.moving, self.fixed_mask, self.moving_mask, count, seed=seed, device=device
