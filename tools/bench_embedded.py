@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from samreg import phantoms
-from samreg.config import ProposalConfig, configured
+from samreg.config import configured
 from samreg.encoders.models import EmbeddedEncoder
 from samreg.encoders.pooling import pool
 from samreg.geometry import Volume
 from samreg.matching import calibrated, match, similarity, weigh
 from samreg.preprocess import body_mask
-from samreg.proposals.everything import Everything
+from samreg.proposals.everything import POINTS_PER_SIDE, Everything
 
 PIXELS = 256
 REPEATS = 5
@@ -44,7 +44,7 @@ def main() -> None:
         started = time.perf_counter()
         rois = regions_of(encoder, slice_)
         spent.append(time.perf_counter() - started)
-    points = ProposalConfig().points_per_side ** 2
+    points = POINTS_PER_SIDE**2
     print(f"{torch.get_num_threads()} threads")
     seconds = float(np.median(spent[1:]))
     print(f"everything mode of {PIXELS} x {PIXELS}, up to {points} points: {seconds:.2f} s, {len(rois)} regions")

@@ -77,10 +77,12 @@ def test_motions_of_a_picture_stay_in_its_plane():
 
 def test_parzen_weights_add_up_and_follow_the_value():
     values = torch.linspace(2, BINS - 3, 400, dtype=torch.float64)
-    first, weights = parzen(values)
-    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-12)
-    mean = ((first[:, None] + torch.arange(4)) * weights).sum(1)
-    np.testing.assert_allclose(mean, values, atol=1e-12)
+    first, weights, changes = parzen(values)
+    np.testing.assert_allclose(weights.sum(0), 1, atol=1e-12)
+    np.testing.assert_allclose(changes.sum(0), 0, atol=1e-12)
+    bins = first + torch.arange(4)[:, None]
+    np.testing.assert_allclose((bins * weights).sum(0), values, atol=1e-12)
+    np.testing.assert_allclose((bins * changes).sum(0), 1, atol=1e-12)
 
 
 @pytest.mark.parametrize("contrast", ["same", "inverted"])

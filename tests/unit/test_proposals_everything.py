@@ -189,6 +189,8 @@ class Drawn:
         masks: Each with the IoU that is predicted of it.
     """
 
+    cell_vox = np.ones(2)
+
     def __init__(self, *masks: tuple[np.ndarray, float]) -> None:
         self.masks = masks
         self.asked: list[np.ndarray] = []
@@ -248,6 +250,16 @@ def test_refill_finds_what_lies_between_the_points_of_the_first_pass():
     assert len(asked) == 4 + 8
     i, j = np.rint(asked[4:]).astype(int).T
     assert not covered[i, j].any()
+
+
+@pytest.mark.parametrize(("cell_vox", "per_side"), [(1.0, (16, 16)), (2.0, (10, 10)), ([2.0, 5.0], (10, 4))])
+def test_points_lie_no_nearer_than_two_cells_of_the_embedding(cell_vox, per_side):
+    image = Drawn((UPPER, 0.95))
+    image.cell_vox = np.ones(2) * cell_vox
+    found_on(image, ProposalConfig(**SURE))
+    points = np.concatenate(image.asked)
+    assert tuple(len(np.unique(points[:, axis])) for axis in (0, 1)) == per_side
+    assert len(points) == np.prod(per_side)
 
 
 def test_refill_is_off_unless_asked_for():

@@ -42,8 +42,10 @@ class ProposalConfig(Settings):
             wholes) or "smaller" (the paper). Of SAM's masks always the smaller.
         max_rois: At most this many regions of an image, best score first; None: what suits the proposer (superpixels
             400, everything 1000).
-        points_per_side, pred_iou, stability: Everything mode: points along each side of the body's box, and the
-            least predicted IoU and stability of a mask; None: what suits the model.
+        points_per_side: Everything mode: points along each side of the body's box; None: 16, or fewer where they would
+            lie nearer than two cells of the embedding.
+        pred_iou, stability: Everything mode: the least predicted IoU and stability of a mask; None: what suits the
+            model.
         max_box_iou: Of two masks whose boxes share more, everything mode keeps the one of greater predicted IoU.
         refill: What the masks within the limits leave uncovered gets points of its own, twice as dense.
         points_per_batch: Points decoded together on a GPU; halved where memory does not allow it.
@@ -63,7 +65,7 @@ class ProposalConfig(Settings):
     max_overlap: Share = 0.8
     overlap_of: Literal["smaller", "larger"] = "larger"
     max_rois: Count | None = None
-    points_per_side: Count = 16
+    points_per_side: Count | None = None
     pred_iou: Share | None = None
     stability: Share | None = None
     max_box_iou: Share = 0.7
@@ -152,7 +154,8 @@ class EstimationConfig(Settings):
         smoothness_weight: λ of |∇v|² or |∇u|² (dimensionless: mm per mm).
         finest_spacing_mm: Control spacing of the field on the finest level.
         iterations: On each level of the deformable fit.
-        rigid_samples: Points that the dense rigid refinement reads.
+        rigid_samples: Points that the dense rigid and affine fits read at their finest level, at most; of a small body
+            they read a third of its voxels.
     """
 
     section: ClassVar[str] = "estimation"

@@ -13,7 +13,7 @@ from samreg.geometry import Volume, field_scale
 RIM_MM = 8.0  # around the body of a volume, so that its outline counts
 SPACINGS_MM = 6.0, 3.0, 1.0  # of the images that a fit compares, one after the other
 PICTURE_SPACINGS_MM = 2.0, 1.0, 1.0  # a photograph shows finer structure
-COARSE_SAMPLES = 6_000
+SAMPLE_SHARES = 1 / 10, 1 / 3, 1.0  # of the points, likewise
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class ImagePair:
         fixed, moving: As they were read, painted over where a mask says that they do not count; voxels float32
             [i, j, k], grids in LPS mm.
         fixed_body, moving_body: Masks as volumes of 0 and 1, on any grid of their image.
-        samples: Points read at the finest level.
+        samples: Points read at the finest level, at most.
         seed: Of the random choice of these points.
         device: Where tensors live.
         fixed_mask, moving_mask: What counts of each image, as volumes of 0 and 1 on any grid of it; None: all of it.
@@ -69,17 +69,17 @@ class ImagePair:
         from fixed to moving points, float64, and gives nats and the share of points inside the moving image, both
         differentiable in the matrix.
         """
-        return self._at(0, COARSE_SAMPLES)
+        return self._at(0)
 
     @cached_property
     def middle(self) -> PointSamples:
         """Sample points at 3 mm, of pictures at 1 mm, as `coarse`."""
-        return self._at(1, max(COARSE_SAMPLES, self.samples // 3))
+        return self._at(1)
 
     @cached_property
     def fine(self) -> PointSamples:
         """Sample points at 1 mm, of pictures too, or at the fixed resolution if that is coarser, as `coarse`."""
-        return self._at(2, self.samples)
+        return self._at(2)
 
     @cached_property
     def pictures(self) -> Level:
@@ -91,12 +91,12 @@ class ImagePair:
         """Size of the field of view, relative to 256 mm; lengths that fits work with are multiplied by it."""
         return field_scale(self.fixed.grid, self.moving.grid)
 
-    def _at(self, step: int, count: int) -> PointSamples:
+    def _at(self, step: int) -> PointSamples:
         if self.fixed.grid.is_2d:
             level = self._pictures_at(PICTURE_SPACINGS_MM[step])
         else:
             level = self.level(max(SPACINGS_MM[step] * self.scale, float(self.fixed.grid.spacing_mm.min())))
-        return level.samples(count, seed=self.seed, device=self.device)
+        return level.samples(self.samples, SAMPLE_SHARES[step], seed=self.seed, device=self.device)
 
     def _pictures_at(self, spacing_mm: float) -> Level:
         return self.level(spacing_mm * self.scale).flattened(self.scale)

@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy import ndimage, optimize
+from scipy import ndimage
 
+from samreg.estimation.descent import minimised
 from samreg.estimation.mutual_information import MIN_OVERLAP, PointSamples
 from samreg.geometry import Grid, Volume
 from samreg.preprocess import flattened, mask_on, working_volume
@@ -20,7 +21,11 @@ from samreg.types import Mask, Matrix4
 # in a direction that the last digits choose.
 CONVERGED = 1e-10
 MAX_STEPS = 100
+FIRST_STEP, LONGEST_STEP = 1 / 40, 1 / 12  # of the body's radius
 DECIMALS = 9  # of the parameters, which are about millimetres
+
+# Neighbouring voxels are much alike: of a body of many a third of them tells as much.
+SAMPLED, ENOUGH_SAMPLES, LEAST_SAMPLES = 1 / 3, 20_000, 6_000  # share of the voxels, points of the finest, of any level
 
 LinearKind = Literal["rigid", "affine"]
 
@@ -58,8 +63,17 @@ class Level:
             moving_mask=cut(self.moving_mask, self.moving, moving),
         )
 
-    def samples(self, count: int, *, seed: int, device: str) -> PointSamples:
-        """Sample points for mutual information."""
+    def samples(self, most: int, share: float, *, seed: int, device: str) -> PointSamples:
+        """Sample points for mutual information.
+
+        Args:
+            most: Points at the finest level of a large body; a smaller one has fewer, and never more than voxels.
+            share: Of them that this level needs.
+            seed: Of their choice.
+            device: Where tensors live.
+        """
+        enough = min(most, max(ENOUGH_SAMPLES, SAMPLED * np.count_nonzero(self.fixed_mask)))
+        count = max(LEAST_SAMPLES, round(share * enough))
         return PointSamples.draw(
             self.fixed, self.moving, self.fixed_mask, self.moving_mask, count, seed=seed, device=device
         )
@@ -117,11 +131,14 @@ def _generator(linear: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return out
 
 
-def refine(start: Matrix4, samples: PointSamples, kind: LinearKind, grid: Grid) -> tuple[Matrix4, float]:
-    """The nearby matrix of greatest mutual information (L-BFGS on the group's exponential).
+def refine(
+    start: Matrix4, samples: PointSamples, kind: LinearKind, grid: Grid, steps: int = MAX_STEPS
+) -> tuple[Matrix4, float]:
+    """The nearby matrix of greatest mutual information (BFGS on the group's exponential).
 
     Args:
         start: [4, 4] moving from fixed, LPS mm.
+        steps: At most; with few of them the matrix is only on its way.
 
     Returns:
         Matrix and score (mutual information times overlap penalty; greater is better).
@@ -145,15 +162,15 @@ def refine(start: Matrix4, samples: PointSamples, kind: LinearKind, grid: Grid) 
         (slope,) = torch.autograd.grad(cost, theta)
         return cost.item(), slope.double().numpy()
 
-    found = optimize.minimize(
-        loss, np.zeros(len(basis)), jac=True, method="L-BFGS-B", options={"maxiter": MAX_STEPS, "ftol": CONVERGED}
+    theta, cost = minimised(
+        loss, len(basis), first=FIRST_STEP * radius, longest=LONGEST_STEP * radius, converged=CONVERGED, steps=steps
     )
     with torch.no_grad():
-        matrix = matrix_of(torch.as_tensor(found.x.round(DECIMALS))).numpy()
+        matrix = matrix_of(torch.as_tensor(theta.round(DECIMALS))).numpy()
     matrix[3] = (0, 0, 0, 1)
     if kind == "rigid":
         matrix[:3, :3] = nearest_rotation(matrix[:3, :3])
-    return matrix, -float(found.fun)
+    return matrix, -cost
 
 
 def _score(samples: PointSamples, matrix: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,6 @@ import numpy as np
 
 from samreg.estimation.image_pair import ImagePair
 from samreg.estimation.linear import LinearKind, refine
-from samreg.estimation.mutual_information import PointSamples
 from samreg.estimation.search import global_search, tilts
 from samreg.geometry import Grid, Volume, transform_points
 from samreg.preprocess import mask_on, working_volume
@@ -24,6 +23,8 @@ TILTS_DEG = (-40.0, -20.0, 20.0, 40.0)
 PICTURE_TILTS_DEG = tuple(float(d) for d in range(5, 360, 5))  # a slide may lie any way round
 SEARCH_MM, PICTURE_SEARCH_MM = 8.0, 1.0  # vessels of a photograph are a hundredth of its width
 MAX_SEARCH_VOXELS = 2e7
+FIRST_STEPS = 8  # of every start; then
+PURSUED, PURSUED_MIRRORED = 4, 2  # of them go on
 DISTINCT_MM = 5.0  # on average over the body: alignments that end nearer to each other are one
 ALIKE = 1e-4  # share of a score by which starts may differ and still count as equal: mirror and rotation symmetry
 
@@ -89,19 +90,13 @@ def fit_rigid(
     Args:
         starts: At least one; the identity is a sensible one for images of one session.
     """
-    samples = pair.coarse  # drawn once, before several threads ask for them
-
-    def from_start(start: Start) -> _Ended:
-        matrix, value = refine(start.moving_from_fixed, samples, "rigid", pair.fixed.grid)
-        return value, matrix, start.origin
 
     def finer(ended: _Ended) -> _Ended:
         _, matrix, origin = ended
         matrix, value = refine(matrix, middle, "rigid", pair.fixed.grid)
         return value, matrix, origin
 
-    ended = in_parallel(from_start, starts, on_progress and (lambda share: on_progress(0.6 * share)))
-    distinct = _distinct(_ranked(ended, pair), pair)[:2]
+    distinct = _climbed(starts, pair, PURSUED, on_progress and (lambda share: on_progress(0.6 * share)))[:2]
     middle = pair.middle
     refined = _distinct(_ranked(in_parallel(finer, distinct), pair), pair)
     if on_progress:
@@ -124,15 +119,30 @@ def mirror_ratio(pair: ImagePair, moving_from_fixed: Matrix4) -> float:
         moving=_mapped(pair.moving, mirror),
         moving_body=_mapped(pair.moving_body, mirror),
     )
-    starts = [s.moving_from_fixed for s in edge_starts(other, best=2) + plain_starts(other)]
-    tries = [(pair.coarse, moving_from_fixed), *((other.coarse, start) for start in starts)]
+    mirrored = _climbed(edge_starts(other, best=2) + plain_starts(other), other, PURSUED_MIRRORED)[0]
+    _, found = refine(moving_from_fixed, pair.coarse, "rigid", pair.fixed.grid)
+    return mirrored[0] / found if found > 0 else float("inf")
 
-    def score(one: tuple[PointSamples, Matrix4]) -> float:
-        samples, start = one
-        return refine(start, samples, "rigid", pair.fixed.grid)[1]
 
-    found, *mirrored = in_parallel(score, tries)
-    return max(mirrored) / found if found > 0 else float("inf")
+def _climbed(
+    starts: Sequence[Start], pair: ImagePair, most: int, on_progress: Callable[[float], None] | None = None
+) -> list[_Ended]:
+    """Where starts end at the coarsest level, distinct ones, the best first; after a few steps the best go on alone."""
+    samples = pair.coarse  # drawn once, before several threads ask for them
+
+    def begun(start: Start) -> _Ended:
+        matrix, value = refine(start.moving_from_fixed, samples, "rigid", pair.fixed.grid, FIRST_STEPS)
+        return value, matrix, start.origin
+
+    def ended(begun: _Ended) -> _Ended:
+        _, matrix, origin = begun
+        matrix, value = refine(matrix, samples, "rigid", pair.fixed.grid)
+        return value, matrix, origin
+
+    tried = in_parallel(begun, starts, on_progress and (lambda share: on_progress(0.5 * share)))
+    pursued = _distinct(_ranked(tried, pair), pair)[:most]
+    tried = in_parallel(ended, pursued, on_progress and (lambda share: on_progress(0.5 + 0.5 * share)))
+    return _distinct(_ranked(tried, pair), pair)
 
 
 def _mapped(volume: Volume, matrix: Matrix4) -> Volume:

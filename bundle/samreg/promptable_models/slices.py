@@ -181,6 +181,11 @@ class PromptedSlice:
         self._size_xy = size_xy
         self._low_per_pixel = 1 / model.mask_size
 
+    @property
+    def cell_vox(self) -> np.ndarray:
+        """[2] voxels along i and j that a cell of the embedding covers."""
+        return self._model.cell_size * np.array(self._shape) / np.array(self._size_xy)
+
     def at_points(self, points_ij: np.ndarray, *, min_iou: float = float("-inf")) -> Masks:
         """Up to three masks for each foreground point.
 

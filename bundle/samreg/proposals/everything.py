@@ -25,6 +25,7 @@ from samreg.types import Mask
 
 logger = logging.getLogger(__name__)
 
+POINTS_PER_SIDE, CELLS_APART = 16, 2.0  # at most, and cells of the embedding: nearer points are answered alike
 MAX_ROIS = 1000  # of an image: of 40 slices, 25 each
 STABILITY_OFFSET = 1.0  # logits by which the threshold is moved up and down
 STABILITY_MARGIN = 0.2  # by which the stability at the decoder's resolution may differ
@@ -215,11 +216,12 @@ def everything(
         config: Points along each side of the body's box, and whether what they leave uncovered gets its own.
         largest: Voxels of a region; a mask of more (of the whole body, say) covers nothing.
     """
-    found = _distinct(decoding(image, _points(body, config.points_per_side)), config.max_box_iou)
+    per_side = _per_side(image, body, config.points_per_side)
+    found = _distinct(decoding(image, _points(body, per_side)), config.max_box_iou)
     if config.refill:
         masks = found.masks.cpu().numpy() & body
         covered = masks[masks.sum((1, 2)) <= largest].any(0)
-        points = _points(body, 2 * config.points_per_side)
+        points = _points(body, 2 * per_side)
         i, j = np.rint(points).astype(int).T
         points = points[~covered[i, j]]
         if len(points):  # what is left may lie between them
@@ -228,12 +230,19 @@ def everything(
     return found
 
 
-def _points(body: np.ndarray, per_side: int) -> np.ndarray:
+def _per_side(image: PromptedSlice, body: np.ndarray, asked: int | None) -> np.ndarray:
+    """[2] points along i and j of the box of a slice's body [i, j]: so many as are asked for, or as suit it."""
+    if asked is not None:
+        return np.array([asked, asked])
+    extent = np.ptp(np.argwhere(body), axis=0) + 1
+    return np.clip(np.ceil(extent / (CELLS_APART * image.cell_vox)), 1, POINTS_PER_SIDE).astype(int)
+
+
+def _points(body: np.ndarray, per_side: np.ndarray) -> np.ndarray:
     """[n, 2] indices: a grid over the bounding box of a slice's body [i, j], without what falls beside it."""
     inside = np.argwhere(body)
     low, high = inside.min(0), inside.max(0) + 1
-    steps = (np.arange(per_side) + 0.5) / per_side
-    i, j = (a + steps * (b - a) - 0.5 for a, b in zip(low, high, strict=True))
+    i, j = (a + (np.arange(n) + 0.5) / n * (b - a) - 0.5 for a, b, n in zip(low, high, per_side, strict=True))
     grid = np.stack(np.meshgrid(i, j, indexing="ij"), -1).reshape(-1, 2)
     nearest = np.rint(grid).astype(int)
     on_body = grid[body[nearest[:, 0], nearest[:, 1]]]
