@@ -75,12 +75,14 @@ class _Fit:
 
     Attributes:
         descriptors: [c, n] of the fixed image at the points.
+        counts: bool [n], where the fixed image has values that count.
         moving: [4 c, i, j, k] of the moving image: descriptors and their slopes per mm.
         points: [n, 3] mm along the axes, about the centre of the grid.
     """
 
     level: DenseLevel
     descriptors: Tensor
+    counts: Tensor
     moving: Tensor
     points: Tensor
 
@@ -94,7 +96,8 @@ class _Fit:
         every = 2 if grid.size > MANY_VOXELS else 1
         chosen = tuple(slice(n // 2 % every, None, every) for n in grid.shape)
         points = ((voxel_indices(grid, moving.device)[0] - middle) * spacing)[chosen].reshape(-1, 3)
-        return _Fit(level, fixed[:, *chosen].flatten(1), torch.cat([moving, slopes]), points.double())
+        counts = level.known[0][chosen].flatten() > 0.5
+        return _Fit(level, fixed[:, *chosen].flatten(1), counts, torch.cat([moving, slopes]), points.double())
 
     def minimised(self, matrix: Matrix4) -> tuple[Matrix4, float]:
         seen, damping = self.seen(matrix), FIRST_DAMPING
@@ -128,8 +131,7 @@ class _Fit:
         mapped = self.points @ exact[:3, :3].T + exact[:3, 3]
         ijk = (mapped / torch.as_tensor(grid.spacing_mm).to(mapped)) + (torch.tensor(grid.shape).to(mapped) - 1) / 2
         ijk = ijk.float()
-        known = self.level.known
-        valid = inside(ijk, grid.shape) & (sample(known[1:], ijk)[0] > 0.5) & (known[0].flatten() > 0.5)
+        valid = inside(ijk, grid.shape) & (sample(self.level.known[1:], ijk)[0] > 0.5) & self.counts
         values = sample(self.moving, ijk) * valid
         difference = values[:count] - self.descriptors * valid
         total = float(difference.square().sum(dtype=torch.float64)) / count / max(1, int(valid.sum()))

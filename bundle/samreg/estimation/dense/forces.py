@@ -82,9 +82,12 @@ class SelfSimilarity:
         """See `Force`."""
         seen = pulled(self.descriptors, displacements, self.grid)
         difference = seen[1] - seen[0]
-        slopes = _gradient_per_mm(seen, self.grid)
-        sides = (difference[..., None] * slopes[0]).mean(0), (-difference[..., None] * slopes[1]).mean(0)
-        return torch.stack(sides)
+        force = seen.new_zeros((2, *self.grid.shape, 3))
+        for both, apart in zip(seen.movedim(1, 0), difference, strict=True):  # at once they take much memory
+            slopes = _gradient_per_mm(both, self.grid)
+            force[0] += apart[..., None] * slopes[0]
+            force[1] -= apart[..., None] * slopes[1]
+        return force / len(difference)
 
 
 def _radii(grid: Grid) -> list[int]:
