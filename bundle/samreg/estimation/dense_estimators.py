@@ -52,7 +52,7 @@ class Symmetric:
                 images, starts, capture=self.capture, constraints=constraints, on_progress=problem.progress
             )
         except UsageError as error:
-            return Abstention(f"the field has no inverse ({error.got})")
+            return Abstention(error.got)
         transform = compose([field, Affine(settled(linear.moving_from_fixed))])
         if why := why_constraints_break(transform, constraints):
             return Abstention(f"the field cannot respect the constraints without folding ({why})")

@@ -44,7 +44,6 @@ class Descent:
         fields: [2, i, j, k, 3] from the middle to both images, in mm along the axes of the grid.
         grid: Of the fields.
         constrained: Corrects the fields.
-        alone: Descriptors are the only force; else local correlation, which sees more where contrasts agree.
     """
 
     start: Affine
@@ -52,10 +51,6 @@ class Descent:
     fields: Tensor
     grid: Grid
     constrained: Constrained
-    alone: bool = False
-
-    def __post_init__(self) -> None:
-        self._beginning = self.fields, self.grid
 
     @staticmethod
     def of(pair: ImagePair, start: Affine, capture: bool, constraints: Constraints) -> Descent:
@@ -68,10 +63,6 @@ class Descent:
         fields = torch.zeros((2, *grid.shape, 3), device=pair.device)
         return Descent(start, levels, fields, grid, constrained)
 
-    def on_descriptors_alone(self) -> Descent:
-        """The same from its beginning, without local correlation."""
-        return Descent(self.start, self.levels, *self._beginning, self.constrained, alone=True)
-
     def work(self, which: slice) -> int:
         """Voxels that the steps on some levels read."""
         return sum(STEPS[level.factor] * level.grid.size for level in self.levels[which])
@@ -80,10 +71,8 @@ class Descent:
         """Take the steps on some levels."""
         for level in self.levels[which]:
             fields = on_level(self.fields, self.grid, level.grid)
-            terms: list[tuple[float, Force]] = []
-            if not self.alone:
-                terms.append((1.0, LocalCorrelation(level.images, level.grid)))
-            if self.alone or level is self.levels[0]:
+            terms: list[tuple[float, Force]] = [(1.0, LocalCorrelation(level.images, level.grid))]
+            if level is self.levels[0]:
                 terms.append((SELF_SIMILARITY, SelfSimilarity.of(level.images, level.grid)))
             fields = self.constrained.settled(fields, level.grid)
             for n in range(STEPS[level.factor]):

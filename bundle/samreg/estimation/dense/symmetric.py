@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from samreg.constraints.model import Constraints
+from samreg.errors import UsageError
 from samreg.estimation.base import ignored
 from samreg.estimation.dense.descents import Descent
 from samreg.estimation.dense.forces import SelfSimilarity
@@ -21,8 +22,8 @@ from samreg.geometry import inside, sample
 from samreg.transforms import Affine, DisplacementField, Transform, compose
 
 UNCONSTRAINED = Constraints()
-# Of the distance of descriptors before. Local correlation left 0.4 to 0.90 of it between hippocampi and hearts, and of
-# phantoms whose organs have other values in each image 0.95 to 2.4, at up to ten times the error.
+# Of the distance of descriptors before. Local correlation left 0.4 to 0.9 of it between hippocampi and between hearts.
+# It misread phantoms whose organs have other values in each image: 0.95 to 2.4 were left, at up to ten times the error.
 MOST_LEFT = 0.92
 
 
@@ -37,8 +38,6 @@ def fit_symmetric(
     """The field u of x_moving = start(x_fixed + u(x_fixed)), with its inverse, and the start that it stands before.
 
     All starts are followed to the finest level but one. There the one under which the descriptors agree best goes on.
-    Where local correlation brought them hardly nearer, it misreads the images, and the descent begins anew on the
-    descriptors alone.
 
     Args:
         pair: The images and their bodies.
@@ -52,7 +51,8 @@ def fit_symmetric(
         A field around the bodies that vanishes at the border of its grid, and knows its inverse; and the start.
 
     Raises:
-        UsageError: The field folds where it is made to respect the constraints, or has no inverse.
+        UsageError: Local correlation misreads the images: it brings their descriptors hardly nearer. Or the field folds
+            where it is made to respect the constraints, or has no inverse.
     """
     descents = [Descent.of(pair, start, capture, constraints) for start in starts]
     last = max(descent.work(slice(-1, None)) for descent in descents)
@@ -65,25 +65,26 @@ def fit_symmetric(
 
     for descent in descents:
         descent.follow(slice(-1), step_done)
-    best = _best(descents, step_done)
+    best = _likeliest(descents)
     best.follow(slice(-1, None), step_done)
     return invertible(best.constrained_field()), best.start
 
 
-def _best(descents: Sequence[Descent], step_done: Callable[[int], None]) -> Descent:
-    """The descent that goes on; one on descriptors alone where local correlation does not hold."""
+def _likeliest(descents: Sequence[Descent]) -> Descent:
+    """The descent under which the descriptors agree best."""
 
     def apart(transform: Transform) -> float:
         # Read as each of the starts shows them: none gains by it.
         return sum(_distance(transform, shown) for shown in descents)
 
     ended = [apart(compose([descent.field(), descent.start])) for descent in descents]
-    best = descents[int(np.argmin(ended))]
-    if min(ended) <= MOST_LEFT * min(apart(descent.start) for descent in descents):
-        return best
-    alone = best.on_descriptors_alone()
-    alone.follow(slice(-1), step_done)
-    return alone if apart(compose([alone.field(), alone.start])) < min(ended) else best
+    before, after = min(apart(descent.start) for descent in descents), min(ended)
+    if after > MOST_LEFT * before:
+        raise UsageError(
+            f"local correlation brings descriptors hardly nearer, from {before:.3g} to {after:.3g}",
+            "images of like contrast, which are not aligned yet",
+        )
+    return descents[int(np.argmin(ended))]
 
 
 def _distance(transform: Transform, shown: Descent) -> float:
