@@ -274,7 +274,8 @@ def decide(
        contrast, may correlation.
     2. Witnesses decide, where they come closer or move apart by more than the noise, and are fine enough to tell.
     3. Within that noise, or with too few witnesses, the second measure decides where it rises beyond its own noise and
-       by its WORTH, and likeness where it ends nearer than chance. Else the simpler transform stays.
+       by its WORTH; likeness that has no witnesses beside it must end nearer than chance. Else the simpler transform
+       stays.
 
     Args:
         finer, coarser: What speaks for each.
@@ -315,7 +316,7 @@ def decide(
     before: Measure = getattr(coarser, second)
     after: Measure = getattr(finer, second)
     gain = after.gain_over(before)
-    if second == "likeness" and not after.value > -NEARER_THAN_CHANCE:
+    if coarse and second == "likeness" and not after.value > -NEARER_THAN_CHANCE:
         apart = f"{-after.value:.0%} of their distance by chance, where {NEARER_THAN_CHANCE:.0%} is asked"
         return Decision(False, f"{told}, and the descriptors are still {apart}")
     worth = WORTH[second] * abs(before.value)

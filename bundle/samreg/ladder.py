@@ -58,7 +58,8 @@ class Climb:
         decisions: How each candidate was judged, and choices within the estimates, one sentence each.
         fallbacks: One sentence for each refusal and abstention of a kind that was not reached.
         rigid: The rigid candidate, taken or not; None without one.
-        aligned: A candidate was fitted that is neither better nor worse than the identity, within the noise.
+        aligned: A candidate was fitted that is neither better nor worse than the identity, within the noise, and none
+            that was better had to be refused for a flaw.
     """
 
     best: Reached
@@ -108,6 +109,7 @@ class _Ladder:
     decisions: list[str] = field(default_factory=list)
     rigid: Candidate | None = None
     aligned: bool = False
+    flawed: bool = False  # a better candidate could not be taken, so what stayed is no finding
     lost: list[tuple[TransformKind, TransformKind, str]] = field(default_factory=list)  # kind, what stayed, why
 
     def judge(self, kind: TransformKind, candidate: Candidate) -> tuple[Outcome, str]:
@@ -122,6 +124,7 @@ class _Ladder:
             self.aligned |= not refines and decision.within_noise and not self.examiner.flaw(candidate, kind)
             return "refused", decision.reason
         if why := self.examiner.flaw(candidate, kind):
+            self.flawed = True
             return "refused", why
         return "taken", decision.reason
 
@@ -159,8 +162,9 @@ class _Ladder:
         return True
 
     def fallbacks(self) -> tuple[str, ...]:
-        """What was lost of what was asked for."""
-        return tuple(f"{kind} → {instead}: {why}" for kind, instead, why in self.lost if kind not in self.stages)
+        """What was lost of what was asked for: kinds that are finer than what was reached."""
+        reached = KINDS.index(self.best.kind)
+        return tuple(f"{kind} → {instead}: {why}" for kind, instead, why in self.lost if KINDS.index(kind) > reached)
 
 
 def climb(
@@ -211,7 +215,7 @@ def climb(
         tuple(ladder.decisions),
         fallbacks,
         ladder.rigid,
-        ladder.aligned,
+        ladder.aligned and not ladder.flawed,
     )
 
 

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 REGIONS_MM = 2.5  # of a field of view of 256 mm, and scales with it
 # Of sampled slices. With 256 pixels and 48 slices a run takes twice as long, and finds a tenth more pairs.
 MODEL_SIDE, MODEL_SLICES = 192, 36
+PICTURE_SIDE = 256  # a single picture has few regions, and costs little
 
 OnProgress = Callable[[float], None]  # called with the share done, 0..1
 
@@ -124,4 +125,5 @@ class RegionFinder:
         grids = self.fixed.grid, self.moving.grid
         longest_mm = max(float(grid.extent_mm[:2].max()) for grid in grids)
         finest_mm = min(float(grid.spacing_mm[:2].min()) for grid in grids)
-        return for_slices(image, max(finest_mm, longest_mm / MODEL_SIDE), MODEL_SLICES)
+        side = PICTURE_SIDE if image.grid.is_2d else MODEL_SIDE
+        return for_slices(image, max(finest_mm, longest_mm / side), MODEL_SLICES)

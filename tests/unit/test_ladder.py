@@ -140,9 +140,21 @@ def test_a_coarser_kind_is_not_asked_once_a_finer_one_was_reached():
 
 
 def test_an_abstention_is_a_fall_back_with_its_reason():
+    found = climbed(To("rigid", 5), Answers("affine", Abstention("3 pairs to fit")))
+    assert outcomes(found) == ["taken", "abstained"]
+    assert found.fallbacks == ("affine → rigid: 3 pairs to fit",)
+
+
+def test_nothing_is_lost_where_a_finer_transform_was_reached():
     found = climbed(To("rigid", 5), Answers("affine", Abstention("3 pairs to fit")), To("deformable", 10))
     assert outcomes(found) == ["taken", "abstained", "taken"]
-    assert found.fallbacks == ("affine → rigid: 3 pairs to fit",)
+    assert found.fallbacks == ()
+
+
+def test_an_identity_is_no_finding_where_a_better_candidate_had_a_flaw():
+    within_noise, better = To("rigid", 0.1), To("deformable", 10)
+    assert climbed(within_noise).aligned
+    assert not climbed(within_noise, better, examiner=NearTheTruth(flaws={10: "it bends a bone"})).aligned
 
 
 def test_an_abstention_by_design_is_none():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from samreg.constraints.measuring import why_constraints_break
 from samreg.errors import UsageError
 from samreg.estimation.base import Abstention, Candidate, CandidateKind, Problem, linear_part
 from samreg.estimation.dense.affine import fit_by_descriptors
@@ -54,8 +53,6 @@ class Symmetric:
         except UsageError as error:
             return Abstention(error.got)
         transform = compose([field, Affine(settled(linear.moving_from_fixed))])
-        if why := why_constraints_break(transform, constraints):
-            return Abstention(f"the field cannot respect the constraints without folding ({why})")
         return Candidate(transform, self.rests_on, fitted_to=frozenset({"correlation"}))
 
 

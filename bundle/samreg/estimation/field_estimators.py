@@ -35,6 +35,8 @@ class _Field:
         images = problem.images
         if self.detail != 1.0 and not images.fixed.grid.is_2d:
             return Abstention("it is only for single pictures", by_design=True)
+        if problem.constraints.kept or problem.constraints.landmarks is not None:
+            return Abstention("it knows no regions to keep and no landmarks", by_design=True)
         pairs = problem.weighed(problem.pairs_under(start).fitted)
         if not self.dense and not len(pairs):
             return Abstention("there is no pair to fit to")

@@ -23,6 +23,7 @@ MANY_VOXELS = 30_000  # of more, every second one along each axis tells enough
 STEPS = 20  # at most, on each level
 TRIES = 6  # of a step, each shorter
 SETTLED = 1e-6  # share that a step gains, below which there is no other
+LEAST_DETERMINANT = 0.2  # images of which little counts can be crushed into what is alike everywhere
 FIRST_DAMPING, LEAST_DAMPING = 1e-3, 1e-5
 DAMPED_MORE, DAMPED_LESS = 4.0, 1 / 3
 
@@ -112,7 +113,7 @@ class _Fit:
                 tried = matrix.copy()
                 tried[:3] += step.reshape(3, 4) @ np.diag([1 / self.reach] * 3 + [1.0])
                 there = self.seen(tried)
-                if there.distance < before:
+                if there.distance < before and np.linalg.det(tried[:3, :3]) > LEAST_DETERMINANT:
                     matrix, seen, damping = tried, there, max(damping * DAMPED_LESS, LEAST_DAMPING)
                     break
                 damping *= DAMPED_MORE

@@ -32,7 +32,7 @@ SELF_SIMILARITY = 10.0  # weight of descriptors beside local correlation, on the
 MOST_CAPTURED = 1_500_000  # voxels of the images that large displacements are searched on
 VOLUME_ROUNDS = 4  # of corrections of volumes at the end
 KEEP_EVERY = 5  # steps, after which regions that keep their shape or volume are corrected
-FALL = 0.5  # mm per mm, of a displacement outside of the images
+FALL = 0.4  # mm per mm, of a displacement outside of the images; beyond 1/√3 a corner could fold
 
 
 @dataclass(eq=False)
@@ -147,10 +147,11 @@ def _vanishing(fields: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
     margin = np.ceil(largest / (FALL * grid.spacing_mm)).astype(int) + 1
     margin = np.where(np.asarray(grid.shape) == 1, 0, margin)
     wider = grid.crop(-margin, np.asarray(grid.shape) + margin)
-    ramp = torch.ones(wider.shape, device=fields.device)
+    outside = torch.zeros(wider.shape, device=fields.device)  # squared, of the way to the border
     for axis in grid.active_axes:
         n, count = int(margin[axis]), wider.shape[axis]
         place = torch.arange(count, device=fields.device)
-        share = (torch.minimum(place, count - 1 - place) / n).clamp(max=1.0)
-        ramp *= share.reshape([-1 if a == axis else 1 for a in range(3)])
+        way = 1 - (torch.minimum(place, count - 1 - place) / n).clamp(max=1.0)
+        outside += way.square().reshape([-1 if a == axis else 1 for a in range(3)])
+    ramp = (1 - outside.sqrt()).clamp(min=0.0)
     return on_level(fields, grid, wider) * ramp[..., None], wider

@@ -9,28 +9,34 @@ from samreg.estimation.dense.fields import softened
 from samreg.geometry import finest_spacing_mm
 from samreg.metrics import inverse_error_mm
 from samreg.transforms import DisplacementField
+from samreg.types import Mask
 
 MISSED_VOX = 0.8  # that there and back may end apart, of the finest spacing
 MOST_ROUNDS = 20
 
 
-def invertible(field: DisplacementField) -> DisplacementField:
+def invertible(field: DisplacementField, held: Mask | None = None) -> DisplacementField:
     """The field smoothed where there and back end apart, until they do not; it knows its inverse.
 
     Where a field nearly folds, or shears from slice to slice, its inverse exists, but no vectors of its grid hold it.
+
+    Args:
+        field: The field.
+        held: bool [i, j, k] on its grid, where its vectors stay as they are; None: nowhere.
 
     Raises:
         UsageError: The field folds, or this does not end.
     """
     grid, limit_mm = field.grid, MISSED_VOX * finest_spacing_mm(field.grid)
     points = grid.points().reshape(-1, 3)
+    kept = None if held is None else torch.as_tensor(held)
     inverse = field.inverse()
     for _ in range(MOST_ROUNDS):
         missed_mm = inverse_error_mm(field, inverse, points).reshape(grid.shape)
         if missed_mm.max() <= limit_mm:
             return DisplacementField(grid, field.vectors, inverse)
         where = torch.as_tensor(missed_mm > limit_mm)[None]
-        softer = softened(torch.as_tensor(field.vectors)[None], where, grid)[0]
+        softer = softened(torch.as_tensor(field.vectors)[None], where, grid, kept)[0]
         field = DisplacementField(grid, softer.numpy(), inverse)
         inverse = field.inverse()
     raise UsageError(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from samreg.constraints.model import Constraints
 from samreg.errors import UsageError
@@ -20,11 +21,10 @@ from samreg.estimation.dense.levels import KNOWN
 from samreg.estimation.image_pair import ImagePair
 from samreg.geometry import inside, sample
 from samreg.transforms import Affine, DisplacementField, Transform, compose
+from samreg.types import Mask
 
 UNCONSTRAINED = Constraints()
-# Of the distance of descriptors before. Local correlation left 0.4 to 0.9 of it between hippocampi and between hearts.
-# It misread phantoms whose organs have other values in each image: 0.95 to 2.4 were left, at up to ten times the error.
-MOST_LEFT = 0.92
+HELD_VOX = 2  # around what constraints hold, that no repair of the inverse changes
 
 
 def fit_symmetric(
@@ -51,8 +51,8 @@ def fit_symmetric(
         A field around the bodies that vanishes at the border of its grid, and knows its inverse; and the start.
 
     Raises:
-        UsageError: Local correlation misreads the images: it brings their descriptors hardly nearer. Or the field folds
-            where it is made to respect the constraints, or has no inverse.
+        UsageError: Local correlation misreads the images: it drives their descriptors apart. Or the field folds where
+            it is made to respect the constraints, or has no inverse.
     """
     descents = [Descent.of(pair, start, capture, constraints) for start in starts]
     last = max(descent.work(slice(-1, None)) for descent in descents)
@@ -67,7 +67,8 @@ def fit_symmetric(
         descent.follow(slice(-1), step_done)
     best = _likeliest(descents)
     best.follow(slice(-1, None), step_done)
-    return invertible(best.constrained_field()), best.start
+    field = best.constrained_field()
+    return invertible(field, _held(constraints, field, best.start)), best.start
 
 
 def _likeliest(descents: Sequence[Descent]) -> Descent:
@@ -77,14 +78,37 @@ def _likeliest(descents: Sequence[Descent]) -> Descent:
         # Read as each of the starts shows them: none gains by it.
         return sum(_distance(transform, shown) for shown in descents)
 
-    ended = [apart(compose([descent.field(), descent.start])) for descent in descents]
+    ended, folds = [], None
+    for descent in descents:
+        try:
+            ended.append(apart(compose([descent.field(), descent.start])))
+        except UsageError as error:
+            ended.append(np.inf)
+            folds = error
+    if folds is not None and not np.isfinite(min(ended)):
+        raise folds
     before, after = min(apart(descent.start) for descent in descents), min(ended)
-    if after > MOST_LEFT * before:
+    if after > before:
+        # As between phantoms whose organs have other values in each image; such fields were wrong by centimetres.
         raise UsageError(
-            f"local correlation brings descriptors hardly nearer, from {before:.3g} to {after:.3g}",
-            "images of like contrast, which are not aligned yet",
+            f"local correlation drives the descriptors apart, from {before:.3g} to {after:.3g}",
+            "images of like contrast",
         )
     return descents[int(np.argmin(ended))]
+
+
+def _held(constraints: Constraints, field: DisplacementField, start: Affine) -> Mask | None:
+    """bool [i, j, k] on the grid of the field, around what constraints hold in place; None where they hold nothing."""
+    if not constraints.kept and constraints.landmarks is None:
+        return None
+    grid, transform = field.grid, compose([field, start])
+    held = np.zeros(grid.shape, bool)
+    for regions in constraints.kept:
+        held |= transform.warp(regions, grid, interpolation="nearest") > 0
+    if constraints.landmarks is not None:
+        at = np.rint(grid.index(constraints.landmarks.fixed)).astype(int).clip(0, np.asarray(grid.shape) - 1)
+        held[tuple(at.T)] = True
+    return np.asarray(ndimage.binary_dilation(held, iterations=HELD_VOX))
 
 
 def _distance(transform: Transform, shown: Descent) -> float:
