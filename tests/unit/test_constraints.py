@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from samreg.errors import InputRefused, UsageError
 from samreg.estimation.base import Candidate
 from samreg.examiner import PairExaminer
 from samreg.geometry import Grid, Volume
+from samreg.io import read_image
 from samreg.io.writing import write_image
 from samreg.transforms import Affine, DisplacementField, Rigid, about_centre
 
@@ -137,6 +139,51 @@ class TestMasks:
         with pytest.raises(InputRefused, match=r"No voxel of the .*mask.* lies within its image") as refused:
             read(**{name: Volume(np.ones(FAR.shape, np.uint8), FAR)})
         assert refused.value.reason == "mask-outside"
+
+    @pytest.mark.parametrize("name", MASKS)
+    def test_as_many_voxels_as_the_image_on_another_grid_are_refused(self, name, tmp_path):
+        other = GRID.recentred(GRID.shape, (1.0, 1.0, 1.0))
+        write_image(block().astype(np.float32), other, tmp_path / "mask.nii.gz")
+        for given in (tmp_path / "mask.nii.gz", Volume(block(), other)):
+            with pytest.raises(InputRefused, match=r"of 1 x 1 x 1 mm .*of 2 x 2 x 3 mm") as refused:
+                read(**{name: given})
+            assert refused.value.reason == "other-grid"
+
+    def test_the_same_voxels_in_another_order_are_no_other_grid(self):
+        affine = GRID.affine.copy()
+        affine[:3, 0] *= -1
+        affine[:3, 3] = GRID.lps(np.array([[GRID.shape[0] - 1, 0, 0]]))[0]
+        mask = read(fixed_mask=Volume(block()[::-1], Grid(GRID.shape, affine))).fixed_mask
+        np.testing.assert_array_equal(mask.voxels, block())
+        assert mask.grid.same_as(GRID)
+
+    def test_a_label_map_with_the_header_of_its_image_is_accepted(self, tmp_path):
+        """Of a lone sform of unit voxels the stated spacing counts, in the image and in the mask."""
+        for name, values in (("image", image().voxels), ("mask", block().astype(np.int16))):
+            header = nibabel.Nifti1Header()
+            header.set_data_shape(values.shape)
+            header.set_data_dtype(values.dtype)
+            file = nibabel.Nifti1Image(values, None, header)
+            file.header.set_sform(np.eye(4), code=1)
+            file.header.set_qform(None, code=0)
+            file.header["pixdim"][1:4] = 2, 2, 3
+            nibabel.save(file, tmp_path / f"{name}.nii.gz")
+        fixed = read_image(tmp_path / "image.nii.gz")
+        np.testing.assert_allclose(fixed.grid.spacing_mm, (2, 2, 3))
+        mask = ConstraintInputs(fixed_mask=tmp_path / "mask.nii.gz").read(fixed, fixed).fixed_mask
+        np.testing.assert_array_equal(mask.voxels, block())
+        assert mask.grid.same_as(fixed.grid)
+
+    @pytest.mark.parametrize("name", MASKS)
+    def test_a_mask_that_lies_in_part_outside_is_refused(self, name):
+        grid = GRID.padded(4.0)
+        values = np.zeros(grid.shape, np.uint8)
+        values[:10, 5:10, 4:8] = 1  # two of the ten planes lie before the image
+        with pytest.raises(InputRefused, match=r"20% of the .*mask.* lies outside of its image") as refused:
+            read(**{name: Volume(values, grid)})
+        assert refused.value.reason == "mask-outside"
+        values[:2] = 0
+        assert getattr(read(**{name: Volume(values, grid)}), name) is not None
 
     @pytest.mark.parametrize("name", MASKS)
     def test_what_is_no_label_map_is_refused(self, name, tmp_path):

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 ACCURACY_MM = 1.0
 AXES = tuple(f"{role}_{axis}" for role in ("fixed", "moving") for axis in "xyz")
 ACCURACY = "accuracy_mm"
-MOST_REGIONS = 100  # of a mask: more are noise, and each is moved by itself
 
 
 @dataclass(frozen=True, eq=False)
 class ConstraintInputs:
     """What a caller demands of a transform. Everything is optional.
 
-    A mask is a label map whose voxels above 0 count: a path (NIfTI, NRRD, MetaImage, a picture, or a DICOM SEG) on any
-    grid of its image's space, an array [i, j, k] on the image's own grid, a `Volume`, or an image of another package
-    (`samreg.ecosystem.PACKAGES`).
+    A mask is a label map whose voxels above 0 count: a path (NIfTI, NRRD, MetaImage, a picture, or a DICOM SEG), an
+    array [i, j, k] on the image's own grid, a `Volume`, or an image of another package (`samreg.ecosystem.PACKAGES`).
+    It may lie on any grid of its image's space. With as many voxels as the image along each axis it must lie on the
+    image's own grid, in any order of its axes.
 
     Attributes:
         fixed_mask, moving_mask: What counts of each image. Nothing else takes part in the registration.
@@ -78,16 +78,18 @@ class ConstraintInputs:
 
         Raises:
             UsageError: The table of landmarks cannot be read, or a row of it is malformed.
-            InputRefused: `mask-outside`, `too-many-regions`, `landmark-outside`, or as `samreg.io.read_label_map`.
+            InputRefused: `mask-outside`, `other-grid`, `too-many-regions`, `landmark-outside`, or as
+                `samreg.io.read_label_map`.
         """
+        from samreg.constraints.masks import read_mask, read_regions
         from samreg.constraints.model import Constraints
 
         return Constraints(
-            _mask(self.fixed_mask, fixed, "fixed mask"),
-            _mask(self.moving_mask, moving, "moving mask"),
+            read_mask(self.fixed_mask, fixed, "fixed mask"),
+            read_mask(self.moving_mask, moving, "moving mask"),
             None if self.landmarks is None else self._marks(fixed, moving),
-            _regions(self.keep_volume, moving, "mask of what keeps its volume"),
-            _regions(self.keep_rigid, moving, "mask of what stays rigid"),
+            read_regions(self.keep_volume, moving, "mask of what keeps its volume"),
+            read_regions(self.keep_rigid, moving, "mask of what stays rigid"),
         )
 
     def _marks(self, fixed: Volume, moving: Volume) -> Landmarks:
@@ -142,66 +144,3 @@ def _accuracy(cell: str, row: int, path: Path) -> float:
             f"row {row} of '{path}' has the accuracy '{cell}'", "a length in mm above 0, or an empty field"
         )
     return value
-
-
-def _regions(given: Any, moving: Volume, what: str) -> Volume | None:
-    from samreg.constraints.model import numbered
-
-    mask = _labels(given, moving, what)
-    if mask is None:
-        return None
-    regions = numbered(mask)
-    count = int(regions.voxels.max())
-    if count > MOST_REGIONS:
-        raise InputRefused(
-            f"the {what} falls into {count} separate regions", f"at most {MOST_REGIONS}", reason="too-many-regions"
-        )
-    return regions
-
-
-def _mask(given: Any, image: Volume, what: str) -> Volume | None:
-    from dataclasses import replace
-
-    import numpy as np
-
-    labels = _labels(given, image, what)
-    return None if labels is None else replace(labels, voxels=(labels.voxels > 0).astype(np.uint8))
-
-
-def _labels(given: Any, image: Volume, what: str) -> Volume | None:
-    """A label map on its own grid, with a label within the image; None where none is given."""
-    if given is None:
-        return None
-    import numpy as np
-
-    from samreg import io
-    from samreg.ecosystem import read_object
-    from samreg.geometry import Volume
-    from samreg.io.formats import image_format
-
-    try:
-        if isinstance(given, np.ndarray):
-            labels = Volume(io.labels_of_array(given, image.grid), image.grid)
-        elif isinstance(given, str | Path):
-            # A DICOM SEG needs the series that it belongs to, and a picture the place and spacing of its image.
-            own = image_format(given) in ("DICOM", "picture")
-            labels = Volume(io.read_labels(given, image), image.grid) if own else io.read_label_map(given)
-        else:
-            found = given if isinstance(given, Volume) else read_object(given, stored=True)
-            labels = Volume(io.labels_of_array(found.voxels, found.grid), found.grid)
-    except InputRefused as error:
-        got = f"the {what} cannot be used: {error.got}"
-        raise InputRefused(got, error.expected, error.next_step, reason=error.reason) from error
-    if not _covers(labels, image):
-        raise InputRefused(f"no voxel of the {what} lies within its image", reason="mask-outside")
-    return labels
-
-
-def _covers(labels: Volume, image: Volume) -> bool:
-    """Whether a voxel of the image lies in a mask, and one of the mask in the image."""
-    import numpy as np
-
-    from samreg.preprocess import mask_on
-
-    inside = image.grid.contains(labels.grid.lps(np.argwhere(labels.voxels > 0)))
-    return bool(inside.any() and mask_on(labels.voxels > 0, labels.grid, image.grid).any())
