@@ -210,6 +210,18 @@ class TestMasks:
         assert sizes == [4, 60, 60]
         assert regions.voxels.max() == 3
 
+    @pytest.mark.parametrize("name", ["keep_volume", "keep_rigid"])
+    def test_a_region_says_where_it_is_in_which_mask(self, name, tmp_path):
+        labels = block(value=7)
+        labels[16:18, 12:14, 8:9] = 4
+        write_image(labels.astype(np.float32), GRID, tmp_path / "organs.nii.gz")
+        one, two = getattr(read(**{name: tmp_path / "organs.nii.gz"}), name).each
+        assert (one.label, one.mask, one.volume_mm3) == (4, "organs.nii.gz", 4 * 12)
+        np.testing.assert_allclose(one.centre_lps_mm, GRID.lps(np.array([16.5, 12.5, 8])), atol=1e-3)
+        assert (two.label, two.volume_mm3) == (7, 6 * 5 * 4 * 12)
+        np.testing.assert_allclose(two.centre_lps_mm, GRID.lps(np.array([8.5, 7, 4.5])), atol=1e-3)
+        assert getattr(read(**{name: labels}), name).each[0].mask == ""
+
     def test_nothing_outside_of_a_mask_is_left_in_a_painted_image(self):
         mask, one = Volume((block() > 0).astype(np.uint8), GRID), image()
         other = Volume(np.where(block() > 0, one.voxels, 1e6).astype(np.float32), GRID)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from samreg import io
-from samreg.constraints.model import numbered
+from samreg.constraints.model import Regions, numbered
 from samreg.ecosystem import read_object
 from samreg.errors import InputRefused
 from samreg.geometry import Volume
@@ -40,7 +40,7 @@ def read_mask(given: Any, image: Volume, what: str) -> Volume | None:
     return None if labels is None else replace(labels, voxels=(labels.voxels > 0).astype(np.uint8))
 
 
-def read_regions(given: Any, moving: Volume, what: str) -> Volume | None:
+def read_regions(given: Any, moving: Volume, what: str) -> Regions | None:
     """The separate regions of a mask of the moving image (see `numbered`), or None.
 
     Args:
@@ -53,7 +53,7 @@ def read_regions(given: Any, moving: Volume, what: str) -> Volume | None:
     if labels is None:
         return None
     regions = numbered(labels)
-    count = int(regions.voxels.max())
+    count = len(regions.labels)
     if count > MOST_REGIONS:
         raise InputRefused(
             f"the {what} falls into {count} separate regions", f"at most {MOST_REGIONS}", reason="too-many-regions"
@@ -78,13 +78,15 @@ def _labels(given: Any, image: Volume, what: str) -> Volume | None:
 
 
 def _read(given: Any, image: Volume) -> Volume:
-    """A label map on its own grid."""
+    """A label map on its own grid, under the name of its file."""
     if isinstance(given, np.ndarray):
         return Volume(io.labels_of_array(given, image.grid), image.grid)
     if isinstance(given, str | Path):
+        name = Path(given).name
         # A DICOM SEG needs the series that it belongs to, and a picture the place and spacing of its image.
-        own = image_format(given) in ("DICOM", "picture")
-        return Volume(io.read_labels(given, image), image.grid) if own else io.read_label_map(given)
+        if image_format(given) in ("DICOM", "picture"):
+            return Volume(io.read_labels(given, image), image.grid, name)
+        return replace(io.read_label_map(given), name=name)
     found = given if isinstance(given, Volume) else read_object(given, stored=True)
     return Volume(io.labels_of_array(found.voxels, found.grid), found.grid)
 
