@@ -64,6 +64,10 @@ class ConstraintInputs:
         given = (self.fixed_mask, self.moving_mask, self.landmarks, self.keep_volume, self.keep_rigid)
         return [Path(value) for value in given if isinstance(value, str | Path)]
 
+    def __bool__(self) -> bool:
+        """Whether anything is asked for."""
+        return self.fixed_mask is not None or self.of_one_moving_image
+
     @property
     def of_one_moving_image(self) -> bool:
         """Whether something of this holds of one moving image alone."""

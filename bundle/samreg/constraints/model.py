@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -114,6 +115,23 @@ class Constraints:
         """[n, 3] LPS mm of the moving image, the voxels of all regions that are kept."""
         points = [regions.grid.lps(np.argwhere(regions.voxels > 0)) for regions in self.kept]
         return np.concatenate([np.zeros((0, 3)), *points])
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is asked for, in plain values for JSON.
+
+        Returns:
+            `masks` (of which images), `landmarks` (`name`, `accuracy_mm`), and `keep_volume` and `keep_rigid` (the
+            attributes of each `Region`).
+        """
+        masks = {"fixed": self.fixed_mask, "moving": self.moving_mask}
+        marks = self.landmarks
+        named = [] if marks is None else zip(marks.names, marks.accuracy_mm.tolist(), strict=True)
+        kept = {"keep_volume": self.keep_volume, "keep_rigid": self.keep_rigid}
+        return {
+            "masks": [role for role, mask in masks.items() if mask is not None],
+            "landmarks": [{"name": name, "accuracy_mm": accuracy} for name, accuracy in named],
+            **{key: [asdict(one) for one in regions.each] if regions else [] for key, regions in kept.items()},
+        }
 
     def counted(self, fixed: Volume, moving: Volume) -> tuple[Volume, Volume]:
         """Both images, painted over outside of their masks (`painted`)."""
