@@ -80,6 +80,43 @@ class TestLandmarkTables:
         with pytest.raises(UsageError, match=f"(?i){said}"):
             read(landmarks=table("a,0,0,8,1,1,9,1", row))
 
+    def test_rows_are_lines_of_the_file(self, table):
+        with pytest.raises(UsageError, match=r"(?i)row 5 of .* is 'b,0"):
+            read(landmarks=table("a,0,0,8,1,1,9,1", "", "", "b,0,0,x,1,1,9,1"))
+        with pytest.raises(UsageError, match=r"(?i)row 4 of .* has the accuracy '-1'"):
+            read(landmarks=table("a,0,0,8,1,1,9,1", "", "b,0,0,8,1,1,9,-1"))
+
+    @pytest.mark.parametrize("column", ["accuracy", "note", "fixed_t"])
+    def test_an_unknown_column_is_refused(self, table, column):
+        with pytest.raises(UsageError, match=f"unknown column '{column}'.*accuracy_mm"):
+            read(landmarks=table("tip,0,0,8,1,1,9,0.5", header=HEADER.replace("accuracy_mm", column)))
+
+    def test_a_column_that_stands_twice_is_refused(self, table):
+        with pytest.raises(UsageError, match="two columns 'accuracy_mm'"):
+            read(landmarks=table("tip,0,0,8,1,1,9,1,2", header=f"{HEADER},Accuracy_mm"))
+
+    def test_row_numbers_of_pandas_are_no_unknown_column(self, table):
+        assert read(landmarks=table("0,0,0,8,1,1,9,1", header=HEADER.replace("name", ""))).landmarks.names == ("1",)
+
+    @pytest.mark.parametrize(
+        ("row", "role"), [("b,1,0,8,1,1,13,1", "fixed"), ("b,0,0,13,1,1,9,1", "moving")], ids=["fixed", "moving"]
+    )
+    def test_one_place_that_is_two_in_the_other_image_is_refused(self, table, row, role):
+        path = table("", "a,0,0,8,1,1,9,1", row)
+        with pytest.raises(InputRefused, match=r"'a' \(row 3 of .*'b' \(row 4 of") as refused:
+            read(landmarks=path)
+        assert refused.value.reason == "landmark-contradiction"
+        assert f"same place of the {role} image" in refused.value.got
+
+    def test_landmarks_in_memory_that_contradict_are_refused(self):
+        fixed, moving = np.array([[0.0, 0, 8], [0, 0, 8]]), np.array([[0.0, 0, 8], [0, 0, 12]])
+        with pytest.raises(InputRefused, match="The landmarks 'a' and 'b' lie"):
+            read(landmarks=Landmarks(fixed, moving, np.ones(2), ("a", "b")))
+
+    @pytest.mark.parametrize("row", ["b,0,0,8,1,1,9,1", "b,0,0,8,1,1,10.9,1", "b,0,0,11,1,1,16,1", "b,0,0,8,1,1,13,4"])
+    def test_what_the_accuracies_allow_is_no_contradiction(self, table, row):
+        assert len(read(landmarks=table("a,0,0,8,1,1,9,1", row)).landmarks.names) == 2
+
     def test_a_table_without_the_columns_is_refused(self, table):
         with pytest.raises(UsageError, match="columns named fixed_x"):
             read(landmarks=table("0,0,8", header="x,y,z"))
@@ -88,7 +125,8 @@ class TestLandmarkTables:
 
     @pytest.mark.parametrize(("row", "role"), [("tip,0,0,900,1,1,9,1", "fixed"), ("tip,0,0,8,1,1,900,1", "moving")])
     def test_a_point_outside_of_its_image_is_refused(self, table, row, role):
-        with pytest.raises(InputRefused, match=f"The {role} point .* of the landmark 'tip' lies outside") as refused:
+        said = rf"The {role} point .* of the landmark 'tip' \(row 3 of 'pairs.csv'\) lies outside"
+        with pytest.raises(InputRefused, match=said) as refused:
             read(landmarks=table("a,0,0,8,1,1,9,1", row))
         assert refused.value.reason == "landmark-outside"
 

@@ -7,15 +7,13 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samreg.errors import InputRefused, UsageError
+from samreg.errors import UsageError
 
 if TYPE_CHECKING:
     from samreg.constraints.model import Constraints, Landmarks
     from samreg.geometry import Volume
 
 ACCURACY_MM = 1.0
-AXES = tuple(f"{role}_{axis}" for role in ("fixed", "moving") for axis in "xyz")
-ACCURACY = "accuracy_mm"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +28,7 @@ class ConstraintInputs:
     Attributes:
         fixed_mask, moving_mask: What counts of each image. Nothing else takes part in the registration.
         landmarks: CSV file with the columns fixed_x, fixed_y, fixed_z, moving_x, moving_y, moving_z (LPS mm), and
-            optionally accuracy_mm and name; or `samreg.constraints.model.Landmarks`.
+            optionally accuracy_mm and name (or label, or id); or `samreg.constraints.model.Landmarks`.
         landmarks_accuracy_mm: Of landmarks whose row states none.
         keep_volume: Mask of the moving image. Each separate region keeps its volume.
         keep_rigid: Mask of the moving image. Each separate region is only turned and shifted.
@@ -81,70 +79,18 @@ class ConstraintInputs:
             fixed, moving: The images.
 
         Raises:
-            UsageError: The table of landmarks cannot be read, or a row of it is malformed.
-            InputRefused: `mask-outside`, `other-grid`, `too-many-regions`, `landmark-outside`, or as
-                `samreg.io.read_label_map`.
+            UsageError: The table of landmarks cannot be read, has an unknown column, or a row of it is malformed.
+            InputRefused: `mask-outside`, `other-grid`, `too-many-regions`, `landmark-outside`,
+                `landmark-contradiction`, or as `samreg.io.read_label_map`.
         """
+        from samreg.constraints.landmarks import read_landmarks
         from samreg.constraints.masks import read_mask, read_regions
         from samreg.constraints.model import Constraints
 
         return Constraints(
             read_mask(self.fixed_mask, fixed, "fixed mask"),
             read_mask(self.moving_mask, moving, "moving mask"),
-            None if self.landmarks is None else self._marks(fixed, moving),
+            read_landmarks(self.landmarks, self.landmarks_accuracy_mm or ACCURACY_MM, fixed, moving),
             read_regions(self.keep_volume, moving, "mask of what keeps its volume"),
             read_regions(self.keep_rigid, moving, "mask of what stays rigid"),
         )
-
-    def _marks(self, fixed: Volume, moving: Volume) -> Landmarks:
-        from samreg.constraints.model import Landmarks
-
-        marks = self.landmarks
-        if not isinstance(marks, Landmarks):
-            marks = _landmarks_of(Path(marks or ""), self.landmarks_accuracy_mm or ACCURACY_MM)
-        for role, points, image in (("fixed", marks.fixed, fixed), ("moving", marks.moving, moving)):
-            outside = ~image.grid.contains(points)
-            if outside.any():
-                n = int(outside.argmax())
-                place = ", ".join(f"{value:g}" for value in points[n])
-                raise InputRefused(
-                    f"the {role} point ({place}) of the landmark '{marks.names[n]}' lies outside the {role} image",
-                    "LPS mm within both images",
-                    "Correct the point. 3D Slicer shows RAS, whose x and y have the other sign.",
-                    reason="landmark-outside",
-                )
-        return marks
-
-
-def _landmarks_of(path: Path, accuracy_mm: float) -> Landmarks:
-    import numpy as np
-
-    from samreg.constraints.model import Landmarks
-    from samreg.tables import PointTable
-
-    table = PointTable.read(path, AXES)
-    if table.header is None:
-        raise UsageError(
-            f"the landmarks '{path}' have no header", f"a first row that names the columns {', '.join(AXES)}"
-        )
-    names = next(iter(table.names.values()), tuple(str(n) for n in range(1, len(table.rows) + 1)))
-    accuracy = np.full(len(table.rows), accuracy_mm)
-    header = [name.lower() for name in table.header]
-    if ACCURACY in header:
-        column = header.index(ACCURACY)
-        for n, row in enumerate(table.rows):
-            if cell := row[column] if column < len(row) else "":
-                accuracy[n] = _accuracy(cell, n + 2, path)
-    return Landmarks(table.points[:, :3], table.points[:, 3:], accuracy, names)
-
-
-def _accuracy(cell: str, row: int, path: Path) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = float("nan")
-    if not (isfinite(value) and value > 0):
-        raise UsageError(
-            f"row {row} of '{path}' has the accuracy '{cell}'", "a length in mm above 0, or an empty field"
-        )
-    return value
