@@ -130,10 +130,25 @@ class TestLandmarkTables:
             read(landmarks=table("a,0,0,8,1,1,9,1", row))
         assert refused.value.reason == "landmark-outside"
 
-    @pytest.mark.parametrize("accuracy", [0, -1.0, float("nan"), "1"])
+    @pytest.mark.parametrize("accuracy", [0, -1.0, float("nan"), "1", True, np.float32(0)])
     def test_an_accuracy_is_a_length(self, accuracy):
         with pytest.raises(UsageError, match="accuracy of the landmarks"):
             ConstraintInputs(landmarks="pairs.csv", landmarks_accuracy_mm=accuracy)
+
+    @pytest.mark.parametrize("accuracy", [2, 2.0, np.float32(2), np.int64(2)])
+    def test_an_accuracy_is_any_kind_of_number(self, table, accuracy):
+        marks = read(landmarks=table("tip,0,0,8,1,1,9,"), landmarks_accuracy_mm=accuracy).landmarks
+        np.testing.assert_array_equal(marks.accuracy_mm, [2.0])
+
+    def test_an_accuracy_beside_those_of_landmarks_is_refused(self):
+        marks = Landmarks(np.zeros((1, 3)), np.zeros((1, 3)), np.ones(1), ("a",))
+        with pytest.raises(UsageError, match="beside `Landmarks`"):
+            ConstraintInputs(landmarks=marks, landmarks_accuracy_mm=2.0)
+
+    @pytest.mark.parametrize("landmarks", [np.ones((2, 6)), [[0, 0, 8, 1, 1, 9]], 7])
+    def test_landmarks_of_another_type_are_refused(self, landmarks):
+        with pytest.raises(UsageError, match=r"type .*Expected the path of a CSV file, or .*Landmarks"):
+            ConstraintInputs(landmarks=landmarks)
 
     def test_an_accuracy_alone_is_refused(self):
         with pytest.raises(UsageError, match="without landmarks"):
@@ -177,6 +192,11 @@ class TestMasks:
         with pytest.raises(InputRefused, match=r"No voxel of the .*mask.* lies within its image") as refused:
             read(**{name: Volume(np.ones(FAR.shape, np.uint8), FAR)})
         assert refused.value.reason == "mask-outside"
+
+    @pytest.mark.parametrize("name", MASKS)
+    def test_what_is_no_mask_at_all_is_refused(self, name):
+        with pytest.raises(UsageError, match=r"The .*mask.* cannot be used: .* of type .*dict"):
+            read(**{name: {"mask": 1}})
 
     @pytest.mark.parametrize("name", MASKS)
     def test_as_many_voxels_as_the_image_on_another_grid_are_refused(self, name, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,13 @@ class ConstraintInputs:
         fixed_mask, moving_mask: What counts of each image. Nothing else takes part in the registration.
         landmarks: CSV file with the columns fixed_x, fixed_y, fixed_z, moving_x, moving_y, moving_z (LPS mm), and
             optionally accuracy_mm and name (or label, or id); or `samreg.constraints.model.Landmarks`.
-        landmarks_accuracy_mm: Of landmarks whose row states none.
+        landmarks_accuracy_mm: Of landmarks whose row states none; default 1 mm.
         keep_volume: Mask of the moving image. Each separate region keeps its volume.
         keep_rigid: Mask of the moving image. Each separate region is only turned and shifted.
 
     Raises:
-        UsageError: An accuracy that is no positive number, or that is given without landmarks.
+        UsageError: Landmarks of another type, an accuracy that is no positive number, or one that is given without a
+            file of landmarks.
 
     Example:
         samreg.register("fixed/", "moving/", constraints=ConstraintInputs(keep_rigid="implant.nii.gz"))
@@ -48,13 +50,22 @@ class ConstraintInputs:
     keep_rigid: Any = None
 
     def __post_init__(self) -> None:
+        in_memory = not (self.landmarks is None or isinstance(self.landmarks, str | Path))
+        if in_memory:
+            _refuse_other_types(self.landmarks)
         accuracy = self.landmarks_accuracy_mm
         if accuracy is None:
             return
-        if not (isinstance(accuracy, int | float) and isfinite(accuracy) and accuracy > 0):
+        number = isinstance(accuracy, Real) and not isinstance(accuracy, bool)
+        if not (number and isfinite(accuracy) and accuracy > 0):
             raise UsageError(f"the accuracy of the landmarks is {accuracy!r}", "a length in mm above 0")
         if self.landmarks is None:
             raise UsageError("an accuracy is given without landmarks", "landmarks, or no accuracy")
+        if in_memory:
+            raise UsageError(
+                "an accuracy is given beside `Landmarks`, which state one for each", "the one or the other",
+                "Leave `landmarks_accuracy_mm` out.",
+            )  # fmt: skip
 
     @property
     def paths(self) -> list[Path]:
@@ -93,4 +104,15 @@ class ConstraintInputs:
             read_landmarks(self.landmarks, self.landmarks_accuracy_mm or ACCURACY_MM, fixed, moving),
             read_regions(self.keep_volume, moving, "mask of what keeps its volume"),
             read_regions(self.keep_rigid, moving, "mask of what stays rigid"),
+        )
+
+
+def _refuse_other_types(landmarks: object) -> None:
+    from samreg.constraints.model import Landmarks
+
+    if not isinstance(landmarks, Landmarks):
+        raise UsageError(
+            f"the landmarks are of the type {type(landmarks).__name__}",
+            "the path of a CSV file, or `samreg.constraints.model.Landmarks`",
+            "Write Landmarks(fixed, moving, accuracy_mm, names) with points [n, 3] in LPS mm.",
         )

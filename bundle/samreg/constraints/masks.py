@@ -11,7 +11,7 @@ import numpy as np
 from samreg import io
 from samreg.constraints.model import Regions, numbered
 from samreg.ecosystem import read_object
-from samreg.errors import InputRefused
+from samreg.errors import InputRefused, UsageError
 from samreg.geometry import Volume
 from samreg.io.formats import image_format
 from samreg.preprocess import mask_on
@@ -70,9 +70,9 @@ def _labels(given: Any, image: Volume, what: str) -> Volume | None:
         if labels.grid.shape == image.grid.shape:
             # As many voxels as the image has mean its grid. Where a header says otherwise, one of the two is wrong.
             labels = replace(labels, voxels=io.labels_on_grid(labels, image.grid), grid=image.grid)
-    except InputRefused as error:
+    except (UsageError, InputRefused) as error:
         got = f"the {what} cannot be used: {error.got}"
-        raise InputRefused(got, error.expected, error.next_step, reason=error.reason) from error
+        raise type(error)(got, error.expected, error.next_step, reason=error.reason) from error
     _refuse_outside(labels, image, what)
     return labels
 
