@@ -67,13 +67,15 @@ def _labels(given: Any, image: Volume, what: str) -> Volume | None:
         return None
     try:
         labels = _read(given, image)
-        if labels.grid.shape == image.grid.shape:
+        own = labels.grid.shape == image.grid.shape
+        if own and labels.grid is not image.grid:
             # As many voxels as the image has mean its grid. Where a header says otherwise, one of the two is wrong.
             labels = replace(labels, voxels=io.labels_on_grid(labels, image.grid), grid=image.grid)
     except (UsageError, InputRefused) as error:
         got = f"the {what} cannot be used: {error.got}"
         raise type(error)(got, error.expected, error.next_step, reason=error.reason) from error
-    _refuse_outside(labels, image, what)
+    if not own:
+        _refuse_outside(labels, image, what)
     return labels
 
 
@@ -92,6 +94,7 @@ def _read(given: Any, image: Volume) -> Volume:
 
 
 def _refuse_outside(labels: Volume, image: Volume, what: str) -> None:
+    """Refuse a mask on a grid of its own that does not lie in its image."""
     outside = 1 - float(image.grid.contains(labels.grid.lps(np.argwhere(labels.voxels > 0))).mean())
     if outside == 1 or not mask_on(labels.voxels > 0, labels.grid, image.grid).any():
         raise InputRefused(f"no voxel of the {what} lies within its image", reason="mask-outside")
