@@ -175,8 +175,9 @@ REPORT = {
     "criteria": "The quality table: `name`, `measure`, `asked`, `measured`, `unit`, `verdict`, `note`.",
     "constraints": "What the transform was asked to respect, and how far it does: `masks` (of which image); "
     "`landmarks`: `name`, `before_mm`, `residual_mm`, `accuracy_mm`, `met`; `regions`: `keeps`, `number`, "
-    "`volume_mm3`, `volume_ratio` (after to before; `least_…` and `greatest_…` of a voxel), `rms_mm` and `most_mm` "
-    "from the best rigid motion, `met`; null: nothing was asked.",
+    "`label` (its value in the mask), `mask` (name of the file, empty for one in memory), `volume_mm3`, "
+    "`centre_lps_mm` (in the moving image), `volume_ratio` (after to before; `least_…` and `greatest_…` of a voxel), "
+    "`rms_mm` and `most_mm` from the best rigid motion, `met`; null: nothing was asked.",
     "metrics": "Similarity and agreement `before` and `after`.",
     "timings_s": "Seconds by stage.",
     "peak_memory_mb": "Peak memory of the run in MB; of the process where the system measures no run.",

@@ -84,7 +84,8 @@ def _add_register(commands: Any) -> None:
     p.add_argument(
         "--dry-run",
         action="store_true",
-        help="read only the headers, print as JSON what would be registered, and write nothing",
+        help="read only the headers (where constraints are given, the images and these too), print as JSON what would "
+        "be registered, and write nothing",
     )
     add_verbosity(p)
 

@@ -18,7 +18,7 @@ from samreg.errors import InputRefused, SamregError
 from samreg.output_folder import OutputFolder, check_folder, empty
 from samreg.registry import find_proposer
 from samreg.shipped import with_available_encoder
-from samreg.sources import Inputs, Sources, check, check_inputs, describe, load, several
+from samreg.sources import Inputs, Sources, check, check_inputs, describe, describe_constraints, load, several
 from samreg.stopwatch import Progress
 
 if TYPE_CHECKING:
@@ -216,21 +216,26 @@ def run_or_exit(sources: Sources, out: Path | str, config: Config | None = None)
 
 
 def plan(sources: Sources, out: Path, config: Config | None = None) -> dict[str, Any]:
-    """What `run` would do, from headers alone; nothing is written.
+    """What `run` would do, from headers alone, or from the images where constraints are given; nothing is written.
 
     Returns:
-        The images (see `samreg.io.describe_pair`) with `refused`, None or why they would be; the
-        method, the transform asked for, what would be done in place of what was asked, and where the
-        results would stand.
+        The images (see `samreg.io.describe_pair`) with `refused`, None or why they, or what the transform is asked to
+        respect, would be; the `constraints` (see `Constraints.as_dict`, None for none); the method, the transform asked
+        for, what would be done in place of what was asked, and where the results would stand.
 
     Raises:
-        UsageError: Whatever `run` would refuse before it reads pixels.
+        UsageError: Whatever `run` would refuse before it registers.
     """
     config = config or Config()
     check_inputs(*sources.paths)
     check_folder(out, sources.paths)
     check(sources, config)
-    described = describe(sources, config)
+    described = describe(sources, config) | {"constraints": None}
+    if described["refused"] is None:
+        try:
+            described["constraints"] = describe_constraints(sources, config)
+        except InputRefused as error:
+            described["refused"] = error.as_dict()
     installed, fallbacks = with_available_encoder(config)
     proposer = find_proposer(installed.proposals.proposer, installed.encoder, labelled=sources.labelled)
     return {

@@ -68,11 +68,17 @@ class Session:
         Arguments and result are explained there.
 
         Raises:
-            UsageError: A label map of only one image is given.
+            UsageError: A label map of only one image is given, or constraints of another type.
             SamregError: As `samreg.session.register`.
         """
         if (fixed_labels is None) != (moving_labels is None):
             raise UsageError("a label map of only one image is given", "label maps of both images, or of neither")
+        if not isinstance(constraints, ConstraintInputs | Constraints | None):
+            raise UsageError(
+                f"the constraints are of the type {type(constraints).__name__}",
+                "`samreg.ConstraintInputs`",
+                "Write constraints=samreg.ConstraintInputs(landmarks=…, keep_rigid=…).",
+            )
         check_config(self.config, labelled=fixed_labels is not None)
         sources = as_sources(fixed, moving)
         inputs = read(sources, self.config) if sources is not None else None

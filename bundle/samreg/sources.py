@@ -212,6 +212,25 @@ def describe(sources: Sources, config: Config) -> dict[str, Any]:
     return {**described, "roles": chosen.roles, "series": list(chosen.series)}
 
 
+def describe_constraints(sources: Sources, config: Config) -> dict[str, Any] | None:
+    """What the transform is asked to respect, read and checked as by `load`; of several moving series, with the first.
+
+    Masks and landmarks are checked against their images, so that these are read too.
+
+    Returns:
+        As `Constraints.as_dict`; None where nothing is asked.
+
+    Raises:
+        UsageError: As `several` and `load`.
+        InputRefused: An image or a constraint that cannot be used.
+    """
+    if not sources.constraints:
+        return None
+    one, *_ = several(sources, config) or (sources,)
+    inputs = read(one, config.with_values({"series": {"several_moving": False}}))
+    return None if inputs.constraints is None else inputs.constraints.as_dict()
+
+
 def several(sources: Sources, config: Config) -> tuple[Sources, ...]:
     """The sources of each registration where the rules allow several moving series; else none.
 

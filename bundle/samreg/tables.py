@@ -30,12 +30,14 @@ class PointTable:
         header: Column names, or None.
         rows: The cells of each row.
         columns: Position of x, y (and z) in a row.
+        lines: Number of the line of the file, from 1, that each row ends in; empty for a table that was not read.
     """
 
     points: Points
     header: tuple[str, ...] | None
     rows: tuple[tuple[str, ...], ...]
     columns: tuple[int, ...]
+    lines: tuple[int, ...] = ()
 
     @staticmethod
     def read(path: Path, axes: Sequence[str] = AXES, what: str = "LPS mm") -> PointTable:
@@ -51,16 +53,19 @@ class PointTable:
         """
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:
-                rows = [tuple(cell.strip() for cell in row) for row in csv.reader(file) if any(map(str.strip, row))]
+                reader = csv.reader(file)
+                read = ((reader.line_num, tuple(cell.strip() for cell in row)) for row in reader)
+                numbered = [(line, row) for line, row in read if any(row)]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"the points '{path}' cannot be read ({error})", "a CSV file") from error
-        header = rows.pop(0) if rows and _is_header(rows[0], axes) else None
+        header = numbered.pop(0)[1] if numbered and _is_header(numbered[0][1], axes) else None
+        lines, rows = tuple(line for line, _ in numbered), tuple(row for _, row in numbered)
         meaning = f"{', '.join(axes[:-1])} and {axes[-1]} ({what})"
         columns = tuple(range(len(axes))) if header is None else _columns(header, path, axes, meaning)
         if not rows:
             raise UsageError(f"'{path}' holds no points", f"a row of {meaning} for each point")
         width = len(axes) if header is None else len(header)
-        for n, row in enumerate(rows, 1 if header is None else 2):
+        for n, row in numbered:
             # A field too many would shift what is taken for x, y and z.
             if any(row[width:]) or (header is None and len(row) != width):
                 raise UsageError(
@@ -70,8 +75,8 @@ class PointTable:
                     else f"{width} fields, as in the header",
                     f"Name the columns in a first row, such as name,{','.join(axes)}" if header is None else "",
                 )
-        points = _numbers(rows, columns, path, 1 if header is None else 2, meaning)
-        return PointTable(points, header, tuple(rows), columns)
+        points = _numbers(numbered, columns, path, meaning)
+        return PointTable(points, header, rows, columns, lines)
 
     @staticmethod
     def read_pixels(path: Path, grid: Grid) -> PointTable:
@@ -148,19 +153,21 @@ def _is_header(row: tuple[str, ...], axes: Sequence[str]) -> bool:
     return {*axes} <= {cell.lower() for cell in row} or not any(map(_reads_as_number, row))
 
 
-def _numbers(rows: list[tuple[str, ...]], columns: tuple[int, ...], path: Path, first: int, meaning: str) -> np.ndarray:
-    points = np.empty((len(rows), len(columns)))
-    for n, row in enumerate(rows):
+def _numbers(
+    numbered: Sequence[tuple[int, tuple[str, ...]]], columns: tuple[int, ...], path: Path, meaning: str
+) -> np.ndarray:
+    points = np.empty((len(numbered), len(columns)))
+    for n, (line, row) in enumerate(numbered):
         cells = [row[c] if c < len(row) else "" for c in columns]
         if not all(map(_is_number, cells)):
             raise UsageError(
-                f"row {n + first} of '{path}' is '{','.join(row)}'",
+                f"row {line} of '{path}' is '{','.join(row)}'",
                 f"{NUMBERS[len(columns)]} finite numbers {meaning}",
             )
         points[n] = [float(cell) for cell in cells]
         if np.abs(points[n]).max() > MAX_COORDINATE_MM:
             raise UsageError(
-                f"row {n + first} of '{path}' is '{','.join(row)}'",
+                f"row {line} of '{path}' is '{','.join(row)}'",
                 f"coordinates in mm, none beyond {MAX_COORDINATE_MM:.0f}",
             )
     return points

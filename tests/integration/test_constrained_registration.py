@@ -123,6 +123,20 @@ def test_what_a_rigid_transform_misses_asks_for_review(files, phantom):
     assert any("Landmarks" in reason for reason in result.quality.reasons)
 
 
+def test_a_dry_run_lists_what_is_asked(files, tmp_path, capsys):
+    marks, liver, counts = (str(files / name) for name in ("pairs.csv", "liver.nii.gz", "counts.nii.gz"))
+    asked = "--landmarks", marks, "--keep-volume", liver, "--fixed-mask", counts
+    assert command(files, tmp_path / "out", *asked, "--dry-run") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["refused"] is None
+    assert plan["constraints"]["masks"] == ["fixed"]
+    assert plan["constraints"]["landmarks"][2] == {"name": "spleen", "accuracy_mm": 1.5}
+    assert {region["mask"] for region in plan["constraints"]["keep_volume"]} == {"liver.nii.gz"}
+    assert plan["constraints"]["keep_rigid"] == []
+    assert command(files, tmp_path / "out", "--dry-run") == 0
+    assert json.loads(capsys.readouterr().out)["constraints"] is None
+
+
 class TestRefusals:
     @pytest.mark.parametrize("option", MASKS)
     def test_an_empty_mask(self, files, tmp_path, capsys, option):
@@ -141,6 +155,16 @@ class TestRefusals:
     @pytest.mark.parametrize("option", MASKS)
     def test_a_file_that_is_no_label_map(self, files, tmp_path, option):
         assert command(files, tmp_path / "out", option, str(files / "fixed.nii.gz")) == 3
+
+    @pytest.mark.parametrize("option", MASKS)
+    def test_a_dry_run_refuses_as_the_run_does(self, files, tmp_path, capsys, option):
+        assert command(files, tmp_path / "out", option, str(files / "empty.nii.gz"), "--dry-run") == 3
+        assert json.loads(capsys.readouterr().out)["refused"]["reason"] == "no-labels"
+        broken = tmp_path / "pairs.csv"
+        broken.write_text((files / "pairs.csv").read_text() + "broken,1,2\n")
+        assert command(files, tmp_path / "out", "--landmarks", str(broken), "--dry-run") == 2
+        assert "row 5" in capsys.readouterr().err.lower()
+        assert not (tmp_path / "out").exists()
 
     def test_a_malformed_row(self, files, tmp_path, capsys):
         broken = tmp_path / "pairs.csv"
@@ -161,3 +185,5 @@ class TestRefusals:
         asked = ConstraintInputs(keep_rigid=files / "spine.nii.gz")
         with pytest.raises(UsageError, match="mask of one moving image"):
             run.run(Sources(study, constraints=asked), tmp_path / "out", config)
+        with pytest.raises(UsageError, match="mask of one moving image"):
+            run.plan(Sources(study, constraints=asked), tmp_path / "out", config)

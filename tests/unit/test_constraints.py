@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from samreg.errors import InputRefused, UsageError
 from samreg.estimation.base import Candidate
 from samreg.examiner import PairExaminer
 from samreg.geometry import Grid, Volume
+from samreg.io import read_image
 from samreg.io.writing import write_image
 from samreg.transforms import Affine, DisplacementField, Rigid, about_centre
 
@@ -78,6 +80,43 @@ class TestLandmarkTables:
         with pytest.raises(UsageError, match=f"(?i){said}"):
             read(landmarks=table("a,0,0,8,1,1,9,1", row))
 
+    def test_rows_are_lines_of_the_file(self, table):
+        with pytest.raises(UsageError, match=r"(?i)row 5 of .* is 'b,0"):
+            read(landmarks=table("a,0,0,8,1,1,9,1", "", "", "b,0,0,x,1,1,9,1"))
+        with pytest.raises(UsageError, match=r"(?i)row 4 of .* has the accuracy '-1'"):
+            read(landmarks=table("a,0,0,8,1,1,9,1", "", "b,0,0,8,1,1,9,-1"))
+
+    @pytest.mark.parametrize("column", ["accuracy", "note", "fixed_t"])
+    def test_an_unknown_column_is_refused(self, table, column):
+        with pytest.raises(UsageError, match=f"unknown column '{column}'.*accuracy_mm"):
+            read(landmarks=table("tip,0,0,8,1,1,9,0.5", header=HEADER.replace("accuracy_mm", column)))
+
+    def test_a_column_that_stands_twice_is_refused(self, table):
+        with pytest.raises(UsageError, match="two columns 'accuracy_mm'"):
+            read(landmarks=table("tip,0,0,8,1,1,9,1,2", header=f"{HEADER},Accuracy_mm"))
+
+    def test_row_numbers_of_pandas_are_no_unknown_column(self, table):
+        assert read(landmarks=table("0,0,0,8,1,1,9,1", header=HEADER.replace("name", ""))).landmarks.names == ("1",)
+
+    @pytest.mark.parametrize(
+        ("row", "role"), [("b,1,0,8,1,1,13,1", "fixed"), ("b,0,0,13,1,1,9,1", "moving")], ids=["fixed", "moving"]
+    )
+    def test_one_place_that_is_two_in_the_other_image_is_refused(self, table, row, role):
+        path = table("", "a,0,0,8,1,1,9,1", row)
+        with pytest.raises(InputRefused, match=r"'a' \(row 3 of .*'b' \(row 4 of") as refused:
+            read(landmarks=path)
+        assert refused.value.reason == "landmark-contradiction"
+        assert f"same place of the {role} image" in refused.value.got
+
+    def test_landmarks_in_memory_that_contradict_are_refused(self):
+        fixed, moving = np.array([[0.0, 0, 8], [0, 0, 8]]), np.array([[0.0, 0, 8], [0, 0, 12]])
+        with pytest.raises(InputRefused, match="The landmarks 'a' and 'b' lie"):
+            read(landmarks=Landmarks(fixed, moving, np.ones(2), ("a", "b")))
+
+    @pytest.mark.parametrize("row", ["b,0,0,8,1,1,9,1", "b,0,0,8,1,1,10.9,1", "b,0,0,11,1,1,16,1", "b,0,0,8,1,1,13,4"])
+    def test_what_the_accuracies_allow_is_no_contradiction(self, table, row):
+        assert len(read(landmarks=table("a,0,0,8,1,1,9,1", row)).landmarks.names) == 2
+
     def test_a_table_without_the_columns_is_refused(self, table):
         with pytest.raises(UsageError, match="columns named fixed_x"):
             read(landmarks=table("0,0,8", header="x,y,z"))
@@ -86,14 +125,30 @@ class TestLandmarkTables:
 
     @pytest.mark.parametrize(("row", "role"), [("tip,0,0,900,1,1,9,1", "fixed"), ("tip,0,0,8,1,1,900,1", "moving")])
     def test_a_point_outside_of_its_image_is_refused(self, table, row, role):
-        with pytest.raises(InputRefused, match=f"The {role} point .* of the landmark 'tip' lies outside") as refused:
+        said = rf"The {role} point .* of the landmark 'tip' \(row 3 of 'pairs.csv'\) lies outside"
+        with pytest.raises(InputRefused, match=said) as refused:
             read(landmarks=table("a,0,0,8,1,1,9,1", row))
         assert refused.value.reason == "landmark-outside"
 
-    @pytest.mark.parametrize("accuracy", [0, -1.0, float("nan"), "1"])
+    @pytest.mark.parametrize("accuracy", [0, -1.0, float("nan"), "1", True, np.float32(0)])
     def test_an_accuracy_is_a_length(self, accuracy):
         with pytest.raises(UsageError, match="accuracy of the landmarks"):
             ConstraintInputs(landmarks="pairs.csv", landmarks_accuracy_mm=accuracy)
+
+    @pytest.mark.parametrize("accuracy", [2, 2.0, np.float32(2), np.int64(2)])
+    def test_an_accuracy_is_any_kind_of_number(self, table, accuracy):
+        marks = read(landmarks=table("tip,0,0,8,1,1,9,"), landmarks_accuracy_mm=accuracy).landmarks
+        np.testing.assert_array_equal(marks.accuracy_mm, [2.0])
+
+    def test_an_accuracy_beside_those_of_landmarks_is_refused(self):
+        marks = Landmarks(np.zeros((1, 3)), np.zeros((1, 3)), np.ones(1), ("a",))
+        with pytest.raises(UsageError, match="beside `Landmarks`"):
+            ConstraintInputs(landmarks=marks, landmarks_accuracy_mm=2.0)
+
+    @pytest.mark.parametrize("landmarks", [np.ones((2, 6)), [[0, 0, 8, 1, 1, 9]], 7])
+    def test_landmarks_of_another_type_are_refused(self, landmarks):
+        with pytest.raises(UsageError, match=r"type .*Expected the path of a CSV file, or .*Landmarks"):
+            ConstraintInputs(landmarks=landmarks)
 
     def test_an_accuracy_alone_is_refused(self):
         with pytest.raises(UsageError, match="without landmarks"):
@@ -139,6 +194,56 @@ class TestMasks:
         assert refused.value.reason == "mask-outside"
 
     @pytest.mark.parametrize("name", MASKS)
+    def test_what_is_no_mask_at_all_is_refused(self, name):
+        with pytest.raises(UsageError, match=r"The .*mask.* cannot be used: .* of type .*dict"):
+            read(**{name: {"mask": 1}})
+
+    @pytest.mark.parametrize("name", MASKS)
+    def test_as_many_voxels_as_the_image_on_another_grid_are_refused(self, name, tmp_path):
+        other = GRID.recentred(GRID.shape, (1.0, 1.0, 1.0))
+        write_image(block().astype(np.float32), other, tmp_path / "mask.nii.gz")
+        for given in (tmp_path / "mask.nii.gz", Volume(block(), other)):
+            with pytest.raises(InputRefused, match=r"of 1 x 1 x 1 mm .*of 2 x 2 x 3 mm") as refused:
+                read(**{name: given})
+            assert refused.value.reason == "other-grid"
+
+    def test_the_same_voxels_in_another_order_are_no_other_grid(self):
+        affine = GRID.affine.copy()
+        affine[:3, 0] *= -1
+        affine[:3, 3] = GRID.lps(np.array([[GRID.shape[0] - 1, 0, 0]]))[0]
+        mask = read(fixed_mask=Volume(block()[::-1], Grid(GRID.shape, affine))).fixed_mask
+        np.testing.assert_array_equal(mask.voxels, block())
+        assert mask.grid.same_as(GRID)
+
+    def test_a_label_map_with_the_header_of_its_image_is_accepted(self, tmp_path):
+        """Of a lone sform of unit voxels the stated spacing counts, in the image and in the mask."""
+        for name, values in (("image", image().voxels), ("mask", block().astype(np.int16))):
+            header = nibabel.Nifti1Header()
+            header.set_data_shape(values.shape)
+            header.set_data_dtype(values.dtype)
+            file = nibabel.Nifti1Image(values, None, header)
+            file.header.set_sform(np.eye(4), code=1)
+            file.header.set_qform(None, code=0)
+            file.header["pixdim"][1:4] = 2, 2, 3
+            nibabel.save(file, tmp_path / f"{name}.nii.gz")
+        fixed = read_image(tmp_path / "image.nii.gz")
+        np.testing.assert_allclose(fixed.grid.spacing_mm, (2, 2, 3))
+        mask = ConstraintInputs(fixed_mask=tmp_path / "mask.nii.gz").read(fixed, fixed).fixed_mask
+        np.testing.assert_array_equal(mask.voxels, block())
+        assert mask.grid.same_as(fixed.grid)
+
+    @pytest.mark.parametrize("name", MASKS)
+    def test_a_mask_that_lies_in_part_outside_is_refused(self, name):
+        grid = GRID.padded(4.0)
+        values = np.zeros(grid.shape, np.uint8)
+        values[:10, 5:10, 4:8] = 1  # two of the ten planes lie before the image
+        with pytest.raises(InputRefused, match=r"20% of the .*mask.* lies outside of its image") as refused:
+            read(**{name: Volume(values, grid)})
+        assert refused.value.reason == "mask-outside"
+        values[:2] = 0
+        assert getattr(read(**{name: Volume(values, grid)}), name) is not None
+
+    @pytest.mark.parametrize("name", MASKS)
     def test_what_is_no_label_map_is_refused(self, name, tmp_path):
         (tmp_path / "mask.nii.gz").write_text("no image")
         with pytest.raises(InputRefused):
@@ -162,6 +267,18 @@ class TestMasks:
         sizes = sorted(int((regions.voxels == n).sum()) for n in range(1, regions.voxels.max() + 1))
         assert sizes == [4, 60, 60]
         assert regions.voxels.max() == 3
+
+    @pytest.mark.parametrize("name", ["keep_volume", "keep_rigid"])
+    def test_a_region_says_where_it_is_in_which_mask(self, name, tmp_path):
+        labels = block(value=7)
+        labels[16:18, 12:14, 8:9] = 4
+        write_image(labels.astype(np.float32), GRID, tmp_path / "organs.nii.gz")
+        one, two = getattr(read(**{name: tmp_path / "organs.nii.gz"}), name).each
+        assert (one.label, one.mask, one.volume_mm3) == (4, "organs.nii.gz", 4 * 12)
+        np.testing.assert_allclose(one.centre_lps_mm, GRID.lps(np.array([16.5, 12.5, 8])), atol=1e-3)
+        assert (two.label, two.volume_mm3) == (7, 6 * 5 * 4 * 12)
+        np.testing.assert_allclose(two.centre_lps_mm, GRID.lps(np.array([8.5, 7, 4.5])), atol=1e-3)
+        assert getattr(read(**{name: labels}), name).each[0].mask == ""
 
     def test_nothing_outside_of_a_mask_is_left_in_a_painted_image(self):
         mask, one = Volume((block() > 0).astype(np.uint8), GRID), image()

@@ -11,6 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from samreg import __version__
+from samreg.constraints.measuring import ConstraintReport, KeptRegion
 from samreg.errors import InputRefused, OutputInvalid, UsageError, reading
 from samreg.io import read_image
 from samreg.report import refusal_json, report_json, schema, write_json
@@ -48,6 +49,14 @@ def test_report_says_what_the_result_says(result):
     assert document["objects"] == {"transform": "transform.h5"}
     assert document["warnings"] == ["Look twice."]
     assert "not a cleared medical device" in document["notice"]
+
+
+def test_a_kept_region_is_stated_with_its_place_in_the_mask(result):
+    region = KeptRegion(1, 7, "organs.nii.gz", 1500.0, (12.0, -3.5, 88.0), "keep-rigid", 1.0, 0.9, 1.1, 0.1, 0.15)
+    asked = replace(result, constraints=ConstraintReport(regions=(region,)))
+    (stated,) = checked(report_json(asked, objects={}))["constraints"]["regions"]
+    assert (stated["label"], stated["mask"], stated["volume_mm3"]) == (7, "organs.nii.gz", 1500.0)
+    assert stated["centre_lps_mm"] == [12.0, -3.5, 88.0]
 
 
 def test_what_was_not_measured_is_null(result):

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from samreg.constraints.measuring import ConstraintReport, KeptRegion
 from samreg.errors import UsageError
 from samreg.geometry import Volume
 from samreg.io import read_image
@@ -269,3 +270,13 @@ def test_warped_image_must_be_on_the_fixed_grid(tmp_path, bent):
     with pytest.raises(UsageError, match="warped"):
         write_report(result, warped[1:], tmp_path / "report.html", report=report_json(result, objects=None))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("keeps", ["keep-volume", "keep-rigid"])
+def test_a_kept_region_is_named_so_that_it_is_found_again(tmp_path, bent, keeps):
+    region = KeptRegion(1, 7, "organs.nii.gz", 1500.0, (12.0, -3.5, 88.0), keeps, 1.0, 0.9, 1.1, 0.1, 0.15)
+    result, warped = bent
+    page, _ = written(tmp_path, replace(result, constraints=ConstraintReport(regions=(region,))), warped)
+    assert "7 in organs.nii.gz" in page.text
+    assert "12.0, -3.5, 88.0" in page.text
+    assert ("Its voxels may still grow or shrink" in page.text) == (keeps == "keep-volume")

@@ -179,3 +179,10 @@ def test_label_arrays_of_whole_numbers_are_taken_whatever_their_type(registered,
     _, found = registered[0][2]
     assert found.dtype == np.int32
     np.testing.assert_array_equal(found, moving)
+
+
+@pytest.mark.parametrize("asked", [{"keep_rigid": "implant.nii.gz"}, "pairs.csv"])
+def test_constraints_of_another_type_are_refused(registered, asked):
+    with pytest.raises(UsageError, match=r"constraints are of the type .*Expected `samreg.ConstraintInputs`"):
+        register(small_volume(), small_volume(), config(), constraints=asked)
+    assert not registered

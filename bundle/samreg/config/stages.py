@@ -154,8 +154,9 @@ class EstimationConfig(Settings):
         smoothness_weight: λ of |∇v|² or |∇u|² (dimensionless: mm per mm).
         finest_spacing_mm: Control spacing of the field on the finest level.
         iterations: On each level of the deformable fit.
-        rigid_samples: Points that the dense rigid and affine fits read at their finest level, at most; of a small body
-            they read a third of its voxels.
+        rigid_samples: Points that the dense rigid and affine fits read at their finest level, at most, but not fewer
+            than 6000. Of a body of more than 60 000 voxels they read a third of them, up to this number. Of a smaller
+            one they read 20 000, or all of its voxels where it has fewer.
     """
 
     section: ClassVar[str] = "estimation"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 
-from samreg.constraints.model import Constraints
+from samreg.constraints.model import Constraints, Region, Regions
 from samreg.errors import UsageError
 from samreg.geometry import Volume
 from samreg.transforms import Transform, rigid_from_points
@@ -21,21 +21,17 @@ Keeps = Literal["keep-volume", "keep-rigid"]
 
 
 @dataclass(frozen=True)
-class KeptRegion:
+class KeptRegion(Region):
     """What a transform does to one region of the moving image, seen from there to the fixed image.
 
     Attributes:
         keeps: What was asked for.
-        number: Of the region, 1, 2, … among those of `keeps`.
-        volume_mm3: Before; of a picture its area times the thickness that stands for the slice.
-        volume_ratio: After, relative to before.
+        volume_ratio: Volume after, relative to before.
         least_volume_ratio, greatest_volume_ratio: Of a voxel within the region.
         rms_mm, most_mm: How far its points lie from where its best rigid motion takes them.
     """
 
     keeps: Keeps
-    number: int
-    volume_mm3: float
     volume_ratio: float
     least_volume_ratio: float
     greatest_volume_ratio: float
@@ -150,8 +146,13 @@ def volume_ratios(inverse: Transform, regions: Volume) -> np.ndarray:
     Returns:
         float64 [n], in order of the numbers.
     """
-    numbers, local = regions.voxels.ravel(), inverse.jacobian_determinant(regions.grid).ravel()
-    return np.asarray((np.bincount(numbers, local) / np.bincount(numbers))[1:])
+    return _ratios(inverse.jacobian_determinant(regions.grid), regions)
+
+
+def _ratios(determinant: np.ndarray, regions: Volume) -> np.ndarray:
+    """The mean of a determinant on the grid of the regions, within each of them."""
+    numbers = regions.voxels.ravel()
+    return np.asarray(np.bincount(numbers, determinant.ravel())[1:] / np.bincount(numbers)[1:])
 
 
 def _residuals(transform: Transform, constraints: Constraints) -> Iterator[LandmarkResidual]:
@@ -165,7 +166,7 @@ def _residuals(transform: Transform, constraints: Constraints) -> Iterator[Landm
 
 
 def _regions(inverse: Transform, constraints: Constraints) -> Iterator[KeptRegion]:
-    asked: tuple[tuple[Keeps, Volume | None], ...] = (
+    asked: tuple[tuple[Keeps, Regions | None], ...] = (
         ("keep-volume", constraints.keep_volume),
         ("keep-rigid", constraints.keep_rigid),
     )
@@ -173,21 +174,20 @@ def _regions(inverse: Transform, constraints: Constraints) -> Iterator[KeptRegio
         if regions is None:
             continue
         determinant = inverse.jacobian_determinant(regions.grid)
-        for number in range(1, int(regions.voxels.max()) + 1):
-            inside = regions.voxels == number
-            local = determinant[inside].astype(np.float64)
+        for region, ratio in zip(regions.each, _ratios(determinant, regions), strict=True):
+            inside = regions.voxels == region.number
+            local = determinant[inside]
             points = regions.grid.lps(np.argwhere(inside))
             points = points[:: -(-len(points) // MOST_POINTS)]
             moved = inverse.map_points(points)
             stiff = rigid_from_points(points, moved, np.ones(len(points)))
             apart = np.linalg.norm(points @ stiff[:3, :3].T + stiff[:3, 3] - moved, axis=1)
             yield KeptRegion(
-                keeps,
-                number,
-                float(inside.sum() * regions.grid.voxel_mm3),
-                float(local.mean()),
-                float(local.min()),
-                float(local.max()),
-                float(np.sqrt((apart**2).mean())),
-                float(apart.max()),
+                **asdict(region),
+                keeps=keeps,
+                volume_ratio=float(ratio),
+                least_volume_ratio=float(local.min()),
+                greatest_volume_ratio=float(local.max()),
+                rms_mm=float(np.sqrt((apart**2).mean())),
+                most_mm=float(apart.max()),
             )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -44,6 +45,46 @@ class Landmarks:
             object.__setattr__(self, name, values)
 
 
+@dataclass(frozen=True)
+class Region:
+    """One separate region of a mask of the moving image, so that a reader finds it again.
+
+    Attributes:
+        number: 1, 2, … among the regions of its mask.
+        label: Its value in the mask.
+        mask: Name of the file of the mask; empty for one that was given in memory.
+        volume_mm3: Of a picture its area times the thickness that stands for the slice.
+        centre_lps_mm: Mean of its voxel centres in the moving image.
+    """
+
+    number: int
+    label: int
+    mask: str
+    volume_mm3: float
+    centre_lps_mm: tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Regions(Volume):
+    """The separate regions of a mask: int32 numbers 1, 2, … on a grid around them, and 0 elsewhere.
+
+    Attributes:
+        labels: The value of region 1, 2, … in the mask; the `name` is that of its file.
+    """
+
+    labels: tuple[int, ...] = ()
+
+    @property
+    def each(self) -> tuple[Region, ...]:
+        """The regions, in order of their numbers."""
+        return tuple(self._region(number, label) for number, label in enumerate(self.labels, 1))
+
+    def _region(self, number: int, label: int) -> Region:
+        points = self.grid.lps(np.argwhere(self.voxels == number))
+        x, y, z = (float(value) for value in points.mean(0))
+        return Region(number, label, self.name, float(len(points) * self.grid.voxel_mm3), (x, y, z))
+
+
 @dataclass(frozen=True, eq=False)
 class Constraints:
     """What the transform of one pair of images is asked to respect.
@@ -51,23 +92,22 @@ class Constraints:
     Attributes:
         fixed_mask, moving_mask: Volumes of 0 and 1, on any grid of their image: what counts of it. None: all of it.
         landmarks: Places in both images.
-        keep_volume: int32 numbers (1, 2, …) of separate regions of the moving image, on a grid around them. Each has
-            the same volume before and after. 0 is none of them.
+        keep_volume: Regions of the moving image, each of which has the same volume before and after.
         keep_rigid: The same of regions that are only turned and shifted.
     """
 
     fixed_mask: Volume | None = None
     moving_mask: Volume | None = None
     landmarks: Landmarks | None = None
-    keep_volume: Volume | None = None
-    keep_rigid: Volume | None = None
+    keep_volume: Regions | None = None
+    keep_rigid: Regions | None = None
 
     def __bool__(self) -> bool:
         """Whether anything is asked for."""
         return bool(self.kept) or any(x is not None for x in (self.fixed_mask, self.moving_mask, self.landmarks))
 
     @property
-    def kept(self) -> tuple[Volume, ...]:
+    def kept(self) -> tuple[Regions, ...]:
         """The numbered regions of `keep_volume` and `keep_rigid`, as far as there are any."""
         return tuple(regions for regions in (self.keep_volume, self.keep_rigid) if regions is not None)
 
@@ -75,6 +115,23 @@ class Constraints:
         """[n, 3] LPS mm of the moving image, the voxels of all regions that are kept."""
         points = [regions.grid.lps(np.argwhere(regions.voxels > 0)) for regions in self.kept]
         return np.concatenate([np.zeros((0, 3)), *points])
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is asked for, in plain values for JSON.
+
+        Returns:
+            `masks` (of which images), `landmarks` (`name`, `accuracy_mm`), and `keep_volume` and `keep_rigid` (the
+            attributes of each `Region`).
+        """
+        masks = {"fixed": self.fixed_mask, "moving": self.moving_mask}
+        marks = self.landmarks
+        named = [] if marks is None else zip(marks.names, marks.accuracy_mm.tolist(), strict=True)
+        kept = {"keep_volume": self.keep_volume, "keep_rigid": self.keep_rigid}
+        return {
+            "masks": [role for role, mask in masks.items() if mask is not None],
+            "landmarks": [{"name": name, "accuracy_mm": accuracy} for name, accuracy in named],
+            **{key: [asdict(one) for one in regions.each] if regions else [] for key, regions in kept.items()},
+        }
 
     def counted(self, fixed: Volume, moving: Volume) -> tuple[Volume, Volume]:
         """Both images, painted over outside of their masks (`painted`)."""
@@ -118,22 +175,22 @@ def counted_body(body: Mask, grid: Grid, mask: Volume | None) -> Mask:
     return next((part for part in (body & counted, counted) if part.any()), body)
 
 
-def numbered(labels: Volume) -> Volume:
+def numbered(labels: Volume) -> Regions:
     """The separate regions of a label map: voxels of one label that touch each other, by a face, an edge or a corner.
 
     Args:
         labels: Whole numbers, 0 is background; not empty.
 
     Returns:
-        int32 numbers 1, 2, … on the part of the grid that holds them.
+        The regions on the part of the grid that holds them, under the name of the label map.
     """
     found = np.argwhere(labels.voxels > 0)
     low, high = found.min(0), found.max(0) + 1
     box = labels.voxels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
     out = np.zeros(box.shape, np.int32)
-    count = 0
+    values: list[int] = []
     for label in np.unique(box[box > 0]):
         parts, here = ndimage.label(box == label, np.ones((3, 3, 3)))
-        out += np.where(parts > 0, parts + count, 0).astype(np.int32)
-        count += here
-    return Volume(out, labels.grid.crop(low, high))
+        out += np.where(parts > 0, parts + len(values), 0).astype(np.int32)
+        values += [int(label)] * here
+    return Regions(out, labels.grid.crop(low, high), labels.name, labels=tuple(values))

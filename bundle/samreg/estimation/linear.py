@@ -67,8 +67,9 @@ class Level:
         """Sample points for mutual information.
 
         Args:
-            most: Points at the finest level of a large body; a smaller one has fewer, and never more than voxels.
-            share: Of them that this level needs.
+            most: Points at the finest level of a large body; of a smaller one a third of its voxels or ENOUGH_SAMPLES,
+                whichever is more.
+            share: Of them that this level needs; LEAST_SAMPLES at the least, and never more than voxels.
             seed: Of their choice.
             device: Where tensors live.
         """

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from samreg.estimation.splines import coefficients, interpolate, with_slopes
+from samreg.estimation.splines import coefficients, with_slopes
 from samreg.geometry import Volume, index_points, inside
 from samreg.types import Mask
 
@@ -62,7 +62,7 @@ class PointSamples:
             torch.as_tensor(coefficients(_in_bins(volume, mask)), device=device)
             for volume, mask in ((fixed, fixed_mask), (moving, moving_mask))
         )
-        values = interpolate(image, torch.as_tensor(ijk, device=device))
+        values, _ = with_slopes(image, torch.as_tensor(ijk, device=device))
         return PointSamples(
             torch.as_tensor(fixed.grid.lps(ijk), device=device),
             values.round().long().clamp(0, BINS - 1),

@@ -9,8 +9,6 @@ Source: Unser, IEEE Signal Processing Magazine 16(6), 1999.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from scipy import ndimage
@@ -28,37 +26,20 @@ def coefficients(voxels: np.ndarray) -> np.ndarray:
     return out
 
 
-def interpolate(image: Tensor, points_ijk: Tensor) -> Tensor:
-    """Values [n] of a spline at continuous indices, differentiable in these.
+def with_slopes(image: Tensor, points_ijk: Tensor) -> tuple[Tensor, Tensor]:
+    """Values of a spline at continuous indices, and how they change with these.
 
     Args:
         image: [i, j, k] float64, from `coefficients`.
         points_ijk: [n, 3] float64 in voxel indices; beyond the field of view (half a voxel of border included) the
             border repeats.
+
+    Returns:
+        Values [n], and slopes [n, 3] by index.
     """
-    return _Interpolation.apply(image, points_ijk)
-
-
-def with_slopes(image: Tensor, points_ijk: Tensor) -> tuple[Tensor, Tensor]:
-    """Values [n] of `interpolate`, and how they change with the points, [n, 3] by index."""
     at_once = POINTS_AT_ONCE if image.device.type == "cpu" else max(1, len(points_ijk))
     values, slopes = zip(*(_at(image, part) for part in points_ijk.split(at_once)), strict=True)
     return torch.cat(values), torch.cat(slopes)
-
-
-class _Interpolation(torch.autograd.Function):
-    """The derivative at each point is found with the value, from the same coefficients."""
-
-    @staticmethod
-    def forward(ctx: Any, image: Tensor, points_ijk: Tensor) -> Tensor:
-        values, slopes = with_slopes(image, points_ijk)
-        ctx.save_for_backward(slopes)
-        return values
-
-    @staticmethod
-    def backward(ctx: Any, *above: Tensor) -> tuple[None, Tensor]:
-        (slopes,) = ctx.saved_tensors
-        return None, above[0][:, None] * slopes
 
 
 def _at(image: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -186,9 +186,10 @@ LABELS = Group(
         ),
         Refusal(
             "mask-outside",
-            "a mask without a voxel within its image",
+            "a mask of which more than 5 % lies outside of its image, or all of it",
             "a mask in the space of its image",
-            "Check that the mask belongs to this image, and that its header places it there.",
+            "Check that the mask belongs to this image, and that its header places it there. Crop the mask of a larger "
+            "field of view to the image.",
         ),
         Refusal(
             "too-many-regions",

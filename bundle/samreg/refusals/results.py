@@ -74,6 +74,12 @@ LANDMARKS = Group(
             "positions within the image that was registered",
             "Scale the landmarks to this image, or give the image that they were set on.",
         ),
+        Refusal(
+            "landmark-contradiction",
+            "two landmarks at the same place of one image, within their accuracies, and at two places of the other one",
+            "landmarks as far apart in both images as their accuracies allow",
+            "Correct or remove one of the two, or state a larger accuracy.",
+        ),
     ),
 )
 
