@@ -164,7 +164,7 @@ class EstimationConfig(Settings):
     weight_by_confidence: bool = True
     roi_weight: Amount = 1.0
     similarity_weight: Amount = 1.0
-    smoothness_weight: Amount = 0.3
+    smoothness_weight: Amount = 0.4
     finest_spacing_mm: Length = 5.0
     iterations: Whole = 60
     rigid_samples: Samples = 60_000
