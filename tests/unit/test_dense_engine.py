@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from scipy import ndimage
 
 from samreg import phantoms
 from samreg.estimation.dense.affine import fit_by_descriptors
-from samreg.estimation.dense.fields import determinants, unfolded
+from samreg.estimation.dense.fields import determinants, on_level, unfolded, vanishing
 from samreg.estimation.dense.filters import gradient, smoothed, window_mean
 from samreg.estimation.dense.invertible import invertible
 from samreg.estimation.dense.symmetric import fit_symmetric
@@ -89,6 +91,27 @@ def test_a_shear_between_slices_is_smoothed_until_the_grid_holds_its_inverse_and
     assert np.abs(mended.vectors).max() > 0.5 * np.abs(vectors).max()
 
 
+def test_what_moves_at_the_border_of_the_images_comes_to_rest_without_a_fold():
+    grid = Grid.from_axes((20, 20, 20), (1.0, 1.0, 1.0))
+    for direction in ((1, 1, 1), (1, -1, 1), (0, 1, 0)):
+        field = torch.tensor(direction, dtype=torch.float32) * 6.0
+        wider_field, wider = vanishing(field.expand(1, *grid.shape, 3), grid)
+        assert determinants(wider_field, wider).min() > 0
+        assert wider_field[:, 0].abs().max() == 0
+        np.testing.assert_allclose(on_level(wider_field, wider, grid), field.expand(1, *grid.shape, 3), atol=1e-4)
+
+
+def test_what_is_held_keeps_its_vectors_through_a_repair():
+    grid = Grid.from_axes((40, 30, 12), (1.0, 1.0, 4.0))
+    vectors = np.zeros((*grid.shape, 3), np.float32)
+    bump = np.exp(-(np.square(np.indices((20, 20)) - 9.5).sum(0)) / 18)
+    vectors[10:30, 5:25, 5] = bump[..., None] * (2.0, 2.0, 1.0)
+    held = np.zeros(grid.shape, bool)
+    held[:17] = True
+    field = DisplacementField(grid, vectors)
+    np.testing.assert_array_equal(invertible(field, held).vectors[held], vectors[held])
+
+
 class TestSymmetric:
     def test_more_than_half_of_the_error_is_gone(self, deformed, field):
         before, after = (deformed.errors_mm(t).mean() for t in (Affine.identity(), field))
@@ -132,6 +155,21 @@ def test_an_affine_is_found_by_descriptors(contrast, grid):
     )
     found = fit_by_descriptors(image_pair(phantom), [Affine.identity()])
     assert phantom.errors_mm(found).mean() < 0.4 * phantom.fixed.grid.spacing_mm.max()
+
+
+@pytest.mark.parametrize("start", [(26, 20, 17), (19, 22, 1)])
+def test_an_affine_fit_of_images_of_which_little_counts_does_not_mirror_them(start):
+    grid = phantoms.grid("axial", 48)
+    phantom = phantoms.pair("affine", fixed_grid=grid, rotation_deg=8, translation_mm=20)
+
+    def counts(grid: Grid, shift: int) -> Volume:
+        mask = np.zeros(grid.shape, np.uint8)
+        mask[tuple(slice(n + shift, n + shift + 4) for n in start)] = 1
+        return Volume(mask, grid)
+
+    masks = {"fixed_mask": counts(phantom.fixed.grid, 0), "moving_mask": counts(phantom.moving.grid, 1)}
+    found = fit_by_descriptors(replace(image_pair(phantom), **masks), [Affine.identity()])
+    assert np.linalg.det(found.moving_from_fixed[:3, :3]) > 0
 
 
 def test_the_field_stands_in_front_of_its_start():

@@ -13,7 +13,7 @@ from samreg.constraints.model import Constraints
 from samreg.errors import UsageError
 from samreg.estimation.dense.capture import captured
 from samreg.estimation.dense.constrained import Constrained
-from samreg.estimation.dense.fields import composed, determinants, on_level, sigmas_vox, unfolded
+from samreg.estimation.dense.fields import composed, determinants, on_level, sigmas_vox, unfolded, vanishing
 from samreg.estimation.dense.filters import smoothed
 from samreg.estimation.dense.forces import Force, LocalCorrelation, SelfSimilarity
 from samreg.estimation.dense.levels import DenseLevel, dense_levels
@@ -32,7 +32,6 @@ SELF_SIMILARITY = 10.0  # weight of descriptors beside local correlation, on the
 MOST_CAPTURED = 1_500_000  # voxels of the images that large displacements are searched on
 VOLUME_ROUNDS = 4  # of corrections of volumes at the end
 KEEP_EVERY = 5  # steps, after which regions that keep their shape or volume are corrected
-FALL = 0.4  # mm per mm, of a displacement outside of the images; beyond 1/√3 a corner could fold
 
 
 @dataclass(eq=False)
@@ -134,24 +133,7 @@ def _stepped(fields: Tensor, level: DenseLevel, terms: Sequence[tuple[float, For
 
 def _between_images(fields: Tensor, grid: Grid) -> DisplacementField:
     """From the middle to each image becomes from the fixed to the moving image."""
-    fields, grid = _vanishing(fields, grid)
+    fields, grid = vanishing(fields, grid)
     axes = torch.as_tensor(grid.direction.T).to(fields)
     to_fixed, to_moving = (DisplacementField(grid, vectors) for vectors in (fields @ axes).cpu().numpy())
     return DisplacementField(grid, compose([to_fixed.inverse(), to_moving]).displacement(grid))
-
-
-def _vanishing(fields: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
-    """The fields on a larger grid, at whose border they are zero: they fall so slowly that nothing folds."""
-    faces = [fields.select(axis + 1, end).abs() for axis in grid.active_axes for end in (0, -1)]
-    largest = torch.stack([face.amax((0, 1, 2)) for face in faces]).amax(0).cpu().numpy()
-    margin = np.ceil(largest / (FALL * grid.spacing_mm)).astype(int) + 1
-    margin = np.where(np.asarray(grid.shape) == 1, 0, margin)
-    wider = grid.crop(-margin, np.asarray(grid.shape) + margin)
-    outside = torch.zeros(wider.shape, device=fields.device)  # squared, of the way to the border
-    for axis in grid.active_axes:
-        n, count = int(margin[axis]), wider.shape[axis]
-        place = torch.arange(count, device=fields.device)
-        way = 1 - (torch.minimum(place, count - 1 - place) / n).clamp(max=1.0)
-        outside += way.square().reshape([-1 if a == axis else 1 for a in range(3)])
-    ramp = (1 - outside.sqrt()).clamp(min=0.0)
-    return on_level(fields, grid, wider) * ramp[..., None], wider

@@ -11,6 +11,7 @@ from samreg.geometry import Grid, finest_spacing_mm, sample_each
 
 LEAST_DETERMINANT = 0.3  # of the Jacobian; less is nearly a fold, and vectors of the same grid may hold no inverse
 MOST_REPAIRS = 50
+FALL = 0.4  # mm per mm, of a displacement outside of the images; beyond 1/√3 a corner could fold
 REPAIR_VOX = 1.0  # smoothing of a repair
 REPAIR_RADIUS = 1  # voxels around it that are smoothed
 
@@ -106,3 +107,20 @@ def determinants(displacements: Tensor, grid: Grid) -> Tensor:
         [slopes[:, row, ..., column] + (row == column) for column in range(3)] for row in range(3)
     )
     return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+
+
+def vanishing(fields: Tensor, grid: Grid) -> tuple[Tensor, Grid]:
+    """The fields on a larger grid, at whose border they are zero: they fall so slowly that nothing folds."""
+    faces = [fields.select(axis + 1, end).abs() for axis in grid.active_axes for end in (0, -1)]
+    largest = torch.stack([face.amax((0, 1, 2)) for face in faces]).amax(0).cpu().numpy()
+    margin = np.ceil(largest / (FALL * grid.spacing_mm)).astype(int) + 1
+    margin = np.where(np.asarray(grid.shape) == 1, 0, margin)
+    wider = grid.crop(-margin, np.asarray(grid.shape) + margin)
+    outside = torch.zeros(wider.shape, device=fields.device)  # squared, of the way to the border
+    for axis in grid.active_axes:
+        n, count = int(margin[axis]), wider.shape[axis]
+        place = torch.arange(count, device=fields.device)
+        way = 1 - (torch.minimum(place, count - 1 - place) / n).clamp(max=1.0)
+        outside += way.square().reshape([-1 if a == axis else 1 for a in range(3)])
+    ramp = (1 - outside.sqrt()).clamp(min=0.0)
+    return on_level(fields, grid, wider) * ramp[..., None], wider
