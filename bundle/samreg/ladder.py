@@ -58,8 +58,8 @@ class Climb:
         decisions: How each candidate was judged, and choices within the estimates, one sentence each.
         fallbacks: One sentence for each refusal and abstention of a kind that was not reached.
         rigid: The rigid candidate, taken or not; None without one.
-        aligned: A candidate was fitted that is neither better nor worse than the identity, within the noise, and none
-            that was better had to be refused for a flaw.
+        aligned: A candidate was fitted that is neither better nor worse than the identity, within the noise, none that
+            was better had to be refused for a flaw, and constraints made no estimator abstain.
     """
 
     best: Reached
@@ -103,13 +103,14 @@ class _Ladder:
 
     examiner: Examiner
     labelled: bool
+    constrained: bool = False
     best: Reached = field(default_factory=lambda: Reached("identity", Affine.identity()))
     stages: dict[str, Transform] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     decisions: list[str] = field(default_factory=list)
     rigid: Candidate | None = None
     aligned: bool = False
-    flawed: bool = False  # a better candidate could not be taken, so what stayed is no finding
+    flawed: bool = False  # what was better, or might have been, could not be taken, so what stayed is no finding
     lost: list[tuple[TransformKind, TransformKind, str]] = field(default_factory=list)  # kind, what stayed, why
 
     def judge(self, kind: TransformKind, candidate: Candidate) -> tuple[Outcome, str]:
@@ -151,6 +152,7 @@ class _Ladder:
         """Write an abstention down."""
         if not answer.by_design:
             self.lost.append((kind, self.best.kind, answer.reason))
+            self.flawed |= self.constrained  # that the identity respects all constraints does not make it right
         outcome: Outcome = "not needed" if answer.by_design else "abstained"
         self.steps.append(Step(name, kind, outcome, answer.reason, "", seconds))
 
@@ -190,7 +192,7 @@ def climb(
         EstimatorFailed: An estimator failed, or returned neither a candidate nor an abstention.
         SamregError: As an estimator raised it.
     """
-    ladder = _Ladder(examiner, problem.labelled)
+    ladder = _Ladder(examiner, problem.labelled, bool(problem.constraints))
     for name, estimator in estimators:
         kind: TransformKind = estimator.kind
         if ladder.pass_over(name, kind):

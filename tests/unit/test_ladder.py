@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from samreg.constraints.model import Constraints
 from samreg.errors import InputRefused
 from samreg.estimation.base import Abstention, Candidate, Problem
 from samreg.evidence import Evidence, Measure, Terms
+from samreg.geometry import Grid, Volume
 from samreg.ladder import EstimatorFailed, climb
 from samreg.transforms import Affine, Transform, compose
 
@@ -149,6 +151,15 @@ def test_nothing_is_lost_where_a_finer_transform_was_reached():
     found = climbed(To("rigid", 5), Answers("affine", Abstention("3 pairs to fit")), To("deformable", 10))
     assert outcomes(found) == ["taken", "abstained", "taken"]
     assert found.fallbacks == ()
+
+
+def test_an_identity_is_no_finding_where_an_estimator_cannot_respect_the_constraints():
+    mask = Volume(np.ones((2, 2, 2), np.uint8), Grid.from_axes((2, 2, 2), (1.0, 1.0, 1.0)))
+    asked = replace(PROBLEM, constraints=Constraints(fixed_mask=mask))
+    within_noise, gives_up = To("rigid", 0.1), Answers("deformable", Abstention("it folds"))
+    named = [("rigid", within_noise), ("deformable", gives_up)]
+    assert climb(PROBLEM, named, NearTheTruth()).aligned
+    assert not climb(asked, named, NearTheTruth()).aligned
 
 
 def test_an_identity_is_no_finding_where_a_better_candidate_had_a_flaw():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from samreg.errors import UsageError
 from samreg.estimation.dense.fields import softened
 from samreg.geometry import finest_spacing_mm
-from samreg.metrics import inverse_error_mm
 from samreg.transforms import DisplacementField
 from samreg.types import Mask
 
@@ -32,7 +32,8 @@ def invertible(field: DisplacementField, held: Mask | None = None) -> Displaceme
     kept = None if held is None else torch.as_tensor(held)
     inverse = field.inverse()
     for _ in range(MOST_ROUNDS):
-        missed_mm = inverse_error_mm(field, inverse, points).reshape(grid.shape)
+        back = inverse.map_points(field.map_points(points))
+        missed_mm = np.linalg.norm(back - points, axis=-1).reshape(grid.shape)
         if missed_mm.max() <= limit_mm:
             return DisplacementField(grid, field.vectors, inverse)
         where = torch.as_tensor(missed_mm > limit_mm)[None]
