@@ -116,11 +116,11 @@ class Evidence:
         closeness: Of each independent witness: how far its centroids are within the tolerance [mm], 0 beyond it.
         information: Mutual information of body voxels in nats, by blocks.
         correlation: Of the same voxels, by blocks.
-        likeness: Minus the mean squared distance of self-similarity descriptors, by blocks, of that between places
-            paired by chance: 0 is equal, -1 tells nothing. Those of the moving image are made once, as the coarser of
-            two transforms shows it, and travel with the finer one, so that squeezing the image does not make them
-            alike. Empty where nothing was compared through.
+        likeness: Minus the mean squared distance of self-similarity descriptors, by blocks; those of the moving image
+            are made once, as the coarser of two transforms shows it, and travel with the finer one, so that squeezing
+            the image does not make them alike. Empty where nothing was compared through.
         coverage: Share of the fixed body that the moving image covers.
+        by_chance: Mean squared distance of the descriptors of any place from any other; NaN where there is no likeness.
     """
 
     closeness: Measure
@@ -128,6 +128,7 @@ class Evidence:
     correlation: Measure
     likeness: Measure
     coverage: float
+    by_chance: float = float("nan")
 
     def as_metrics(self) -> dict[str, float]:
         """The numbers for the report."""
@@ -170,15 +171,18 @@ class Examination:
         block = block[seen]
         apart = pair_distance_mm(self.witnesses, transform)
         closeness = self.tolerance_mm - np.minimum(apart, self.tolerance_mm)
+        likeness = (Measure(np.zeros(0), 0.0),) if through is None else self._likeness(transform, through)
         return Evidence(
             Measure(_of_independent(closeness, self.witnesses), LEAST_CLOSENESS * self.tolerance_mm),
             Measure(_by_block(*information_parts(fixed, moving), block, count), LEAST_INFORMATION),
             Measure(_by_block(*correlation_parts(fixed, moving), block, count), LEAST_CORRELATION),
-            Measure(np.zeros(0), 0.0) if through is None else self._likeness(transform, through),
+            likeness[0],
             float(seen.sum() / max(1, self.body.sum())),
+            *likeness[1:],
         )
 
-    def _likeness(self, transform: Transform, through: Transform) -> Measure:
+    def _likeness(self, transform: Transform, through: Transform) -> tuple[Measure, float]:
+        """Likeness, and the distance by chance."""
         grid = self.fixed.grid
         dilation = even_dilation(grid)
         shown = through.warp(self.moving, grid, outside=np.nan)
@@ -190,19 +194,18 @@ class Examination:
         seen = sample(torch.as_tensor(known).float()[None], places)[0] > KNOWN
         there = sample(theirs, places)[:, seen].double().numpy()
         here = ours[:, torch.as_tensor(self.body)][:, seen].double().numpy()
-        each = -np.square(there - here).mean(0) / _distance_by_chance(there, here)
+        each = -np.square(there - here).mean(0)
         block, count = blocks_of(self.body)
-        value = float(each.mean()) if each.size else -1.0
+        value = float(each.mean()) if each.size else 0.0
         parts = _by_block(value, each - value, block[self.body][seen.numpy()], count)
-        return Measure(parts, LEAST_LIKENESS * abs(value))
+        return Measure(parts, LEAST_LIKENESS * abs(value)), _distance_by_chance(there, here)
 
 
 def _distance_by_chance(a: np.ndarray, b: np.ndarray) -> float:
     """Mean squared distance of descriptors [c, n] of two images, of any place from any other."""
     if not a.size:
-        return 1.0
-    apart = a.var(1) + b.var(1) + np.square(a.mean(1) - b.mean(1))
-    return max(float(apart.mean()), float(np.finfo(np.float32).tiny))
+        return float("nan")
+    return float((a.var(1) + b.var(1) + np.square(a.mean(1) - b.mean(1))).mean())
 
 
 def overlap(pairs: RoiPairs, transform: Transform) -> Measure:
@@ -316,8 +319,10 @@ def decide(
     before: Measure = getattr(coarser, second)
     after: Measure = getattr(finer, second)
     gain = after.gain_over(before)
-    if coarse and second == "likeness" and not after.value > -NEARER_THAN_CHANCE:
-        apart = f"{-after.value:.0%} of their distance by chance, where {NEARER_THAN_CHANCE:.0%} is asked"
+    if coarse and second == "likeness" and not -after.value < NEARER_THAN_CHANCE * finer.by_chance:
+        apart = (
+            f"{-after.value / finer.by_chance:.0%} of their distance by chance, where {NEARER_THAN_CHANCE:.0%} is asked"
+        )
         return Decision(False, f"{told}, and the descriptors are still {apart}")
     worth = WORTH[second] * abs(before.value)
     if gain.rises and gain.value > worth:

@@ -136,11 +136,12 @@ def test_no_candidate_is_judged_by_what_it_was_fitted_to(fitted_to, kind, pictur
 
 def test_descriptors_hardly_nearer_than_chance_decide_nothing():
     told = {"terms": Terms("likeness", pairs_tell=False), "refines": False}
-    far = decide(evidence(likeness=-0.8), evidence(likeness=-1.0), **told)
-    assert not far.finer
-    assert not far.within_noise
-    assert "80% of their distance by chance" in far.reason
-    assert decide(evidence(likeness=-0.6), evidence(likeness=-1.0), **told).finer
+    near, far = (replace(evidence(likeness=-0.08), by_chance=chance) for chance in (0.2, 0.1))
+    found = decide(far, evidence(likeness=-0.2), **told)
+    assert not found.finer
+    assert not found.within_noise
+    assert "80% of their distance by chance" in found.reason
+    assert decide(near, evidence(likeness=-0.2), **told).finer
 
 
 def test_chance_is_the_likeness_of_unrelated_images_and_equal_images_are_alike():
@@ -148,16 +149,16 @@ def test_chance_is_the_likeness_of_unrelated_images_and_equal_images_are_alike()
     noise = np.random.default_rng(0).normal(400, 100, phantom.fixed.grid.shape).astype(np.float32)
     nothing = RoiPairs(phantom.fixed.grid, phantom.fixed.grid, ())
     identity = Affine.identity()
-    for moving, expected in ((replace(phantom.fixed, voxels=noise), -1.0), (phantom.fixed, 0.0)):
-        examination = Examination(phantom.fixed, moving, phantom.body, nothing, 10.0)
-        assert examination.evidence(identity, through=identity).likeness.value == pytest.approx(expected, abs=0.03)
+    for moving, expected in ((replace(phantom.fixed, voxels=noise), 1.0), (phantom.fixed, 0.0)):
+        found = Examination(phantom.fixed, moving, phantom.body, nothing, 10.0).evidence(identity, through=identity)
+        assert -found.likeness.value / found.by_chance == pytest.approx(expected, abs=0.03)
 
 
 def test_regions_have_no_say_where_they_are_too_coarse_but_given_contours_do():
-    finer = replace(evidence(closeness=1.0), likeness=measure(-0.04))
+    finer = replace(evidence(closeness=1.0), likeness=measure(-0.04), by_chance=0.2)
     rules = {"terms": Terms("likeness", pairs_tell=False), "refines": True}
     assert decide(finer, evidence(closeness=9.0), **rules).finer
-    assert not decide(evidence(closeness=9.0), evidence(closeness=1.0), **rules).finer
+    assert not decide(replace(evidence(closeness=9.0), by_chance=0.2), evidence(closeness=1.0), **rules).finer
     assert not decide(finer, evidence(closeness=9.0), **rules, labelled=True).finer
 
 

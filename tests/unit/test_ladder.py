@@ -197,8 +197,8 @@ def test_a_candidate_fitted_to_local_correlation_is_judged_by_descriptors_alone(
         @staticmethod
         def _of(transform):
             apart = abs(place(transform) - TRUTH)
-            near, likeness = Measure(np.full(40, apart), 0.5), Measure(np.full(40, -0.05 * apart), 0.025)
-            return replace(NearTheTruth._of(transform), closeness=near, likeness=likeness)
+            near, likeness = Measure(np.full(40, apart), 0.5), Measure(np.full(40, -apart), 0.5)
+            return replace(NearTheTruth._of(transform), closeness=near, likeness=likeness, by_chance=20.0)
 
     examiner = Likes(unsupported="2 regions pair up, too few to support it")
     told = frozenset({"correlation"})
