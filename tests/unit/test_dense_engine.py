@@ -101,17 +101,6 @@ def test_what_moves_at_the_border_of_the_images_comes_to_rest_without_a_fold():
         np.testing.assert_allclose(on_level(wider_field, wider, grid), field.expand(1, *grid.shape, 3), atol=1e-4)
 
 
-def test_what_is_held_keeps_its_vectors_through_a_repair():
-    grid = Grid.from_axes((40, 30, 12), (1.0, 1.0, 4.0))
-    vectors = np.zeros((*grid.shape, 3), np.float32)
-    bump = np.exp(-(np.square(np.indices((20, 20)) - 9.5).sum(0)) / 18)
-    vectors[10:30, 5:25, 5] = bump[..., None] * (2.0, 2.0, 1.0)
-    held = np.zeros(grid.shape, bool)
-    held[:17] = True
-    field = DisplacementField(grid, vectors)
-    np.testing.assert_array_equal(invertible(field, held).vectors[held], vectors[held])
-
-
 class TestSymmetric:
     def test_more_than_half_of_the_error_is_gone(self, deformed, field):
         before, after = (deformed.errors_mm(t).mean() for t in (Affine.identity(), field))

@@ -13,7 +13,7 @@ from samreg.constraints.model import Constraints
 from samreg.errors import UsageError
 from samreg.estimation.dense.capture import captured
 from samreg.estimation.dense.constrained import Constrained
-from samreg.estimation.dense.fields import composed, determinants, on_level, sigmas_vox, unfolded, vanishing
+from samreg.estimation.dense.fields import along_axes, composed, determinants, on_level, sigmas_vox, unfolded, vanishing
 from samreg.estimation.dense.filters import smoothed
 from samreg.estimation.dense.forces import Force, LocalCorrelation, SelfSimilarity
 from samreg.estimation.dense.levels import DenseLevel, dense_levels
@@ -107,6 +107,17 @@ class Descent:
             self.fields = aimed.settled(self.fields, self.grid)
             field = self.field()
         return field
+
+    def constrained_anew(self, field: DisplacementField) -> DisplacementField:
+        """A field from the fixed to the moving image as the start shows it, corrected until all constraints hold.
+
+        Raises:
+            UsageError: It folds, or has no inverse.
+        """
+        forward = along_axes(field.vectors, field.grid, self.fields)
+        return _between_images(
+            self.constrained.settled(torch.stack([torch.zeros_like(forward), forward]), field.grid), field.grid
+        )
 
 
 def _held_points(constraints: Constraints, start: Affine) -> Points:

@@ -87,17 +87,12 @@ def unfolded(displacements: Tensor, grid: Grid) -> Tensor:
     return displacements
 
 
-def softened(displacements: Tensor, where: Tensor, grid: Grid, held: Tensor | None = None) -> Tensor:
-    """Displacements [b, i, j, k, 3] smoothed around some voxels [b, i, j, k], less and less outwards.
-
-    Those of voxels that are held [i, j, k] stay as they are.
-    """
+def softened(displacements: Tensor, where: Tensor, grid: Grid) -> Tensor:
+    """Displacements [b, i, j, k, 3] smoothed around some voxels [b, i, j, k], less and less outwards."""
     radii = [min(REPAIR_RADIUS, (n - 1) // 2) for n in grid.shape]
     near = (window_mean(where.float(), radii) > 0).float()
-    share = window_mean(near, radii)  # where a patch ended at once, it would fold
-    if held is not None:
-        share = share * ~held
-    return displacements + share[..., None] * (smoothed(displacements, [REPAIR_VOX] * 3, first=-4) - displacements)
+    share = window_mean(near, radii)[..., None]  # where a patch ended at once, it would fold
+    return displacements + share * (smoothed(displacements, [REPAIR_VOX] * 3, first=-4) - displacements)
 
 
 def determinants(displacements: Tensor, grid: Grid) -> Tensor:

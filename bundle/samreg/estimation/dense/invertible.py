@@ -9,27 +9,21 @@ from samreg.errors import UsageError
 from samreg.estimation.dense.fields import softened
 from samreg.geometry import finest_spacing_mm
 from samreg.transforms import DisplacementField
-from samreg.types import Mask
 
 MISSED_VOX = 0.8  # that there and back may end apart, of the finest spacing
 MOST_ROUNDS = 20
 
 
-def invertible(field: DisplacementField, held: Mask | None = None) -> DisplacementField:
+def invertible(field: DisplacementField) -> DisplacementField:
     """The field smoothed where there and back end apart, until they do not; it knows its inverse.
 
     Where a field nearly folds, or shears from slice to slice, its inverse exists, but no vectors of its grid hold it.
-
-    Args:
-        field: The field.
-        held: bool [i, j, k] on its grid, where its vectors stay as they are; None: nowhere.
 
     Raises:
         UsageError: The field folds, or this does not end.
     """
     grid, limit_mm = field.grid, MISSED_VOX * finest_spacing_mm(field.grid)
     points = grid.points().reshape(-1, 3)
-    kept = None if held is None else torch.as_tensor(held)
     inverse = field.inverse()
     for _ in range(MOST_ROUNDS):
         back = inverse.map_points(field.map_points(points))
@@ -37,7 +31,7 @@ def invertible(field: DisplacementField, held: Mask | None = None) -> Displaceme
         if missed_mm.max() <= limit_mm:
             return DisplacementField(grid, field.vectors, inverse)
         where = torch.as_tensor(missed_mm > limit_mm)[None]
-        softer = softened(torch.as_tensor(field.vectors)[None], where, grid, kept)[0]
+        softer = softened(torch.as_tensor(field.vectors)[None], where, grid)[0]
         field = DisplacementField(grid, softer.numpy(), inverse)
         inverse = field.inverse()
     raise UsageError(

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from scipy import ndimage
 
+from samreg.constraints.measuring import why_constraints_break
 from samreg.constraints.model import Constraints
 from samreg.errors import UsageError
 from samreg.estimation.base import ignored
@@ -21,13 +21,12 @@ from samreg.estimation.dense.levels import KNOWN
 from samreg.estimation.image_pair import ImagePair
 from samreg.geometry import inside, sample
 from samreg.transforms import Affine, DisplacementField, Transform, compose
-from samreg.types import Mask
 
 UNCONSTRAINED = Constraints()
 # Times the distance of descriptors before. Between images of like contrast noise added up to 0.02; between phantoms
 # whose organs have other values in each image 0.1 to 1.4, at errors of centimetres.
 MOST_APART = 1.05
-HELD_VOX = 2  # around what constraints hold, that no repair of the inverse changes
+REPAIRS = 5  # of the inverse, each of which may disturb what constraints hold a little
 
 
 def fit_symmetric(
@@ -70,8 +69,7 @@ def fit_symmetric(
         descent.follow(slice(-1), step_done)
     best = _likeliest(descents)
     best.follow(slice(-1, None), step_done)
-    field = best.constrained_field()
-    return invertible(field, _held(constraints, field, best.start)), best.start
+    return _with_inverse(best, constraints), best.start
 
 
 def _likeliest(descents: Sequence[Descent]) -> Descent:
@@ -99,18 +97,14 @@ def _likeliest(descents: Sequence[Descent]) -> Descent:
     return descents[int(np.argmin(ended))]
 
 
-def _held(constraints: Constraints, field: DisplacementField, start: Affine) -> Mask | None:
-    """bool [i, j, k] on the grid of the field, around what constraints hold in place; None where they hold nothing."""
-    if not constraints.kept and constraints.landmarks is None:
-        return None
-    grid, transform = field.grid, compose([field, start])
-    held = np.zeros(grid.shape, bool)
-    for regions in constraints.kept:
-        held |= transform.warp(regions, grid, interpolation="nearest") > 0
-    if constraints.landmarks is not None:
-        at = np.rint(grid.index(constraints.landmarks.fixed)).astype(int).clip(0, np.asarray(grid.shape) - 1)
-        held[tuple(at.T)] = True
-    return np.asarray(ndimage.binary_dilation(held, iterations=HELD_VOX))
+def _with_inverse(descent: Descent, constraints: Constraints) -> DisplacementField:
+    """The field of a descent, repaired where its inverse misses, and constrained anew where the repair broke that."""
+    field = invertible(descent.constrained_field())
+    for _ in range(REPAIRS):
+        if not why_constraints_break(compose([field, descent.start]), constraints):
+            break
+        field = invertible(descent.constrained_anew(field))
+    return field
 
 
 def _distance(transform: Transform, shown: Descent) -> float:
