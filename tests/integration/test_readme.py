@@ -62,12 +62,19 @@ def folder(study: Path, tmp_path: Path, monkeypatch) -> Path:
 
     from samreg import phantoms
     from samreg.ecosystem import image_as
+    from samreg.geometry import Volume
 
     for role in ("fixed", "moving"):
         shutil.copytree(study / role, tmp_path / role)
     pair = phantoms.pair("rigid", fixed_grid=phantoms.grid("thin", 24), rotation_deg=5)
     nibabel.save(image_as(pair.fixed, "nibabel"), tmp_path / "fixed.nii.gz")
     SimpleITK.WriteImage(image_as(pair.moving, "SimpleITK"), str(tmp_path / "moving.nrrd"))
+    implant = Volume((pair.moving_labels == pair.moving_labels.max()).astype(np.uint8), pair.moving.grid)
+    nibabel.save(image_as(implant, "nibabel"), tmp_path / "implant.nii.gz")
+    point = pair.fixed.grid.centre_lps
+    marks = ",".join(f"{x:.3f}" for x in (*point, *pair.truth.map_points(point[None])[0]))
+    columns = ",".join(f"{role}_{axis}" for role in ("fixed", "moving") for axis in "xyz")
+    (tmp_path / "landmarks.csv").write_text(f"{columns}\n{marks}\n", encoding="utf-8")
     (tmp_path / "PAIRS.csv").write_text("fixed,moving\nfixed.nii.gz,moving.nrrd\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -252,8 +252,8 @@ def test_refill_finds_what_lies_between_the_points_of_the_first_pass():
     assert not covered[i, j].any()
 
 
-@pytest.mark.parametrize(("cell_vox", "per_side"), [(1.0, (16, 16)), (2.0, (10, 10)), ([2.0, 5.0], (10, 4))])
-def test_points_lie_no_nearer_than_two_cells_of_the_embedding(cell_vox, per_side):
+@pytest.mark.parametrize(("cell_vox", "per_side"), [(1.0, (16, 16)), (4.0, (10, 10)), ([4.0, 10.0], (10, 4))])
+def test_points_lie_no_nearer_than_a_cell_of_the_embedding(cell_vox, per_side):
     image = Drawn((UPPER, 0.95))
     image.cell_vox = np.ones(2) * cell_vox
     found_on(image, ProposalConfig(**SURE))

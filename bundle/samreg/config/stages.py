@@ -43,7 +43,7 @@ class ProposalConfig(Settings):
         max_rois: At most this many regions of an image, best score first; None: what suits the proposer (superpixels
             400, everything 1000).
         points_per_side: Everything mode: points along each side of the body's box; None: 16, or fewer where they would
-            lie nearer than two cells of the embedding.
+            lie nearer than a cell of the embedding.
         pred_iou, stability: Everything mode: the least predicted IoU and stability of a mask; None: what suits the
             model.
         max_box_iou: Of two masks whose boxes share more, everything mode keeps the one of greater predicted IoU.

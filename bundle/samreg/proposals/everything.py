@@ -25,7 +25,7 @@ from samreg.types import Mask
 
 logger = logging.getLogger(__name__)
 
-POINTS_PER_SIDE, CELLS_APART = 16, 2.0  # at most, and cells of the embedding: nearer points are answered alike
+POINTS_PER_SIDE, CELLS_APART = 16, 1.0  # at most, and cells of the embedding: nearer points are answered alike
 MAX_ROIS = 1000  # of an image: of 40 slices, 25 each
 STABILITY_OFFSET = 1.0  # logits by which the threshold is moved up and down
 STABILITY_MARGIN = 0.2  # by which the stability at the decoder's resolution may differ

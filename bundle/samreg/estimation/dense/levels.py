@@ -19,7 +19,7 @@ from samreg.types import Points
 COARSEST = 4
 LEAST_VOXELS = 8  # along each side that is coarsened
 MARGIN_VOX = 4  # around the bodies
-MOST_VOXELS = 4_000_000
+MOST_VOXELS, MOST_PIXELS = 4_000_000, 1_000_000  # of volumes, and of pictures
 COARSER = 1.05  # times the spacing, until there are no more voxels than that
 ROBUST = 0.5, 99.5  # percentiles that values are cut at
 KNOWN = 0.99  # share of a voxel's neighbourhood that must have values
@@ -117,7 +117,8 @@ def _around_bodies(pair: ImagePair, start: Affine, also: Points | None) -> Grid:
         low, high = np.where(shape > 1, low, 0), np.where(shape > 1, high, 1)
     whole = grid = pair.fixed.grid.crop(low, high)
     spacing = finest_spacing_mm(whole)
-    while grid.size > MOST_VOXELS:
+    most = MOST_PIXELS if whole.is_2d else MOST_VOXELS
+    while grid.size > most:
         spacing *= COARSER
         grid = whole.with_spacing(np.maximum(whole.spacing_mm, spacing))
     return grid
