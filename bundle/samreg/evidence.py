@@ -171,14 +171,16 @@ class Examination:
         block = block[seen]
         apart = pair_distance_mm(self.witnesses, transform)
         closeness = self.tolerance_mm - np.minimum(apart, self.tolerance_mm)
-        likeness = (Measure(np.zeros(0), 0.0),) if through is None else self._likeness(transform, through)
+        likeness, by_chance = Measure(np.zeros(0), 0.0), float("nan")
+        if through is not None:
+            likeness, by_chance = self._likeness(transform, through)
         return Evidence(
             Measure(_of_independent(closeness, self.witnesses), LEAST_CLOSENESS * self.tolerance_mm),
             Measure(_by_block(*information_parts(fixed, moving), block, count), LEAST_INFORMATION),
             Measure(_by_block(*correlation_parts(fixed, moving), block, count), LEAST_CORRELATION),
-            likeness[0],
+            likeness,
             float(seen.sum() / max(1, self.body.sum())),
-            *likeness[1:],
+            by_chance,
         )
 
     def _likeness(self, transform: Transform, through: Transform) -> tuple[Measure, float]:

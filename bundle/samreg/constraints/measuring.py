@@ -10,7 +10,7 @@ import numpy as np
 
 from samreg.constraints.model import Constraints, Region, Regions
 from samreg.errors import UsageError
-from samreg.geometry import Volume
+from samreg.geometry import Volume, transform_points
 from samreg.transforms import Transform, rigid_from_points
 
 VOLUME_TOLERANCE = 0.02  # of the volume of a region, that it may gain or lose
@@ -90,9 +90,8 @@ def measured(transform: Transform, inverse: Transform, constraints: Constraints)
     Returns:
         Residuals in mm, and ratios.
     """
-    masks = {"fixed": constraints.fixed_mask, "moving": constraints.moving_mask}
     return ConstraintReport(
-        tuple(role for role, mask in masks.items() if mask is not None),
+        constraints.masked,
         tuple(_residuals(transform, constraints)),
         tuple(_regions(inverse, constraints)),
     )
@@ -181,7 +180,7 @@ def _regions(inverse: Transform, constraints: Constraints) -> Iterator[KeptRegio
             points = points[:: -(-len(points) // MOST_POINTS)]
             moved = inverse.map_points(points)
             stiff = rigid_from_points(points, moved, np.ones(len(points)))
-            apart = np.linalg.norm(points @ stiff[:3, :3].T + stiff[:3, 3] - moved, axis=1)
+            apart = np.linalg.norm(transform_points(stiff, points) - moved, axis=1)
             yield KeptRegion(
                 **asdict(region),
                 keeps=keeps,

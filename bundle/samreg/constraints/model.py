@@ -111,6 +111,12 @@ class Constraints:
         """The numbered regions of `keep_volume` and `keep_rigid`, as far as there are any."""
         return tuple(regions for regions in (self.keep_volume, self.keep_rigid) if regions is not None)
 
+    @property
+    def masked(self) -> tuple[str, ...]:
+        """The images ("fixed", "moving") of which a mask is given."""
+        masks = {"fixed": self.fixed_mask, "moving": self.moving_mask}
+        return tuple(role for role, mask in masks.items() if mask is not None)
+
     def kept_points(self) -> Points:
         """[n, 3] LPS mm of the moving image, the voxels of all regions that are kept."""
         points = [regions.grid.lps(np.argwhere(regions.voxels > 0)) for regions in self.kept]
@@ -123,12 +129,11 @@ class Constraints:
             `masks` (of which images), `landmarks` (`name`, `accuracy_mm`), and `keep_volume` and `keep_rigid` (the
             attributes of each `Region`).
         """
-        masks = {"fixed": self.fixed_mask, "moving": self.moving_mask}
         marks = self.landmarks
         named = [] if marks is None else zip(marks.names, marks.accuracy_mm.tolist(), strict=True)
         kept = {"keep_volume": self.keep_volume, "keep_rigid": self.keep_rigid}
         return {
-            "masks": [role for role, mask in masks.items() if mask is not None],
+            "masks": list(self.masked),
             "landmarks": [{"name": name, "accuracy_mm": accuracy} for name, accuracy in named],
             **{key: [asdict(one) for one in regions.each] if regions else [] for key, regions in kept.items()},
         }

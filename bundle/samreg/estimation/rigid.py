@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from samreg.estimation.image_pair import ImagePair
-from samreg.estimation.linear import LinearKind, refine
+from samreg.estimation.linear import MAX_STEPS, LinearKind, refine
+from samreg.estimation.mutual_information import PointSamples
 from samreg.estimation.search import global_search, tilts
 from samreg.geometry import Grid, Volume, transform_points
 from samreg.preprocess import mask_on, working_volume
@@ -91,14 +92,9 @@ def fit_rigid(
         starts: At least one; the identity is a sensible one for images of one session.
     """
 
-    def finer(ended: _Ended) -> _Ended:
-        _, matrix, origin = ended
-        matrix, value = refine(matrix, middle, "rigid", pair.fixed.grid)
-        return value, matrix, origin
-
     distinct = _climbed(starts, pair, PURSUED, on_progress and (lambda share: on_progress(0.6 * share)))[:2]
     middle = pair.middle
-    refined = _distinct(_ranked(in_parallel(finer, distinct), pair), pair)
+    refined = _distinct(_ranked(in_parallel(lambda one: _refined(one, middle, pair), distinct), pair), pair)
     if on_progress:
         on_progress(0.8)
     rivals = refined[1][0] / refined[0][0] if len(refined) > 1 and refined[0][0] > 0 else 0.0
@@ -130,19 +126,26 @@ def _climbed(
     """Where starts end at the coarsest level, distinct ones, the best first; after a few steps the best go on alone."""
     samples = pair.coarse  # drawn once, before several threads ask for them
 
-    def begun(start: Start) -> _Ended:
-        matrix, value = refine(start.moving_from_fixed, samples, "rigid", pair.fixed.grid, FIRST_STEPS)
-        return value, matrix, start.origin
-
-    def ended(begun: _Ended) -> _Ended:
-        _, matrix, origin = begun
-        matrix, value = refine(matrix, samples, "rigid", pair.fixed.grid)
-        return value, matrix, origin
-
-    tried = in_parallel(begun, starts, on_progress and (lambda share: on_progress(0.5 * share)))
+    begun = [(0.0, start.moving_from_fixed, start.origin) for start in starts]
+    tried = in_parallel(
+        lambda one: _refined(one, samples, pair, FIRST_STEPS),
+        begun,
+        on_progress and (lambda share: on_progress(0.5 * share)),
+    )
     pursued = _distinct(_ranked(tried, pair), pair)[:most]
-    tried = in_parallel(ended, pursued, on_progress and (lambda share: on_progress(0.5 + 0.5 * share)))
+    tried = in_parallel(
+        lambda one: _refined(one, samples, pair),
+        pursued,
+        on_progress and (lambda share: on_progress(0.5 + 0.5 * share)),
+    )
     return _distinct(_ranked(tried, pair), pair)
+
+
+def _refined(one: _Ended, samples: PointSamples, pair: ImagePair, steps: int = MAX_STEPS) -> _Ended:
+    """Where the rigid fit ends from there."""
+    _, start, origin = one
+    matrix, value = refine(start, samples, "rigid", pair.fixed.grid, steps)
+    return value, matrix, origin
 
 
 def _mapped(volume: Volume, matrix: Matrix4) -> Volume:

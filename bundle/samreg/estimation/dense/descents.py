@@ -13,7 +13,16 @@ from samreg.constraints.model import Constraints
 from samreg.errors import UsageError
 from samreg.estimation.dense.capture import captured
 from samreg.estimation.dense.constrained import Constrained
-from samreg.estimation.dense.fields import along_axes, composed, determinants, on_level, sigmas_vox, unfolded, vanishing
+from samreg.estimation.dense.fields import (
+    along_axes,
+    composed,
+    determinants,
+    in_lps,
+    on_level,
+    sigmas_vox,
+    unfolded,
+    vanishing,
+)
 from samreg.estimation.dense.filters import smoothed
 from samreg.estimation.dense.forces import Force, LocalCorrelation, SelfSimilarity
 from samreg.estimation.dense.levels import DenseLevel, dense_levels
@@ -145,6 +154,5 @@ def _stepped(fields: Tensor, level: DenseLevel, terms: Sequence[tuple[float, For
 def _between_images(fields: Tensor, grid: Grid) -> DisplacementField:
     """From the middle to each image becomes from the fixed to the moving image."""
     fields, grid = vanishing(fields, grid)
-    axes = torch.as_tensor(grid.direction.T).to(fields)
-    to_fixed, to_moving = (DisplacementField(grid, vectors) for vectors in (fields @ axes).cpu().numpy())
+    to_fixed, to_moving = (DisplacementField(grid, vectors) for vectors in in_lps(fields, grid))
     return DisplacementField(grid, compose([to_fixed.inverse(), to_moving]).displacement(grid))

@@ -6,9 +6,11 @@ Source: Avants et al., Med Image Anal 12(1), 2008 (symmetric normalisation), wit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from samreg.constraints.measuring import why_constraints_break
 from samreg.constraints.model import Constraints
@@ -17,7 +19,7 @@ from samreg.estimation.base import ignored
 from samreg.estimation.dense.descents import Descent
 from samreg.estimation.dense.forces import SelfSimilarity
 from samreg.estimation.dense.invertible import invertible
-from samreg.estimation.dense.levels import KNOWN
+from samreg.estimation.dense.levels import KNOWN, DenseLevel
 from samreg.estimation.image_pair import ImagePair
 from samreg.geometry import inside, sample
 from samreg.transforms import Affine, DisplacementField, Transform, compose
@@ -75,9 +77,11 @@ def fit_symmetric(
 def _likeliest(descents: Sequence[Descent]) -> Descent:
     """The descent under which the descriptors agree best."""
 
+    shown = [_Shown.by(descent) for descent in descents]
+
     def apart(transform: Transform) -> float:
         # Read as each of the starts shows them: none gains by it.
-        return sum(_distance(transform, shown) for shown in descents)
+        return sum(one.distance(transform) for one in shown)
 
     ended, folds = [], None
     for descent in descents:
@@ -107,18 +111,29 @@ def _with_inverse(descent: Descent, constraints: Constraints) -> DisplacementFie
     return field
 
 
-def _distance(transform: Transform, shown: Descent) -> float:
-    """Mean squared distance of the descriptors under a transform.
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """Descriptors of both images as the start of a descent shows them, on the level that it has reached.
 
-    Those of the moving image are made once, as the start of a descent shows it, and travel with the tissue: a transform
-    that squeezes the image does not make them alike.
+    Those of the moving image are made once and travel with the tissue: a transform that squeezes the image does not
+    make them alike.
     """
-    level = next(level for level in shown.levels if level.grid is shown.grid)
-    fixed, moving = SelfSimilarity.of(level.images, level.grid).descriptors
-    points = level.grid.points().reshape(-1, 3)
-    there = shown.start.inverse().map_points(transform.map_points(points))
-    ijk = torch.as_tensor(level.grid.index(there)).to(moving)
-    apart = (sample(moving, ijk) - fixed.flatten(1)).square().mean(0)
-    seen = inside(ijk, level.grid.shape) & (sample(level.known[1:], ijk)[0] > KNOWN)
-    seen &= level.known[0].flatten() > KNOWN
-    return float(apart[seen].double().mean()) if seen.any() else float("inf")
+
+    start: Affine
+    level: DenseLevel
+    descriptors: Tensor
+
+    @staticmethod
+    def by(descent: Descent) -> _Shown:
+        level = next(level for level in descent.levels if level.grid is descent.grid)
+        return _Shown(descent.start, level, SelfSimilarity.of(level.images, level.grid).descriptors)
+
+    def distance(self, transform: Transform) -> float:
+        """Mean squared distance of the descriptors under a transform."""
+        fixed, moving = self.descriptors
+        grid, known = self.level.grid, self.level.known
+        there = self.start.inverse().map_points(transform.map_points(grid.points().reshape(-1, 3)))
+        ijk = torch.as_tensor(grid.index(there)).to(moving)
+        apart = (sample(moving, ijk) - fixed.flatten(1)).square().mean(0)
+        seen = inside(ijk, grid.shape) & (sample(known[1:], ijk)[0] > KNOWN) & (known[0].flatten() > KNOWN)
+        return float(apart[seen].double().mean()) if seen.any() else float("inf")
