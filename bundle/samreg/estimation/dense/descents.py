@@ -32,12 +32,15 @@ from samreg.transforms import Affine, DisplacementField, compose
 from samreg.types import Points
 
 # Chosen on hippocampi of different people and on phantoms (docs/performance.md).
-STEPS = {8: 40, 4: 60, 2: 60, 1: 30}  # by the spacing of the level, in finest spacings
-STEP_VOX = 0.25  # that the fastest point of each image moves in a step, of the level's finest spacing
-FORCE_VOX = 3.0  # smoothing of the forces, likewise
-FIELD_VOX = 0.5  # smoothing of the fields after each step, likewise,
+STEPS = {4: 100, 2: 60, 1: 15}  # by the spacing of the level, in finest spacings
+STEP_VOX = 0.25  # that a point moves in a step where the force is far above the usual one, of the finest spacing
+SATURATION = 3.0  # times the usual force, up to which a step grows with the force, and hardly beyond
+FORCE_VOX = 3.0  # smoothing of the forces, of the level's finest spacing
+FIELD_VOX = 0.5  # smoothing of the fields after each step, likewise, and on the finest level
+FINEST_FIELD_VOX = 0.35
 FIELD_SLICES = 0.35  # and at least by so much of the spacing along each axis: noise moves thick slices
-SELF_SIMILARITY = 10.0  # weight of descriptors beside local correlation, on the coarsest level
+SELF_SIMILARITY = 10.0  # weight of descriptors beside local correlation,
+BY_DESCRIPTORS = 0.5  # in the first part of the steps on the coarsest level: they capture more, and settle worse
 MOST_CAPTURED = 1_500_000  # voxels of the images that large displacements are searched on
 VOLUME_ROUNDS = 4  # of corrections of volumes at the end
 KEEP_EVERY = 5  # steps, after which regions that keep their shape or volume are corrected
@@ -79,12 +82,13 @@ class Descent:
         """Take the steps on some levels."""
         for level in self.levels[which]:
             fields = on_level(self.fields, self.grid, level.grid)
-            terms: list[tuple[float, Force]] = [(1.0, LocalCorrelation(level.images, level.grid))]
+            correlation: tuple[float, Force] = (1.0, LocalCorrelation(level.images, level.grid))
+            first, steps = [correlation], STEPS[level.factor]
             if level is self.levels[0]:
-                terms.append((SELF_SIMILARITY, SelfSimilarity.of(level.images, level.grid)))
+                first.append((SELF_SIMILARITY, SelfSimilarity.of(level.images, level.grid)))
             fields = self.constrained.settled(fields, level.grid)
-            for n in range(STEPS[level.factor]):
-                fields = _stepped(fields, level, terms)
+            for n in range(steps):
+                fields = _stepped(fields, level, first if n < BY_DESCRIPTORS * steps else [correlation])
                 if n % KEEP_EVERY == KEEP_EVERY - 1:
                     fields = self.constrained.kept(fields, level.grid)
                 step_done(level.grid.size)
@@ -145,9 +149,12 @@ def _stepped(fields: Tensor, level: DenseLevel, terms: Sequence[tuple[float, For
     # Motion across thick slices is seen less well by as much as they are thicker.
     seen = torch.as_tensor(finest_spacing_mm(grid) / grid.spacing_mm).to(force)
     force = smoothed(force * seen * level.seen(fields)[..., None], sigmas_vox(grid, FORCE_VOX), first=-4)
-    fastest = force.square().sum(-1).max().sqrt()
-    step = force * (STEP_VOX * finest_spacing_mm(grid) / fastest.clamp_min(torch.finfo(torch.float32).tiny))
-    widths = [max(FIELD_SLICES, width) for width in sigmas_vox(grid, FIELD_VOX)]
+    # In proportion to the largest force of all, most points would hardly move: few lie at an edge as sharp.
+    strength = force.square().sum(-1, keepdim=True)
+    usual = strength.mean(dtype=torch.float64).sqrt().to(force).clamp_min(torch.finfo(torch.float32).tiny)
+    step = force * (STEP_VOX * finest_spacing_mm(grid)) / (strength.sqrt() + SATURATION * usual)
+    smoothing = FINEST_FIELD_VOX if level.factor == 1 else FIELD_VOX
+    widths = [max(FIELD_SLICES, width) for width in sigmas_vox(grid, smoothing)]
     return smoothed(composed(fields, step, grid), widths, first=-4)
 
 

@@ -14,7 +14,7 @@ from samreg.estimation.dense.filters import gradient, window_mean
 from samreg.geometry import Grid, finest_spacing_mm
 
 WINDOW_VOX = 3.0  # radius of the window of local correlation, of the finest spacing
-FLAT = 0.03  # variance of a window, of that of the image, below which it counts as flat
+FLAT = 0.003  # variance of a window, of that of the image, below which it counts as flat
 
 
 class Force(Protocol):
