@@ -25,6 +25,7 @@ from samreg.estimation.dense.fields import (
 )
 from samreg.estimation.dense.filters import smoothed
 from samreg.estimation.dense.forces import Force, LocalCorrelation, SelfSimilarity
+from samreg.estimation.dense.invertible import nearly_inverse
 from samreg.estimation.dense.levels import DenseLevel, dense_levels
 from samreg.estimation.image_pair import ImagePair
 from samreg.geometry import Grid, finest_spacing_mm
@@ -162,4 +163,4 @@ def _between_images(fields: Tensor, grid: Grid) -> DisplacementField:
     """From the middle to each image becomes from the fixed to the moving image."""
     fields, grid = vanishing(fields, grid)
     to_fixed, to_moving = (DisplacementField(grid, vectors) for vectors in in_lps(fields, grid))
-    return DisplacementField(grid, compose([to_fixed.inverse(), to_moving]).displacement(grid))
+    return DisplacementField(grid, compose([nearly_inverse(to_fixed), to_moving]).displacement(grid))
