@@ -19,7 +19,7 @@ from samreg.types import Points
 COARSEST = 4
 LEAST_VOXELS = 8  # along each side that is coarsened
 MARGIN_VOX = 4  # around the bodies
-MOST_VOXELS, MOST_PIXELS = 4_000_000, 1_000_000  # of volumes, and of pictures
+MOST_VOXELS, MOST_PIXELS = 2_000_000, 1_000_000  # of volumes, and of pictures
 COARSER = 1.05  # times the spacing, until there are no more voxels than that
 ROBUST = 0.5, 99.5  # percentiles that values are cut at
 KNOWN = 0.99  # share of a voxel's neighbourhood that must have values
