@@ -14,6 +14,7 @@ from samreg.estimation.dense.affine import fit_by_descriptors
 from samreg.estimation.dense.fields import determinants, on_level, unfolded, vanishing
 from samreg.estimation.dense.filters import gradient, smoothed, window_mean
 from samreg.estimation.dense.invertible import invertible
+from samreg.estimation.dense.levels import dense_levels
 from samreg.estimation.dense.symmetric import fit_symmetric
 from samreg.estimation.image_pair import ImagePair
 from samreg.geometry import Grid, Volume
@@ -167,3 +168,31 @@ def test_the_field_stands_in_front_of_its_start():
     field, start = fit_symmetric(image_pair(phantom), [Affine.identity(), phantom.truth])
     assert start is phantom.truth
     assert phantom.errors_mm(compose([field, start])).mean() < 0.3 * phantom.fixed.grid.spacing_mm[0]
+
+
+@pytest.mark.parametrize("deviation", [0.02, 0.1])
+def test_noise_of_an_image_is_known_and_falls_where_voxels_are_averaged(deviation):
+    phantom = phantoms.pair("identity", fixed_grid=phantoms.grid("axial", 48))
+    levels = {level.factor: level for level in dense_levels(image_pair(noisy(phantom, deviation)), Affine.identity())}
+    inside = phantom.fixed.voxels.std()
+    added = (deviation * np.ptp(phantom.fixed.voxels) / inside) ** 2
+    assert all(0.5 * added < found < 2.5 * added for found in levels[1].noise)
+    assert max(levels[2].noise) < 0.3 * min(levels[1].noise)
+
+
+def test_noise_moves_the_same_anatomy_little():
+    phantom = phantoms.pair("identity", fixed_grid=phantoms.grid("axial", 48))
+    field, _ = fit_symmetric(image_pair(noisy(phantom, 0.1)), [Affine.identity()])
+    moved = np.linalg.norm(field.displacement(phantom.fixed.grid), axis=-1)[phantom.body]
+    assert moved.mean() < 0.4 * phantom.fixed.grid.spacing_mm[0]
+
+
+def noisy(phantom: phantoms.Phantom, deviation: float) -> phantoms.Phantom:
+    """With noise of each image's own, whose deviation is a share of the range of values."""
+    rng = np.random.default_rng(0)
+    spread = deviation * np.ptp(phantom.fixed.voxels)
+    noise = rng.normal(0, spread, (2, *phantom.fixed.grid.shape)).astype(np.float32)
+    fixed, moving = (
+        replace(v, voxels=v.voxels + n) for v, n in zip((phantom.fixed, phantom.moving), noise, strict=True)
+    )
+    return replace(phantom, fixed=fixed, moving=moving)

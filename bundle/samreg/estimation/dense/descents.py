@@ -34,12 +34,12 @@ from samreg.types import Points
 
 # Chosen on hippocampi of different people and on phantoms (docs/performance.md).
 STEPS = {4: 100, 2: 60, 1: 15}  # by the spacing of the level, in finest spacings
-STEP_VOX = 0.25  # that a point moves in a step where the force is far above the usual one, of the finest spacing
-SATURATION = 3.0  # times the usual force, up to which a step grows with the force, and hardly beyond
+STEP_VOX = 0.25  # that a point moves in a step at most, of the level's finest spacing: where the force is strong
+SATURATION = 3.0  # times the usual force (root mean square), at which a step is half of that
 FORCE_VOX = 3.0  # smoothing of the forces, of the level's finest spacing
-FIELD_VOX = 0.5  # smoothing of the fields after each step, likewise, and on the finest level
-FINEST_FIELD_VOX = 0.35
-FIELD_SLICES = 0.35  # and at least by so much of the spacing along each axis: noise moves thick slices
+FIELD_VOX = 0.5  # smoothing of the fields after each step, likewise
+FINEST_FIELD_VOX = 0.35  # the same on the finest level
+FIELD_SLICES = 0.35  # of the fields at least, by so much of the spacing along each axis: noise moves thick slices
 SELF_SIMILARITY = 10.0  # weight of descriptors beside local correlation,
 BY_DESCRIPTORS = 0.5  # in the first part of the steps on the coarsest level: they capture more, and settle worse
 MOST_CAPTURED = 1_500_000  # voxels of the images that large displacements are searched on
@@ -83,7 +83,7 @@ class Descent:
         """Take the steps on some levels."""
         for level in self.levels[which]:
             fields = on_level(self.fields, self.grid, level.grid)
-            correlation: tuple[float, Force] = (1.0, LocalCorrelation(level.images, level.grid))
+            correlation: tuple[float, Force] = (1.0, LocalCorrelation(level.images, level.grid, level.noise))
             first, steps = [correlation], STEPS[level.factor]
             if level is self.levels[0]:
                 first.append((SELF_SIMILARITY, SelfSimilarity.of(level.images, level.grid)))

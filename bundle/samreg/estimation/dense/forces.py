@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +15,8 @@ from samreg.estimation.dense.filters import gradient, window_mean
 from samreg.geometry import Grid, finest_spacing_mm
 
 WINDOW_VOX = 3.0  # radius of the window of local correlation, of the finest spacing
-FLAT = 0.003  # variance of a window, of that of the image, below which it counts as flat
+NOISY = 2.0  # times the variance of the noise, below which a window counts as flat,
+FLAT = 0.003, 0.1  # but at least and at most this share of the variance of the image
 
 
 class Force(Protocol):
@@ -34,10 +36,12 @@ class LocalCorrelation:
     Attributes:
         images: [2, 1, i, j, k] fixed and moving image, of variance one.
         grid: Of both.
+        noise: Variance of the noise of each image.
     """
 
     images: Tensor
     grid: Grid
+    noise: Sequence[float] = (0.0, 0.0)
 
     def force(self, displacements: Tensor) -> Tensor:
         """See `Force`."""
@@ -46,8 +50,9 @@ class LocalCorrelation:
         radii = _radii(self.grid)
         products = torch.stack([fixed, moving, fixed * fixed, moving * moving, fixed * moving])
         mean_f, mean_m, square_f, square_m, product = window_mean(products, radii)
-        variance_f = (square_f - mean_f * mean_f).clamp_min_(0) + FLAT
-        variance_m = (square_m - mean_m * mean_m).clamp_min_(0) + FLAT
+        flat_f, flat_m = (min(max(FLAT[0], NOISY * noise), FLAT[1]) for noise in self.noise)
+        variance_f = (square_f - mean_f * mean_f).clamp_min_(0) + flat_f
+        variance_m = (square_m - mean_m * mean_m).clamp_min_(0) + flat_m
         covariance = product - mean_f * mean_m
         common = covariance / (variance_f * variance_m)
         fixed, moving = fixed - mean_f, moving - mean_m
