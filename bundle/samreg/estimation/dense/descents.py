@@ -37,8 +37,7 @@ STEPS = {4: 100, 2: 60, 1: 15}  # by the spacing of the level, in finest spacing
 STEP_VOX = 0.25  # that a point moves in a step at most, of the level's finest spacing: where the force is strong
 SATURATION = 3.0  # times the usual force (root mean square), at which a step is half of that
 FORCE_VOX = 3.0  # smoothing of the forces, of the level's finest spacing
-FIELD_VOX = 0.5  # smoothing of the fields after each step, likewise
-FINEST_FIELD_VOX = 0.35  # the same on the finest level
+FIELD_VOX = {4: 0.5, 2: 0.5, 1: 0.35}  # smoothing of the fields after each step, likewise, by level as the steps
 FIELD_SLICES = 0.35  # of the fields at least, by so much of the spacing along each axis: noise moves thick slices
 SELF_SIMILARITY = 10.0  # weight of descriptors beside local correlation,
 BY_DESCRIPTORS = 0.5  # in the first part of the steps on the coarsest level: they capture more, and settle worse
@@ -154,8 +153,7 @@ def _stepped(fields: Tensor, level: DenseLevel, terms: Sequence[tuple[float, For
     strength = force.square().sum(-1, keepdim=True)
     usual = strength.mean(dtype=torch.float64).sqrt().to(force).clamp_min(torch.finfo(torch.float32).tiny)
     step = force * (STEP_VOX * finest_spacing_mm(grid)) / (strength.sqrt() + SATURATION * usual)
-    smoothing = FINEST_FIELD_VOX if level.factor == 1 else FIELD_VOX
-    widths = [max(FIELD_SLICES, width) for width in sigmas_vox(grid, smoothing)]
+    widths = [max(FIELD_SLICES, width) for width in sigmas_vox(grid, FIELD_VOX[level.factor])]
     return smoothed(composed(fields, step, grid), widths, first=-4)
 
 
